@@ -1,1 +1,10 @@
-//! Placeholder while the dependencies build.
+//! The steps of a synchronisation from a FHIR server to Pathling, and all that they stand on.
+//!
+//! Arrows point one way: entry points -> [`steps`] -> (`export` | `transfer` | `pathling` | `sync`) ->
+//! (`staging` | [`http`]) -> (`config` | `manifest` | [`error`]).
+
+pub mod config;
+pub mod error;
+pub mod http;
+
+pub use error::{Error, Kind, Result};

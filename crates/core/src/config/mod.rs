@@ -1,0 +1,3 @@
+//! Settings.
+mod place;
+pub use place::Place;
