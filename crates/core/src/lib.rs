@@ -6,5 +6,6 @@
 pub mod config;
 pub mod error;
 pub mod http;
+pub mod staging;
 
 pub use error::{Error, Kind, Result};

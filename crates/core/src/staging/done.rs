@@ -1,0 +1,299 @@
+//! When a source file is done, and how everybody can tell.
+//!
+//! A file is done when its record says so and every object that the record names is there with its recorded size. For a
+//! file that is one small S3 object, the record is that object's metadata: one request writes both, and one `HEAD` reads
+//! both. For all others (several parts, several types, no resources at all, any folder) it is `_parts/<nnnnn>.json`, written
+//! *before* the objects appear: so no object is ever seen without its record, and a record without its objects only means
+//! that the file is copied again.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::state::jitter;
+use super::{Created, Head, Object, Replaced, Staging, Writer, layout};
+use crate::error::{Error, Kind, Result};
+
+/// The version of the record that this program writes; one it does not know counts as no record.
+const VERSION: u32 = 1;
+
+/// The name of the record among an object's metadata.
+const METADATA: &str = "pathling-import";
+
+/// S3 allows 2 KiB of metadata in all. A longer record goes to `_parts/`.
+const METADATA_LIMIT: usize = 1536;
+
+/// How often a record is written against others before that is given up.
+const ATTEMPTS: u32 = 12;
+
+/// What is known of a source file that is staged.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DoneRecord {
+    /// The version of this record's form.
+    #[serde(default)]
+    version: u32,
+    /// Bytes staged, over all objects.
+    pub size: u64,
+    /// How many resources it has of each type.
+    #[serde(default)]
+    pub resources: BTreeMap<String, u64>,
+    /// Checksums of what was staged, by the algorithm's name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sums: BTreeMap<String, String>,
+    /// What it became: usually one object, one for each type where it has several, none where it has no resources.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub objects: Vec<StagedObject>,
+}
+
+/// One object that a source file became.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StagedObject {
+    /// Its key, as [`layout`] made it.
+    pub key: String,
+    /// Its length in bytes.
+    pub size: u64,
+}
+
+/// What `_parts/<nnnnn>.json` holds. States that this version does not know count as not done.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+enum PartState {
+    Done(DoneRecord),
+    #[serde(other)]
+    Other,
+}
+
+impl DoneRecord {
+    /// The record of a file with these resources and sums; [`Staging::finish`] knows the rest.
+    #[must_use]
+    pub fn new(resources: BTreeMap<String, u64>, sums: BTreeMap<String, String>) -> Self {
+        Self {
+            version: VERSION,
+            size: 0,
+            resources,
+            sums,
+            objects: Vec::new(),
+        }
+    }
+
+    /// The record as an object's metadata, where it fits. The object's own key and size go without saying.
+    fn metadata(&self) -> Option<BTreeMap<String, String>> {
+        let record = Self {
+            objects: Vec::new(),
+            ..self.clone()
+        };
+        let text = serde_json::to_string(&record).ok()?;
+        // Headers are ASCII.
+        let fits = text.len() <= METADATA_LIMIT && text.is_ascii();
+        fits.then(|| BTreeMap::from([(METADATA.to_owned(), text)]))
+    }
+
+    /// The record that an object carries, where it carries one that is true of it.
+    fn carried(key: &str, head: &Head) -> Option<Self> {
+        let mut record: Self = serde_json::from_str(head.metadata.get(METADATA)?).ok()?;
+        if record.version != VERSION || record.size != head.size {
+            return None;
+        }
+        record.objects = vec![StagedObject {
+            key: key.to_owned(),
+            size: head.size,
+        }];
+        Some(record)
+    }
+
+    fn from_part(object: &Object) -> Option<Self> {
+        match serde_json::from_slice(&object.bytes) {
+            Ok(PartState::Done(record)) if record.version == VERSION => Some(record),
+            _ => None,
+        }
+    }
+}
+
+impl Staging {
+    /// The record of a source file that is done, or `None`: then it is to be copied.
+    ///
+    /// `file_key` is where its one object would be, `part_key` its place below `_parts/`. Costs one request for a small
+    /// file that is done, two for one that is not.
+    pub async fn done(&self, file_key: &str, part_key: &str) -> Result<Option<DoneRecord>> {
+        let mut known = None;
+        if self.has_metadata() {
+            let head = self.head(file_key).await?;
+            if let Some(head) = &head
+                && let Some(record) = DoneRecord::carried(file_key, head)
+            {
+                return Ok(Some(record));
+            }
+            known = Some((file_key, head.map(|head| head.size)));
+        }
+        let Some(part) = self.read(part_key).await? else {
+            return Ok(None);
+        };
+        let Some(record) = DoneRecord::from_part(&part) else {
+            return Ok(None);
+        };
+        for object in &record.objects {
+            let size = match known {
+                Some((key, size)) if key == object.key => size,
+                _ => self.head(&object.key).await?.map(|head| head.size),
+            };
+            if size != Some(object.size) {
+                return Ok(None);
+            }
+        }
+        Ok(Some(record))
+    }
+
+    /// Makes a source file done: all its objects appear, whole, and the record with them, in the order that is safe at any
+    /// instant. Call it after every check has passed.
+    ///
+    /// Writers without a byte become no object, for an empty file can empty a table; a file without writers is done all
+    /// the same. Returns the record that stands: where another process finished the same file first, its record.
+    /// After an error nothing of this file has become visible that was not whole.
+    pub async fn finish(
+        &self,
+        writers: Vec<Writer>,
+        done: DoneRecord,
+        part_key: &str,
+    ) -> Result<DoneRecord> {
+        let (mut writers, empty): (Vec<_>, Vec<_>) =
+            writers.into_iter().partition(|writer| writer.size() > 0);
+        let finished = self.publish_all(&mut writers, done, part_key).await;
+        let others = match &finished {
+            Ok(Finished::Ours(_)) => Vec::new(),
+            _ => writers,
+        };
+        for writer in others.into_iter().chain(empty) {
+            writer.abort().await;
+        }
+        match finished? {
+            Finished::Ours(record) | Finished::Theirs(record) => Ok(record),
+        }
+    }
+
+    async fn publish_all(
+        &self,
+        writers: &mut [Writer],
+        mut done: DoneRecord,
+        part_key: &str,
+    ) -> Result<Finished> {
+        done.objects = writers
+            .iter()
+            .map(|writer| StagedObject {
+                key: writer.key().to_owned(),
+                size: writer.size(),
+            })
+            .collect();
+        done.size = done.objects.iter().map(|object| object.size).sum();
+        if let [writer] = writers
+            && writer.carries_metadata()
+            && let Some(metadata) = done.metadata()
+        {
+            return self.publish_one(writer, &metadata, done, part_key).await;
+        }
+        if let Some(theirs) = self.record(part_key, &done).await? {
+            return Ok(Finished::Theirs(theirs));
+        }
+        for writer in writers {
+            self.publish_recorded(writer).await?;
+        }
+        Ok(Finished::Ours(done))
+    }
+
+    /// Publishes an object that carries its own record.
+    async fn publish_one(
+        &self,
+        writer: &mut Writer,
+        metadata: &BTreeMap<String, String>,
+        done: DoneRecord,
+        part_key: &str,
+    ) -> Result<Finished> {
+        if writer.publish(metadata, false).await? {
+            return Ok(Finished::Ours(done));
+        }
+        if let Some(theirs) = self.done(writer.key(), part_key).await? {
+            return Ok(Finished::Theirs(theirs));
+        }
+        self.expect_readable(writer.key()).await?;
+        // Whole, but of no use without a record that is true of it: one whole object takes another's place.
+        writer.publish(metadata, true).await?;
+        Ok(Finished::Ours(done))
+    }
+
+    /// Publishes an object whose record is below `_parts/`.
+    async fn publish_recorded(&self, writer: &mut Writer) -> Result<()> {
+        let metadata = BTreeMap::new();
+        if writer.publish(&metadata, false).await? {
+            return Ok(());
+        }
+        let head = self.expect_readable(writer.key()).await?;
+        if head.size != writer.size() || head.metadata.contains_key(METADATA) {
+            writer.publish(&metadata, true).await?;
+        }
+        Ok(())
+    }
+
+    /// What is known of an object that a refused conditional write has shown to exist.
+    async fn expect_readable(&self, key: &str) -> Result<Head> {
+        match self.head(key).await? {
+            Some(head) => Ok(head),
+            None => Err(unreadable(&self.url(key))),
+        }
+    }
+
+    /// Writes the record of a file below `_parts/`; returns another's where that file is done already.
+    async fn record(&self, part_key: &str, done: &DoneRecord) -> Result<Option<DoneRecord>> {
+        let bytes: Bytes = serde_json::to_vec(&PartState::Done(done.clone()))
+            .map_err(|error| Kind::StagingDenied.error(format!("{}: {error}", self.url(part_key))))?
+            .into();
+        for attempt in 0..ATTEMPTS {
+            let existing = match self.create(part_key, bytes.clone(), layout::JSON).await? {
+                Created::New(_) => return Ok(None),
+                Created::Exists(object) => object,
+            };
+            if let Some(theirs) = DoneRecord::from_part(&existing) {
+                if theirs == *done {
+                    // An earlier attempt wrote it, or another process at the same work.
+                    return Ok(None);
+                }
+                if self.all_there(&theirs).await? {
+                    return Ok(Some(theirs));
+                }
+            }
+            match self
+                .replace(part_key, bytes.clone(), &existing.version)
+                .await?
+            {
+                Replaced::Done(_) => return Ok(None),
+                Replaced::Conflict => tokio::time::sleep(jitter(attempt)).await,
+            }
+        }
+        Err(Kind::StagingUnavailable.error(format!(
+            "{} was changed by others {ATTEMPTS} times while it was being written here",
+            self.url(part_key)
+        )))
+    }
+
+    async fn all_there(&self, record: &DoneRecord) -> Result<bool> {
+        for object in &record.objects {
+            let head = self.head(&object.key).await?;
+            if head.is_none_or(|head| head.size != object.size) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// How a file came to be done.
+enum Finished {
+    Ours(DoneRecord),
+    Theirs(DoneRecord),
+}
+
+/// The object is there, for a conditional write was refused; yet reading says that it is not.
+pub(super) fn unreadable(url: &str) -> Error {
+    Kind::StagingDenied
+        .error(format!("{url} exists but may not be read"))
+        .next("Allow s3:GetObject on that key: s3:GetObject and s3:PutObject below STAGING_URL are needed.")
+}

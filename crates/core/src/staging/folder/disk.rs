@@ -1,0 +1,185 @@
+//! Files that appear whole or not at all: what a folder needs of the operating system, blocking.
+//!
+//! A file is written under a hidden temporary name beside its own, synced, and only then given its name; the folder is
+//! synced after that, so that the name outlives a power cut. Nothing here knows of keys, records or URLs.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+/// A file on its way, under its temporary name. Dropped before it was published, it leaves nothing behind.
+#[derive(Debug)]
+pub(super) struct Temporary {
+    file: File,
+    path: PathBuf,
+    target: PathBuf,
+    published: bool,
+}
+
+impl Temporary {
+    /// Opens a temporary file beside `target`, whose folder is made where it is missing.
+    pub(super) fn beside(target: &Path) -> io::Result<Self> {
+        let parent = parent(target)?;
+        make_folder(parent)?;
+        let path = hidden(target, &format!("{}.tmp", Uuid::new_v4().simple()))?;
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(&path)?;
+        Ok(Self {
+            file,
+            path,
+            target: target.to_owned(),
+            published: false,
+        })
+    }
+
+    pub(super) fn write(&mut self, chunks: &[Bytes]) -> io::Result<()> {
+        chunks
+            .iter()
+            .try_for_each(|chunk| self.file.write_all(chunk))
+    }
+
+    /// Gives the file its name. `false` says that another file has it already and stays, which only `replace` overrules.
+    pub(super) fn publish(&mut self, replace: bool) -> io::Result<bool> {
+        self.file.sync_all()?;
+        if replace {
+            fs::rename(&self.path, &self.target)?;
+        } else if !self.take_free_name()? {
+            return Ok(false);
+        }
+        self.published = true;
+        sync_folder(parent(&self.target)?)?;
+        Ok(true)
+    }
+
+    /// Takes the name if nobody has it. A link does that in one step; a file system without links (FAT, some network
+    /// file systems) gets a lock around the question and the answer.
+    fn take_free_name(&self) -> io::Result<bool> {
+        match fs::hard_link(&self.path, &self.target) {
+            Ok(()) => fs::remove_file(&self.path).map(|()| true),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+            Err(error) if no_links(&error) => under_lock(&self.target, || {
+                if fs::exists(&self.target)? {
+                    return Ok(false);
+                }
+                fs::rename(&self.path, &self.target).map(|()| true)
+            }),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if !self.published {
+            // Best effort: a name that Pathling does not read is all that can stay behind.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Replaces a file whose content still has the version that the caller read. `false` says that it has another by now, or
+/// is gone.
+pub(super) fn swap(target: &Path, expected: &str, bytes: &Bytes) -> io::Result<bool> {
+    under_lock(target, || {
+        match fs::read(target) {
+            Ok(current) if version(&current) == expected => {}
+            Ok(_) => return Ok(false),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        let mut temporary = Temporary::beside(target)?;
+        temporary.write(std::slice::from_ref(bytes))?;
+        temporary.publish(true)
+    })
+}
+
+/// What tells one content of a file from another.
+pub(super) fn version(bytes: &[u8]) -> String {
+    Sha256::digest(bytes)
+        .iter()
+        .take(16)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+/// Makes a folder and all above it, and syncs the folders that gained a name.
+pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let above: Vec<&Path> = folder
+        .ancestors()
+        .skip(1)
+        .take_while(|path| !path.is_dir())
+        .collect();
+    fs::create_dir_all(folder)?;
+    for made in above {
+        sync_folder(made)?;
+    }
+    // The nearest folder that was there before gained a name too.
+    let made = folder
+        .ancestors()
+        .skip(1)
+        .find(|path| !path.as_os_str().is_empty());
+    made.map_or(Ok(()), sync_folder)
+}
+
+/// Runs `change` while no other process that asks for the same lock does. The empty lock file stays behind: to remove it
+/// would let two processes hold locks on two files of one name.
+fn under_lock<T>(target: &Path, change: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let path = hidden(target, "lock")?;
+    let lock = OpenOptions::new().create(true).append(true).open(path)?;
+    match lock.lock() {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::Unsupported => {
+            tracing::warn!(
+                file = %target.display(),
+                "the file system of STAGING_URL has no locks: let one process at a time use it"
+            );
+        }
+        Err(error) => return Err(error),
+    }
+    // The lock ends when its file is closed, whatever happens inside.
+    change()
+}
+
+fn no_links(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Unsupported
+            | ErrorKind::PermissionDenied
+            | ErrorKind::TooManyLinks
+            | ErrorKind::CrossesDevices
+    )
+}
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+fn parent(target: &Path) -> io::Result<&Path> {
+    target.parent().ok_or_else(|| nameless(target))
+}
+
+/// `.<name>.<ending>` beside the target.
+fn hidden(target: &Path, ending: &str) -> io::Result<PathBuf> {
+    let mut name = OsString::from(".");
+    name.push(target.file_name().ok_or_else(|| nameless(target))?);
+    name.push(".");
+    name.push(ending);
+    Ok(target.with_file_name(name))
+}
+
+fn nameless(target: &Path) -> io::Error {
+    io::Error::new(
+        ErrorKind::InvalidInput,
+        format!("{} is no file's name", target.display()),
+    )
+}

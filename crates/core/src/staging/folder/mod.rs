@@ -1,0 +1,252 @@
+//! Staging in a local folder: the same promises as S3's, kept with temporary names, links and locks.
+//!
+//! Blocking work runs on the runtime's threads for it; what it consists of is in [`disk`].
+
+mod disk;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::{Component, Path, PathBuf};
+
+use bytes::Bytes;
+
+use self::disk::Temporary;
+use super::{Created, Head, Object, Replaced, Version};
+use crate::config::Place;
+use crate::error::{Error, Kind, Result};
+
+/// How many bytes wait in memory before they are handed to the operating system at once.
+const BATCH: usize = 1024 * 1024;
+
+/// A folder that files rest in.
+#[derive(Debug)]
+pub(super) struct Folder {
+    root: PathBuf,
+}
+
+impl Folder {
+    /// Opens a folder, which is made where it is missing, and sees that it can be written.
+    pub(super) async fn open(root: &Path) -> Result<Self> {
+        let folder = Self {
+            root: root.to_owned(),
+        };
+        let root = root.to_owned();
+        blocking(move || {
+            disk::make_folder(&root)?;
+            Temporary::beside(&root.join("probe")).map(drop)
+        })
+        .await
+        .map_err(|error| fault(&error, &folder.root))?;
+        Ok(folder)
+    }
+
+    pub(super) async fn head(&self, key: &str) -> Result<Option<Head>> {
+        let path = self.path(key)?;
+        let at = path.clone();
+        let found = blocking(move || there(fs::metadata(&at))).await;
+        let found = found.map_err(|error| fault(&error, &path))?;
+        Ok(found.filter(fs::Metadata::is_file).map(|found| Head {
+            size: found.len(),
+            etag: None,
+            metadata: BTreeMap::new(),
+        }))
+    }
+
+    pub(super) async fn read(&self, key: &str) -> Result<Option<Object>> {
+        let path = self.path(key)?;
+        let at = path.clone();
+        let found = blocking(move || {
+            Ok(there(fs::read(&at))?.map(|bytes| Object {
+                version: Version(disk::version(&bytes)),
+                bytes: bytes.into(),
+            }))
+        });
+        found.await.map_err(|error| fault(&error, &path))
+    }
+
+    pub(super) async fn create(&self, key: &str, bytes: Bytes) -> Result<Created> {
+        let path = self.path(key)?;
+        loop {
+            let (at, bytes) = (path.clone(), bytes.clone());
+            let created = blocking(move || {
+                let mut temporary = Temporary::beside(&at)?;
+                temporary.write(std::slice::from_ref(&bytes))?;
+                let created = temporary.publish(false)?;
+                Ok(created.then(|| Version(disk::version(&bytes))))
+            });
+            if let Some(version) = created.await.map_err(|error| fault(&error, &path))? {
+                return Ok(Created::New(version));
+            }
+            // It was there a moment ago; if it is not now, the name is free again.
+            if let Some(object) = self.read(key).await? {
+                return Ok(Created::Exists(object));
+            }
+        }
+    }
+
+    pub(super) async fn replace(
+        &self,
+        key: &str,
+        bytes: Bytes,
+        version: &Version,
+    ) -> Result<Replaced> {
+        let path = self.path(key)?;
+        let (at, expected) = (path.clone(), version.0.clone());
+        let swapped = blocking(move || {
+            let swapped = disk::swap(&at, &expected, &bytes)?;
+            Ok(swapped.then(|| Version(disk::version(&bytes))))
+        });
+        let swapped = swapped.await.map_err(|error| fault(&error, &path))?;
+        Ok(swapped.map_or(Replaced::Conflict, Replaced::Done))
+    }
+
+    pub(super) async fn remove(&self, key: &str) -> Result<()> {
+        let path = self.path(key)?;
+        let at = path.clone();
+        let removed = blocking(move || there(fs::remove_file(&at)).map(drop));
+        removed.await.map_err(|error| fault(&error, &path))
+    }
+
+    pub(super) fn upload(&self, key: &str) -> Result<Upload> {
+        Ok(Upload {
+            target: self.path(key)?,
+            temporary: None,
+            waiting: Vec::new(),
+            bytes: 0,
+        })
+    }
+
+    /// Where a key's file is. Keys hold names that came from servers, so one that leaves the folder goes no further.
+    fn path(&self, key: &str) -> Result<PathBuf> {
+        let inside = !key.is_empty()
+            && Path::new(key)
+                .components()
+                .all(|part| matches!(part, Component::Normal(_)));
+        if inside {
+            return Ok(self.root.join(key));
+        }
+        Err(Kind::Input
+            .error(format!("{key:?} is no name of a staged file"))
+            .next("Pass the previous step's output to this step, unchanged."))
+    }
+}
+
+/// A file that is being written.
+#[derive(Debug)]
+pub(super) struct Upload {
+    target: PathBuf,
+    temporary: Option<Temporary>,
+    waiting: Vec<Bytes>,
+    bytes: usize,
+}
+
+impl Upload {
+    pub(super) async fn write(&mut self, bytes: Bytes) -> Result<()> {
+        self.bytes += bytes.len();
+        self.waiting.push(bytes);
+        if self.bytes < BATCH {
+            return Ok(());
+        }
+        let mut temporary = self.temporary.take();
+        let waiting = std::mem::take(&mut self.waiting);
+        self.bytes = 0;
+        let target = self.target.clone();
+        let written = blocking(move || flush(&mut temporary, &target, &waiting));
+        let written = written.await.map_err(|error| fault(&error, &self.target))?;
+        self.temporary = Some(written);
+        Ok(())
+    }
+
+    /// Gives the file its name; `false` says that another file has it.
+    pub(super) async fn publish(&mut self, replace: bool) -> Result<bool> {
+        let mut temporary = self.temporary.take();
+        let waiting = std::mem::take(&mut self.waiting);
+        let target = self.target.clone();
+        let published = blocking(move || {
+            let mut temporary = flush(&mut temporary, &target, &waiting)?;
+            let published = temporary.publish(replace)?;
+            Ok((temporary, published))
+        });
+        let (temporary, published) = published
+            .await
+            .map_err(|error| fault(&error, &self.target))?;
+        self.temporary = Some(temporary);
+        Ok(published)
+    }
+
+    pub(super) async fn abort(self) {
+        let temporary = self.temporary;
+        if temporary.is_some() {
+            let _ = blocking(move || {
+                drop(temporary);
+                Ok(())
+            })
+            .await;
+        }
+    }
+}
+
+fn flush(
+    temporary: &mut Option<Temporary>,
+    target: &Path,
+    waiting: &[Bytes],
+) -> io::Result<Temporary> {
+    let mut temporary = match temporary.take() {
+        Some(temporary) => temporary,
+        None => Temporary::beside(target)?,
+    };
+    temporary.write(waiting)?;
+    Ok(temporary)
+}
+
+/// An absent file is an answer, not an error.
+fn there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(stopped) => Err(io::Error::other(stopped)),
+    }
+}
+
+/// What an error of the operating system means to the person who set `STAGING_URL`.
+fn fault(error: &io::Error, path: &Path) -> Error {
+    let url = Place::Folder(path.to_owned());
+    let denied = |what: &str, next: &'static str| {
+        Kind::StagingDenied
+            .error(format!("{url}: {what} ({error})"))
+            .next(next)
+    };
+    match error.kind() {
+        ErrorKind::PermissionDenied => denied(
+            "permission denied",
+            "Let the user that this program runs as read and write the folder of STAGING_URL.",
+        ),
+        ErrorKind::ReadOnlyFilesystem => denied(
+            "the file system is read-only",
+            "Mount it for writing, or set STAGING_URL to a folder that can be written.",
+        ),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => denied(
+            "no room is left",
+            "Make room (old folders below runs/ may go) and start again: files that are complete are not fetched twice.",
+        ),
+        ErrorKind::NotADirectory | ErrorKind::AlreadyExists | ErrorKind::IsADirectory => denied(
+            "a file is where a folder should be, or a folder where a file should be",
+            "Set STAGING_URL to a folder.",
+        ),
+        ErrorKind::NotFound | ErrorKind::InvalidInput | ErrorKind::InvalidFilename => denied(
+            "the folder cannot be made",
+            "Set STAGING_URL to a folder that exists or can be made.",
+        ),
+        _ => Kind::StagingUnavailable.error(format!("{url}: {error}")),
+    }
+}

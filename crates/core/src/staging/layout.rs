@@ -1,0 +1,369 @@
+//! The name of every object under `STAGING_URL`: the one home of all keys and paths.
+//!
+//! Pure functions and nothing else: what the objects hold, and when they are written, is other modules' business. Keys
+//! have no slash in front; [`super::Staging::url`] makes a URL of one. Names that begin with `_` are ours, and Pathling
+//! skips them.
+
+use sha2::{Digest, Sha256};
+
+/// The content type of files of resources.
+pub const NDJSON: &str = "application/fhir+ndjson";
+
+/// The content type of our own state.
+pub const JSON: &str = "application/json";
+
+/// Query parameters that sign a URL, in lower case: they change whenever the source signs the same file again.
+const SIGNATURES: &[&str] = &[
+    "awsaccesskeyid",
+    "expires",
+    "googleaccessid",
+    "key-pair-id",
+    "policy",
+    "sig",
+    "signature",
+];
+
+/// The same for families of parameters that begin alike.
+const SIGNATURE_FAMILIES: &[&str] = &["x-amz-", "x-goog-"];
+
+/// The rest of an Azure shared access signature. Names as short as these may mean anything elsewhere, so they count as
+/// parts of a signature only beside `sig`.
+const AZURE_SIGNATURES: &[&str] = &[
+    "se", "ske", "skoid", "sks", "skt", "sktid", "skv", "sp", "spr", "sr", "st", "sv",
+];
+
+/// The name of the run that a status URL stands for: 16 lower-case hexadecimal digits.
+#[must_use]
+pub fn run_of(status_url: &str) -> String {
+    hash(16, [status_url])
+}
+
+/// The name of a run whose status URL is not known, from what its manifest says of itself.
+///
+/// Signatures do not count, so that the same manifest fetched again names the same run.
+#[must_use]
+pub fn derived_run<'a>(
+    transaction_time: &str,
+    request: &str,
+    urls: impl IntoIterator<Item = &'a str>,
+) -> String {
+    let mut digest = Sha256::new();
+    add(&mut digest, transaction_time);
+    add(&mut digest, request);
+    for url in urls {
+        add(&mut digest, &unsigned(url));
+    }
+    hex(16, digest)
+}
+
+/// The name of the run after `run` on a server that counts its jobs anew: the same status URL, another transaction time.
+#[must_use]
+pub fn suffixed(run: &str, transaction_time: &str) -> String {
+    format!("{run}-{}", hash(8, [transaction_time]))
+}
+
+/// Whether a text may be the name of a run. Names arrive in events and become paths, so nothing else may pass.
+#[must_use]
+pub fn is_run_name(text: &str) -> bool {
+    is_hex_name(text) && text.len() <= 64
+}
+
+/// The folder of a run, without a slash at its end.
+#[must_use]
+pub fn run_folder(run: &str) -> String {
+    format!("runs/{run}")
+}
+
+/// The whole manifest of a run. The first that is written stays.
+#[must_use]
+pub fn manifest_key(run: &str) -> String {
+    format!("runs/{run}/_manifest.json")
+}
+
+/// The record of a run: kick-offs, times, counts, Parameters, attempts and outcome.
+#[must_use]
+pub fn record_key(run: &str) -> String {
+    format!("runs/{run}/_run.json")
+}
+
+/// The state of one output of the manifest: under way or done.
+#[must_use]
+pub fn part_key(run: &str, index: usize) -> String {
+    format!("runs/{run}/_parts/{index:05}.json")
+}
+
+/// The state of one of the manifest's `error` files.
+#[must_use]
+pub fn error_part_key(run: &str, index: usize) -> String {
+    format!("runs/{run}/_parts/error-{index:05}.json")
+}
+
+/// The state of one of the manifest's `deleted` files.
+#[must_use]
+pub fn deleted_part_key(run: &str, index: usize) -> String {
+    format!("runs/{run}/_parts/deleted-{index:05}.json")
+}
+
+/// One source file, or its resources of one type. `index` is its place among all outputs of the stored manifest, and the
+/// hash is of its URL less the signature, so that a manifest fetched again leads to the same name.
+#[must_use]
+pub fn file_key(run: &str, resource_type: &str, index: usize, url: &str) -> String {
+    format!("runs/{run}/{resource_type}/{}", file_name(index, url))
+}
+
+/// One of the manifest's `error` files: operation outcomes, for people to read.
+#[must_use]
+pub fn error_key(run: &str, index: usize, url: &str) -> String {
+    format!("runs/{run}/_errors/{}", file_name(index, url))
+}
+
+/// One of the manifest's `deleted` files: transaction bundles of deletions.
+#[must_use]
+pub fn deleted_key(run: &str, index: usize, url: &str) -> String {
+    format!("runs/{run}/_deleted/{}", file_name(index, url))
+}
+
+/// The one location that Pathling is told for a type: a pattern over all its files.
+#[must_use]
+pub fn glob_key(run: &str, resource_type: &str) -> String {
+    format!("runs/{run}/{resource_type}/*.ndjson")
+}
+
+/// A file of no bytes, written only where emptying a type is meant.
+#[must_use]
+pub fn empty_key(run: &str, resource_type: &str) -> String {
+    format!("runs/{run}/{resource_type}/empty.ndjson")
+}
+
+/// Inputs for the workers of a Distributed Map, one on each line.
+#[must_use]
+pub fn batches_key(run: &str) -> String {
+    format!("runs/{run}/_batches.jsonl")
+}
+
+/// The audit log of a run.
+#[must_use]
+pub fn log_key(run: &str) -> String {
+    format!("runs/{run}/_log.ndjson")
+}
+
+/// The name of one synchronisation, from what makes it itself: source, level, types, filters and the target's address.
+#[must_use]
+pub fn sync_name(parts: &[&str]) -> String {
+    hash(16, parts.iter().copied())
+}
+
+/// Whether a text may be the name of a synchronisation; like [`is_run_name`], for the `key` of an event.
+#[must_use]
+pub fn is_sync_name(text: &str) -> bool {
+    is_hex_name(text) && text.len() <= 64
+}
+
+/// What was synchronised when: the watermark, the run in progress and the lease.
+#[must_use]
+pub fn sync_key(name: &str) -> String {
+    format!("sync/{name}.json")
+}
+
+fn file_name(index: usize, url: &str) -> String {
+    format!("{index:05}-{}.ndjson", hash(12, [unsigned(url).as_str()]))
+}
+
+/// A URL without the parameters that sign it; all else as it was written.
+fn unsigned(url: &str) -> String {
+    let Some((address, query)) = url.split_once('?') else {
+        return url.to_owned();
+    };
+    let name = |parameter: &str| {
+        let name = parameter.split('=').next().unwrap_or_default();
+        name.to_ascii_lowercase()
+    };
+    let azure = query.split('&').any(|parameter| name(parameter) == "sig");
+    let kept: Vec<&str> = query
+        .split('&')
+        .filter(|parameter| {
+            let name = name(parameter);
+            let signs = SIGNATURES.contains(&name.as_str())
+                || SIGNATURE_FAMILIES
+                    .iter()
+                    .any(|family| name.starts_with(family))
+                || (azure && AZURE_SIGNATURES.contains(&name.as_str()));
+            !signs
+        })
+        .collect();
+    if kept.is_empty() {
+        address.to_owned()
+    } else {
+        format!("{address}?{}", kept.join("&"))
+    }
+}
+
+fn is_hex_name(text: &str) -> bool {
+    let hex = |part: &str| {
+        !part.is_empty()
+            && part
+                .bytes()
+                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    text.split('-').all(hex)
+}
+
+/// The first digits of the SHA-256 of one text alone, or of several with their lengths.
+fn hash<'a>(
+    digits: usize,
+    parts: impl IntoIterator<Item = &'a str, IntoIter: ExactSizeIterator>,
+) -> String {
+    let parts = parts.into_iter();
+    let mut digest = Sha256::new();
+    if parts.len() == 1 {
+        parts.for_each(|part| digest.update(part));
+    } else {
+        parts.for_each(|part| add(&mut digest, part));
+    }
+    hex(digits, digest)
+}
+
+/// Adds a text with its length, so that no two lists of texts hash alike by running together.
+fn add(digest: &mut Sha256, part: &str) {
+    digest.update(part.len().to_be_bytes());
+    digest.update(part);
+}
+
+fn hex(digits: usize, digest: Sha256) -> String {
+    let mut text: String = digest
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    text.truncate(digits);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const URL: &str = "https://fhir.example.org/files/Patient-1.ndjson";
+
+    #[test]
+    fn a_run_is_named_after_its_status_url() {
+        // printf %s https://fhir.example.org/status/1 | sha256sum | cut -c -16
+        assert_eq!(
+            run_of("https://fhir.example.org/status/1"),
+            "d8abb3735e89c16a"
+        );
+        assert_ne!(
+            run_of("https://fhir.example.org/status/1"),
+            run_of("https://fhir.example.org/status/2")
+        );
+    }
+
+    #[test]
+    fn a_run_without_a_status_url_is_named_after_its_manifest_however_it_is_signed() {
+        let signed = format!("{URL}?X-Amz-Signature=1");
+        let again = format!("{URL}?X-Amz-Signature=2");
+        let first = derived_run("2024-01-01T00:00:00Z", "r", [signed.as_str()]);
+        assert_eq!(
+            first,
+            derived_run("2024-01-01T00:00:00Z", "r", [again.as_str()])
+        );
+        assert_ne!(first, derived_run("2024-01-02T00:00:00Z", "r", [URL]));
+        assert_ne!(first, derived_run("2024-01-01T00:00:00Z", "r", [URL, URL]));
+        assert!(is_run_name(&first) && first.len() == 16);
+    }
+
+    #[test]
+    fn a_server_that_counts_its_jobs_anew_gets_runs_of_other_names() {
+        let run = run_of(URL);
+        let next = suffixed(&run, "2024-01-01T00:00:00Z");
+        assert_eq!(next.len(), 16 + 1 + 8);
+        assert!(next.starts_with(&run) && is_run_name(&next));
+        assert_ne!(next, suffixed(&run, "2024-01-02T00:00:00Z"));
+    }
+
+    #[test]
+    fn only_hexadecimal_names_become_paths() {
+        for name in ["0123456789abcdef", "0123456789abcdef-01234567"] {
+            assert!(is_run_name(name) && is_sync_name(name), "{name}");
+        }
+        let long = "a".repeat(65);
+        for name in [
+            "", "-", "a-", "..", "../a", "a/b", "A", "g", "a b", "a\0", &long,
+        ] {
+            assert!(!is_run_name(name) && !is_sync_name(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn every_key_of_the_table_is_where_the_table_says() {
+        assert_eq!(manifest_key("a1"), "runs/a1/_manifest.json");
+        assert_eq!(record_key("a1"), "runs/a1/_run.json");
+        assert_eq!(part_key("a1", 7), "runs/a1/_parts/00007.json");
+        assert_eq!(part_key("a1", 1_234_567), "runs/a1/_parts/1234567.json");
+        assert_eq!(error_part_key("a1", 7), "runs/a1/_parts/error-00007.json");
+        assert_eq!(
+            deleted_part_key("a1", 7),
+            "runs/a1/_parts/deleted-00007.json"
+        );
+        assert_eq!(glob_key("a1", "Patient"), "runs/a1/Patient/*.ndjson");
+        assert_eq!(empty_key("a1", "Patient"), "runs/a1/Patient/empty.ndjson");
+        assert_eq!(batches_key("a1"), "runs/a1/_batches.jsonl");
+        assert_eq!(log_key("a1"), "runs/a1/_log.ndjson");
+        assert_eq!(sync_key("a1"), "sync/a1.json");
+        // printf %s https://fhir.example.org/files/Patient-1.ndjson | sha256sum | cut -c -12
+        let name = "00042-057253e2acc9.ndjson";
+        assert_eq!(
+            file_key("a1", "Patient", 42, URL),
+            format!("runs/a1/Patient/{name}")
+        );
+        assert_eq!(error_key("a1", 42, URL), format!("runs/a1/_errors/{name}"));
+        assert_eq!(
+            deleted_key("a1", 42, URL),
+            format!("runs/a1/_deleted/{name}")
+        );
+    }
+
+    #[test]
+    fn a_file_keeps_its_name_when_its_url_is_signed_again() {
+        for signature in [
+            "X-Amz-Algorithm=a&X-Amz-Credential=b&x-amz-date=c&X-AMZ-SIGNATURE=d",
+            "AWSAccessKeyId=a&Signature=b&Expires=1",
+            "awsaccesskeyid=a&signature=b&expires=2",
+            "X-Goog-Algorithm=a&X-Goog-Signature=b",
+            "sv=1&se=2&sr=b&sp=r&sig=3&st=4&spr=https&skoid=5&sktid=6&skt=7&ske=8&sks=b&skv=9",
+            "Policy=a&Signature=b&Key-Pair-Id=c",
+        ] {
+            assert_eq!(
+                file_key("a1", "Patient", 0, &format!("{URL}?{signature}")),
+                file_key("a1", "Patient", 0, URL),
+                "{signature}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_does_not_sign_a_url_tells_files_apart() {
+        let with = |query: &str| file_key("a1", "Patient", 0, &format!("{URL}?{query}"));
+        assert_ne!(with("part=1"), with("part=2"));
+        assert_ne!(with("part=1&sig=x"), with("part=2&sig=x"));
+        assert_eq!(with("part=1&sig=x&se=1"), with("part=1&sig=y&se=2"));
+        // Two letters that are no part of an Azure signature.
+        assert_ne!(with("sp=1"), with("sp=2"));
+        assert_ne!(with("part=1"), file_key("a1", "Patient", 0, URL));
+    }
+
+    #[test]
+    fn a_synchronisation_is_another_when_any_part_of_it_is() {
+        let name = sync_name(&["https://a", "system", "", "", "https://b"]);
+        assert!(is_sync_name(&name) && name.len() == 16);
+        assert_eq!(
+            name,
+            sync_name(&["https://a", "system", "", "", "https://b"])
+        );
+        assert_ne!(
+            name,
+            sync_name(&["https://a", "syste", "m", "", "https://b"])
+        );
+        assert_ne!(name, sync_name(&["https://a", "system", "", "https://b"]));
+    }
+}

@@ -1,0 +1,181 @@
+//! Where files rest between the source and the target: S3, or a local folder.
+//!
+//! [`layout`] owns every key. [`Staging`] keeps three promises on both kinds of place: an object exists only whole; what
+//! several processes write at once, one of them has written ([`Staging::create`], [`Staging::replace`] and
+//! [`Staging::update_json`] for our own state); and a file that is done can be told from one that is not
+//! ([`Staging::finish`], [`Staging::done`]). What the objects mean is the callers' business.
+//!
+//! On S3, `s3:GetObject` and `s3:PutObject` below the prefix are all that is needed. Without `s3:ListBucket`, S3 answers 403
+//! for an object that is not there, so 403 counts as absent when we read; a conditional write that then fails shows that
+//! the object was there after all, and may not be read.
+
+mod done;
+mod folder;
+pub mod layout;
+mod state;
+mod writer;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use self::folder::Folder;
+use crate::config::Place;
+use crate::error::{Kind, Result};
+
+pub use self::done::{DoneRecord, StagedObject};
+pub use self::writer::Writer;
+
+/// An open place. Clones are cheap and share connections.
+#[derive(Clone, Debug)]
+pub struct Staging {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    place: Place,
+    backend: Backend,
+}
+
+#[derive(Debug)]
+enum Backend {
+    Folder(Folder),
+}
+
+/// What is known of an object without reading it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Its length in bytes.
+    pub size: u64,
+    /// Its `ETag`, where the place has such.
+    pub etag: Option<String>,
+    /// What was stored beside it; always empty in a folder.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// A small object, read whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    /// Its content.
+    pub bytes: Bytes,
+    /// What [`Staging::replace`] must be told to replace just this content.
+    pub version: Version,
+}
+
+/// Tells one content of an object from another: an `ETag`, or a hash. It has no order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version(String);
+
+/// What became of [`Staging::create`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Created {
+    /// The object is ours.
+    New(Version),
+    /// Somebody was there first; this is theirs, and it stays.
+    Exists(Object),
+}
+
+/// What became of [`Staging::replace`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Replaced {
+    /// The object is ours.
+    Done(Version),
+    /// The object is no longer the one that was read. Read it again.
+    Conflict,
+}
+
+impl Staging {
+    /// Opens a place. A folder is made where it is missing; a bucket must exist, which the first request finds out.
+    ///
+    /// `StagingDenied` where the folder is a file or cannot be written; `Configuration` where the AWS settings are not
+    /// enough to begin.
+    #[allow(clippy::unused_async_trait_impl)]
+    pub async fn open(place: &Place) -> Result<Self> {
+        let backend = match place {
+            Place::Folder(root) => Backend::Folder(Folder::open(root).await?),
+            Place::S3 { .. } => {
+                return Err(
+                    Kind::StagingDenied.error(format!("{place}: S3 comes with the next change"))
+                );
+            }
+        };
+        Ok(Self {
+            inner: Arc::new(Inner {
+                place: place.clone(),
+                backend,
+            }),
+        })
+    }
+
+    /// The place that was opened.
+    #[must_use]
+    pub fn place(&self) -> &Place {
+        &self.inner.place
+    }
+
+    /// The URL of an object, as people and logs see it.
+    #[must_use]
+    pub fn url(&self, key: &str) -> String {
+        self.inner.place.url(key)
+    }
+
+    /// What is known of an object, or `None` where it is absent (or, on S3, may not be read).
+    pub async fn head(&self, key: &str) -> Result<Option<Head>> {
+        match &self.inner.backend {
+            Backend::Folder(folder) => folder.head(key).await,
+        }
+    }
+
+    /// Reads a small object whole, or `None` where it is absent (or, on S3, may not be read: see [`Self::create`]).
+    pub async fn read(&self, key: &str) -> Result<Option<Object>> {
+        match &self.inner.backend {
+            Backend::Folder(folder) => folder.read(key).await,
+        }
+    }
+
+    /// Writes an object that does not exist yet; where it does, it stays and is returned.
+    ///
+    /// `StagingDenied` where it exists but may not be read: that is how a missing `s3:GetObject` shows.
+    pub async fn create(&self, key: &str, bytes: Bytes, content_type: &str) -> Result<Created> {
+        match &self.inner.backend {
+            Backend::Folder(folder) => {
+                let _ = content_type;
+                folder.create(key, bytes).await
+            }
+        }
+    }
+
+    /// Replaces an object that still is what it was when it was read.
+    ///
+    /// An answer that was lost on its way makes a `Conflict` of a success, so a caller that tries again must be able to
+    /// find its own change in what it reads.
+    pub async fn replace(&self, key: &str, bytes: Bytes, version: &Version) -> Result<Replaced> {
+        match &self.inner.backend {
+            Backend::Folder(folder) => folder.replace(key, bytes, version).await,
+        }
+    }
+
+    /// Removes an object where that is allowed; what stays behind does no harm and is logged.
+    pub async fn remove(&self, key: &str) {
+        let removed = match &self.inner.backend {
+            Backend::Folder(folder) => folder.remove(key).await,
+        };
+        if let Err(error) = removed {
+            tracing::debug!(url = self.url(key), %error, "an object was not removed");
+        }
+    }
+
+    /// Begins a file. It appears under its key when it is finished, not before; see [`Self::finish`].
+    pub fn writer(&self, key: &str) -> Result<Writer> {
+        Writer::begin(self, key)
+    }
+
+    /// Whether the objects of this place can carry metadata.
+    fn has_metadata(&self) -> bool {
+        match &self.inner.backend {
+            Backend::Folder(_) => false,
+        }
+    }
+}
