@@ -1,0 +1,97 @@
+# Every command a person needs. `make` alone lists them.
+# A clean checkout with Rust, Python 3, Node and make is enough: what else a command needs, it installs under this folder.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# How the demo's programs are built: `release`, or `dev`, which is quicker to build.
+PROFILE ?= release
+PYTHON ?= python3
+
+CARGO_DENY := 0.20.2
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+PROGRAMS := $(TARGET_DIR)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
+# --prefer-offline: what npm has once fetched it does not ask for again.
+NPM_CI := npm ci --prefer-offline --no-audit --no-fund --loglevel=error
+
+.PHONY: help
+help: ## List these commands
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build the command pathling-import and the sandbox
+	cargo build --locked --profile $(PROFILE) --package pathling-import-cli --package sandbox
+
+.PHONY: demo
+demo: build demo-data ## Synchronise HL7's examples from a sandbox, change some, synchronise again
+	$(PYTHON) demo/demo.py $(PROGRAMS) demo-data/package
+
+.PHONY: demo-data
+demo-data: demo-data/package/package.json ## Fetch HL7's examples of FHIR R4 (19 MB, from npm)
+
+# npm checks the package against the hash in the lock.
+demo-data/package/package.json: demo/package.json demo/package-lock.json
+	rm -rf demo-data && mkdir demo-data
+	cp demo/package.json demo/package-lock.json demo-data/
+	$(NPM_CI) --prefix demo-data
+	mv demo-data/node_modules/hl7.fhir.r4.examples demo-data/package
+	rm -r demo-data/node_modules
+	touch $@
+
+.PHONY: test
+test: demo-data test-rust test-workflow ## Run all tests
+
+.PHONY: test-rust
+test-rust: demo-data ## Run the Rust tests alone
+	cargo build --locked --workspace --bins --tests
+	cargo test --locked --workspace
+
+.PHONY: test-workflow
+test-workflow: .venv/aws/ready ## Run the bundled workflow alone, with the real binaries, in a local Step Functions
+	cargo build --locked --workspace --bins --tests
+	.venv/aws/bin/python -m pytest -q tests/workflow
+
+.PHONY: check
+check: check-rust check-dependencies check-template ## Check format, lints, docs, dependencies, template and workflow
+
+.PHONY: check-rust
+check-rust:
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- --deny warnings
+	RUSTDOCFLAGS='--deny warnings' cargo doc --locked --workspace --no-deps
+
+.PHONY: check-dependencies
+check-dependencies: .tools/cargo-deny-$(CARGO_DENY)
+	cargo fetch --locked
+	.tools/bin/cargo-deny --offline check --hide-inclusion-graph licenses bans sources
+	tools/one-stack.sh
+
+.PHONY: check-template
+check-template: .venv/sam/ready tools/node_modules/.package-lock.json
+	SAM_CLI_TELEMETRY=0 .venv/sam/bin/sam validate --lint --region us-east-1
+	.venv/sam/bin/python tools/workflow.py
+
+# `sam build` always asks cargo-lambda for the profile `release`, except in its debug mode, where it asks for none; then
+# cargo-lambda takes the one that is named here. So plain `sam build --beta-features` works too, with larger functions.
+# AWS-LC's jitter entropy costs 40 ms at each cold start, and the kernel's serves as well.
+.PHONY: build-lambdas
+build-lambdas: .venv/sam/ready ## Build the five functions for AWS Lambda (ARCHITECTURE=arm64 or x86_64)
+	PATH="$(CURDIR)/.venv/sam/bin:$$PATH" env SAM_CLI_TELEMETRY=0 SAM_BUILD_MODE=debug CARGO_LAMBDA_BUILD.PROFILE=lambda \
+	  AWS_LC_SYS_NO_JITTER_ENTROPY=1 sam build --beta-features --parameter-overrides Architecture=$(or $(ARCHITECTURE),arm64)
+
+.venv/%/ready: tools/requirements-%.txt
+	$(PYTHON) -m venv .venv/$*
+	.venv/$*/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+tools/node_modules/.package-lock.json: tools/package-lock.json
+	$(NPM_CI) --prefix tools
+	touch $@
+
+# Built without optimisation: it runs for a second, and this builds it in a minute and a half.
+.tools/cargo-deny-$(CARGO_DENY):
+	CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
+	  cargo install --locked --quiet --root .tools --target-dir .tools/build cargo-deny@$(CARGO_DENY)
+	rm -rf .tools/build
+	touch $@

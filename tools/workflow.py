@@ -1,0 +1,204 @@
+"""The workflow as it is deployed, and what the general checkers do not see in it.
+
+`definition` puts into step-functions/pathling-import.asl.json what template.yaml substitutes. As a program this checks
+template and definition against each other and against the tables of the Rust code, prints each fault, and ends with
+"N passed, N failed".
+"""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+ASL = ROOT / "step-functions/pathling-import.asl.json"
+# How often a step that stops before its deadline is called again: as often as Step Functions allows.
+WITHOUT_END = 99999999
+
+
+class Loader(yaml.SafeLoader):
+    """YAML with CloudFormation's short forms: `!Ref X` becomes {"Ref": "X"}."""
+
+
+def _short_form(loader, name, node):
+    if isinstance(node, yaml.ScalarNode):
+        value = loader.construct_scalar(node)
+    elif isinstance(node, yaml.SequenceNode):
+        value = loader.construct_sequence(node, deep=True)
+    else:
+        value = loader.construct_mapping(node, deep=True)
+    if name == "GetAtt":
+        value = value.split(".")
+    return {name if name in ("Ref", "Condition") else f"Fn::{name}": value}
+
+
+Loader.add_multi_constructor("!", _short_form)
+
+
+def template():
+    return yaml.load((ROOT / "template.yaml").read_text(), Loader)
+
+
+def substitutions(parameters=None):
+    """What template.yaml substitutes, as text: parameters by their value here or their default, a function's ARN by its
+    logical name in an account of documentation."""
+    described = template()
+    defaults = {name: what.get("Default", "") for name, what in described["Parameters"].items()}
+    values = defaults | (parameters or {})
+    out = {}
+    for name, value in described["Resources"]["StateMachine"]["Properties"]["DefinitionSubstitutions"].items():
+        if "Ref" in value:
+            out[name] = str(values[value["Ref"]])
+        else:
+            logical, attribute = value["Fn::GetAtt"]
+            assert attribute == "Arn", f"{name} is not an ARN"
+            out[name] = f"arn:aws:lambda:us-east-1:123456789012:function:{logical}"
+    return out
+
+
+def definition(parameters=None, arns=None):
+    """The definition's text as CloudFormation makes it. `arns` replaces functions' ARNs, by the substitution's name."""
+    text = ASL.read_text()
+    for name, value in (substitutions(parameters) | (arns or {})).items():
+        text = text.replace("${" + name + "}", value)
+    return text
+
+
+def errors():
+    """The names of the Rust code's table, each with whether another try can mend it."""
+    source = (ROOT / "crates/core/src/error.rs").read_text()
+    rows = re.findall(r'name: "(\w+)",.*?retried: (true|false),', source, re.DOTALL)
+    return {name: retried == "true" for name, retried in rows}
+
+
+def settings():
+    """The settings that each step reads, from the table that the Rust code writes into docs/configuration.md."""
+    steps = {name: set() for name in STEPS}
+    for line in (ROOT / "docs/configuration.md").read_text().splitlines():
+        row = re.match(r"\| `([A-Z_]+)` \|.*?\|.*?\| ([^|]*) \| [^|]* \|$", line)
+        if row:
+            for step in steps if row[2] == "all" else re.findall(r"`([\w-]+)`", row[2]):
+                steps[step].add(row[1])
+    return steps
+
+
+# The function of each step, by its name in the template.
+STEPS = {
+    "fhir-export": "FhirExportFunction",
+    "check-export-status": "CheckExportStatusFunction",
+    "transfer-to-s3": "TransferToS3Function",
+    "pathling-import": "PathlingImportFunction",
+    "check-import-status": "CheckImportStatusFunction",
+}
+
+
+def check_substitutions():
+    asked = set(re.findall(r"\$\{(\w+)\}", ASL.read_text()))
+    given = set(template()["Resources"]["StateMachine"]["Properties"]["DefinitionSubstitutions"])
+    yield from (f"${{{name}}} has no substitution in template.yaml" for name in asked - given)
+    yield from (f"the substitution {name} is not used" for name in given - asked)
+
+
+def check_states():
+    states = json.loads(definition())["States"]
+    expected = [
+        ("FHIR export", "Check export status"),
+        ("Check export status", "Transfer to S3"),
+        ("Transfer to S3", "Pathling import"),
+        ("Pathling import", "Check import result"),
+        ("Check import result", "Check import status"),
+        ("Import not necessary", None),
+        ("Check import status", None),
+    ]
+    found = [(name, state.get("Next", state.get("Default"))) for name, state in states.items()]
+    if found != expected:
+        yield f"the states and their order are {found}"
+    choice = states["Check import result"]["Choices"]
+    if choice != [{"Variable": "$.statusUrl", "IsNull": True, "Next": "Import not necessary"}]:
+        yield f"the choice is {choice}"
+    for name, state in states.items():
+        # Each step gets the one before's output whole, and gives its own whole.
+        filters = {"InputPath", "Parameters", "ResultSelector", "ResultPath", "OutputPath", "Catch"} & set(state)
+        if filters:
+            yield f"{name}: {', '.join(sorted(filters))} changes what the steps pass on"
+
+
+def check_retries():
+    known = errors()
+    states = json.loads(definition())["States"]
+    polls = {
+        "FHIR export": None,
+        "Check export status": (900, 24),
+        "Transfer to S3": (1, WITHOUT_END),
+        "Pathling import": (1, WITHOUT_END),
+        "Check import status": (300, 12),
+    }
+    for name, poll in polls.items():
+        retriers = states[name]["Retry"]
+        names = [retrier["ErrorEquals"] for retrier in retriers]
+        for error in sum(names, []):
+            if error not in known and error != "States.ALL":
+                yield f"{name}: {error} is no error of this program"
+        expected = []
+        if poll:
+            expected.append(
+                {"ErrorEquals": ["JobInProgressError"], "IntervalSeconds": poll[0], "MaxAttempts": poll[1], "BackoffRate": 1}
+            )
+        expected.append({"ErrorEquals": [error for error, retried in known.items() if not retried], "MaxAttempts": 0})
+        expected.append({"ErrorEquals": ["States.ALL"], "IntervalSeconds": 60, "MaxAttempts": 5})
+        if retriers != expected:
+            yield f"{name}: retries are {retriers}, not {expected}"
+
+
+def check_environment():
+    described = template()
+    shared = set(described["Globals"]["Function"]["Environment"]["Variables"])
+    for step, read in settings().items():
+        if not read:
+            yield f"docs/configuration.md names no setting of {step}"
+        own = set(described["Resources"][STEPS[step]]["Properties"]["Environment"]["Variables"])
+        yield from (f"{step}: {name} is not set by the template" for name in sorted(read - own - shared))
+        yield from (f"{step}: {name} is set, but the step does not read it" for name in sorted(own - read))
+        yield from (f"{step}: {name} is set for all, but the step does not read it" for name in sorted(shared - read))
+
+
+def check_bucket():
+    rules = template()["Resources"]["StagingBucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
+    expiring = [rule.get("Prefix") for rule in rules if "ExpirationInDays" in rule]
+    if expiring != ["runs/"]:
+        yield f"objects under {expiring} expire; under runs/ alone they may, for sync/ holds the watermark"
+
+
+def check_groups():
+    described = template()
+    groups = described["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
+    grouped = sorted(name for group in groups for name in group["Parameters"])
+    if grouped != sorted(described["Parameters"]):
+        yield f"not every parameter is in one group: {sorted(set(grouped) ^ set(described['Parameters']))}"
+
+
+def check_language():
+    """The npm package asl-validator, on the definition as it is deployed."""
+    validator = ROOT / "tools/node_modules/.bin/asl-validator"
+    done = subprocess.run([validator, "--json-definition", definition()], capture_output=True, text=True)
+    if done.returncode:
+        yield done.stdout + done.stderr
+
+
+def main():
+    passed = failed = 0
+    for name, check in list(globals().items()):
+        if name.startswith("check_"):
+            faults = list(check())
+            passed, failed = passed + (not faults), failed + bool(faults)
+            for fault in faults:
+                print(f"{name.removeprefix('check_')}: {fault}")
+    print(f"workflow and template: {passed} passed, {failed} failed")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
