@@ -1,0 +1,213 @@
+//! The client: which request gets a token, which redirect is followed, and what happens after a 401.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use url::Url;
+
+use super::origin::{Origin, carries_secrets, has_userinfo};
+use super::request::{Request, TokenUse};
+use super::response::Response;
+use super::shown::shown;
+use super::token::{Token, Tokens};
+use super::transport::{Authorization, Transport};
+use super::{Side, StatusCode};
+use crate::config::Secret;
+use crate::error::{Kind, Result};
+
+/// Credentials of the kind "client secret" (OAuth 2 client credentials).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientSecret {
+    /// `CLIENT_ID`.
+    pub id: String,
+    /// `CLIENT_SECRET`.
+    pub secret: Secret,
+    /// `SCOPES`, separated by spaces; empty asks for none.
+    pub scopes: String,
+}
+
+/// All that a [`Client`] is made of.
+#[derive(Clone)]
+pub struct ClientOptions {
+    /// Which server it speaks to.
+    pub side: Side,
+    /// The server's FHIR base address, `SOURCE_ENDPOINT` or `TARGET_ENDPOINT`.
+    pub endpoint: Url,
+    /// How it gets tokens; `None` where authentication is switched off.
+    pub credentials: Option<ClientSecret>,
+    /// Origins that tokens may go to besides the endpoint's and its token endpoint's.
+    pub trusted_origins: Vec<Origin>,
+    /// Whether credentials may leave this machine without TLS.
+    pub allow_plaintext: bool,
+    /// How long a connection may take, TLS included.
+    pub connect_timeout: Duration,
+    /// How long an answer, or the next piece of its body, may take.
+    pub idle_timeout: Duration,
+}
+
+impl fmt::Debug for ClientOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientOptions")
+            .field("side", &self.side)
+            .field("endpoint", &shown(&self.endpoint))
+            .field("credentials", &self.credentials)
+            .field("trusted_origins", &self.trusted_origins)
+            .field("allow_plaintext", &self.allow_plaintext)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("idle_timeout", &self.idle_timeout)
+            .finish()
+    }
+}
+
+/// A client for one server. Clones share connections, discovery and token.
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    endpoint: Url,
+    /// The endpoint's and those that the operator named; the token endpoint's is known after discovery.
+    trusted: Vec<Origin>,
+    allow_plaintext: bool,
+    tokens: Option<Tokens>,
+    transport: Transport,
+}
+
+impl Client {
+    /// A client, of which nothing has spoken to the server yet.
+    ///
+    /// Errors: configuration, where the endpoint is no http or https URL, holds a user name or password, or would have
+    /// the credentials sent in plain text without the operator's word.
+    pub fn new(options: ClientOptions) -> Result<Self> {
+        let ClientOptions {
+            side,
+            endpoint,
+            credentials,
+            trusted_origins,
+            allow_plaintext,
+            connect_timeout,
+            idle_timeout,
+        } = options;
+        let wrong = |what: String| {
+            Kind::Configuration.error(format!(
+                "{} {}: {what}",
+                side.setting("ENDPOINT"),
+                shown(&endpoint)
+            ))
+        };
+        if !matches!(endpoint.scheme(), "http" | "https") {
+            return Err(wrong("is not an http or https URL".to_owned()));
+        }
+        if has_userinfo(&endpoint) {
+            return Err(wrong("must not hold a user name or password".to_owned()));
+        }
+        if credentials.is_some() && !carries_secrets(&endpoint, allow_plaintext) {
+            return Err(wrong("credentials go over TLS only".to_owned()).next(format!(
+                "Use https, or set ALLOW_PLAINTEXT=true if the way there is safe otherwise, or {}=false.",
+                side.setting("AUTHENTICATION_ENABLED")
+            )));
+        }
+        let mut trusted = trusted_origins;
+        trusted.push(Origin::from(&endpoint));
+        let tokens = credentials
+            .map(|credentials| Tokens::new(credentials, endpoint.clone(), allow_plaintext));
+        Ok(Self {
+            inner: Arc::new(Inner {
+                endpoint,
+                trusted,
+                allow_plaintext,
+                tokens,
+                transport: Transport::new(side, connect_timeout, idle_timeout),
+            }),
+        })
+    }
+
+    /// Which server this client speaks to.
+    #[must_use]
+    pub fn side(&self) -> Side {
+        self.inner.transport.side
+    }
+
+    /// The server's FHIR base address.
+    #[must_use]
+    pub fn endpoint(&self) -> &Url {
+        &self.inner.endpoint
+    }
+
+    /// Sends a request and answers whatever the server does, of any status.
+    ///
+    /// A token goes along where the request allows it, there are credentials, the URL's origin is trusted, and the way
+    /// is TLS, loopback or allowed by the operator. Up to five redirects of GET and HEAD are followed, and the rule for
+    /// tokens is applied to each hop; from https only https is followed. A 401 to a token renews it once, and the
+    /// request is repeated once; a second 401 is the answer.
+    ///
+    /// Errors: unavailable ([`Side::unavailable`]) where no answer came, naming method, URL and what happened, and for
+    /// redirects that are not followed; authentication where no token is to be had.
+    pub async fn send(&self, mut request: Request) -> Result<Response> {
+        let transport = &self.inner.transport;
+        let mut hops = 0;
+        let mut renewed = false;
+        let mut instead: Option<Token> = None;
+        loop {
+            let authorization = match instead.take() {
+                Some(token) => Authorization::Token(token),
+                None => self.authorize(&request).await?,
+            };
+            let response = transport.exchange(&request, authorization).await?;
+            if let (StatusCode::UNAUTHORIZED, false, Authorization::Token(refused), Some(tokens)) = (
+                response.status(),
+                renewed,
+                &response.about().authorization,
+                &self.inner.tokens,
+            ) {
+                renewed = true;
+                instead = Some(tokens.instead_of(refused, transport).await?);
+                continue;
+            }
+            let Some(url) = transport.next_hop(&response, hops)? else {
+                return Ok(response);
+            };
+            request.moved_to(url);
+            hops += 1;
+        }
+    }
+
+    /// Decides about the token of one hop.
+    async fn authorize(&self, request: &Request) -> Result<Authorization> {
+        let Inner {
+            trusted,
+            allow_plaintext,
+            tokens,
+            transport,
+            ..
+        } = &*self.inner;
+        let Some(tokens) = tokens else {
+            return Ok(Authorization::NoCredentials);
+        };
+        if request.token == TokenUse::Never {
+            return Ok(Authorization::NotWanted);
+        }
+        let origin = Origin::from(&request.url);
+        if !trusted.contains(&origin) {
+            let configuration = tokens.configuration(transport).await?;
+            if Origin::from(&configuration.token_endpoint) != origin {
+                return Ok(Authorization::Untrusted(origin));
+            }
+        }
+        if !carries_secrets(&request.url, *allow_plaintext) {
+            return Ok(Authorization::Plaintext);
+        }
+        Ok(Authorization::Token(tokens.current(transport).await?))
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("side", &self.side())
+            .field("endpoint", &shown(&self.inner.endpoint))
+            .finish_non_exhaustive()
+    }
+}

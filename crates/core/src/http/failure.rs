@@ -1,0 +1,164 @@
+//! The table of errors, applied to an answer that a step does not want.
+
+use std::time::Duration;
+
+use reqwest::header::CONTENT_TYPE;
+
+use super::outcome::OperationOutcome;
+use super::response::{Response, is_html};
+use super::shown::quoted;
+use super::transport::Authorization;
+use super::{Side, StatusCode};
+use crate::config::Secret;
+use crate::error::{Error, Kind};
+
+/// How much of an unwanted body is read.
+const LONGEST: usize = 64 * 1024;
+
+/// How much of a server's words a message holds, in characters.
+const WORDS: usize = 500;
+
+/// What an unwanted answer is, as an error: `what_for` (for instance `kick-off of the export`), method, URL, status and
+/// what the server's OperationOutcome says.
+///
+/// 401 and 403 are authentication, and it is said whether a token was sent and if not, why. 408, 429, 502, 503, 504, any
+/// other 5xx without an OperationOutcome, and one with an issue of code `transient` are unavailable, with the Retry-After
+/// if there is one. All else is failed ([`Side::failed`]).
+pub async fn failure(response: Response, what_for: &str) -> Error {
+    let status = response.status();
+    let side = response.about().side;
+    let authorization = response.about().authorization.clone();
+    let wait = response.retry_after();
+    let said = format!("{what_for}: {}", response.described());
+    let body = Unwanted::read(response, &authorization).await;
+    let said = format!("{said}{}", body.said);
+    if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+        return authentication(side, status, &authorization, &said);
+    }
+    let gateway = matches!(
+        status,
+        StatusCode::REQUEST_TIMEOUT
+            | StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT
+    );
+    if gateway
+        || (status.is_server_error() && !body.is_outcome)
+        || (!status.is_success() && body.is_transient)
+    {
+        side.unavailable().error(said).retry_after(wait)
+    } else {
+        side.failed().error(said)
+    }
+}
+
+/// What the body of an unwanted answer says.
+#[derive(Default)]
+struct Unwanted {
+    /// `: text`, or `, an HTML page instead of JSON`, or nothing.
+    said: String,
+    is_outcome: bool,
+    is_transient: bool,
+}
+
+impl Unwanted {
+    async fn read(response: Response, authorization: &Authorization) -> Self {
+        let kind = response
+            .header(CONTENT_TYPE.as_str())
+            .unwrap_or_default()
+            .to_owned();
+        let query = response.url().query().map(Secret::from);
+        // A server that drips its complaint does not hold up what follows from its status.
+        let most = response.about().idle.min(Duration::from_secs(30));
+        let read = tokio::time::timeout(most, response.up_to(LONGEST)).await;
+        let Ok(Ok((bytes, _))) = read else {
+            return Self::default();
+        };
+        let Some(outcome) = OperationOutcome::parse(&bytes) else {
+            let said = if is_html(&kind, &bytes) {
+                ", an HTML page instead of JSON"
+            } else {
+                ""
+            };
+            return Self {
+                said: said.to_owned(),
+                ..Self::default()
+            };
+        };
+        // Servers quote the token or the signed URL that they refuse.
+        let mut secrets: Vec<&Secret> = query.iter().collect();
+        if let Authorization::Token(token) = authorization {
+            secrets.push(token.value());
+        }
+        let text = quoted(&outcome.text(), WORDS, &secrets);
+        Self {
+            said: if text.is_empty() {
+                String::new()
+            } else {
+                format!(": {text}")
+            },
+            is_outcome: true,
+            is_transient: outcome.is_transient(),
+        }
+    }
+}
+
+fn authentication(
+    side: Side,
+    status: StatusCode,
+    authorization: &Authorization,
+    said: &str,
+) -> Error {
+    let name = side.name();
+    let (why, next) = match authorization {
+        Authorization::Token(_) if status == StatusCode::UNAUTHORIZED => (
+            "the token was refused, and so was a new one".to_owned(),
+            format!(
+                "Check {} and what the {name} allows this client.",
+                side.setting("SCOPES")
+            ),
+        ),
+        Authorization::Token(_) => (
+            "the token was taken, but does not allow this".to_owned(),
+            format!(
+                "Check {} and what the {name} allows this client.",
+                side.setting("SCOPES")
+            ),
+        ),
+        Authorization::NoCredentials => (
+            "no token was sent, because there are no credentials".to_owned(),
+            format!(
+                "Set {}, {} and {}, and leave {} unset.",
+                side.setting("CLIENT_ID"),
+                side.setting("CLIENT_SECRET"),
+                side.setting("SCOPES"),
+                side.setting("AUTHENTICATION_ENABLED"),
+            ),
+        ),
+        Authorization::NotWanted => (
+            format!("no token was sent, because the {name} said that none is needed"),
+            format!(
+                "The link may have expired. If it wants a token after all, tell whoever runs the {name}."
+            ),
+        ),
+        Authorization::Untrusted(origin) => {
+            let setting = side.setting("TRUSTED_ORIGINS");
+            (
+                format!("no token was sent, because {origin} is not a trusted origin ({setting})"),
+                format!(
+                    "If {origin} belongs to the {name} and should get its token, add it to {setting}."
+                ),
+            )
+        }
+        Authorization::Plaintext => (
+            "no token was sent, because the way there is not TLS".to_owned(),
+            format!(
+                "Have the {name} give https URLs, or set ALLOW_PLAINTEXT=true if the way there is safe otherwise."
+            ),
+        ),
+    };
+    Kind::Authentication
+        .error(format!("{said}; {why}"))
+        .next(next)
+}

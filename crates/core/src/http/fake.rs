@@ -1,0 +1,166 @@
+//! Servers for this module's tests, in this process, on ports that the system chooses.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::to_bytes;
+use axum::extract::Request as Asked;
+use axum::response::{IntoResponse, Response as Answer};
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use url::Url;
+
+use super::{Client, ClientOptions, ClientSecret, Side};
+use crate::config::Secret;
+
+/// A request as a fake saw it.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    pub(super) line: String,
+    pub(super) headers: axum::http::HeaderMap,
+    pub(super) body: String,
+}
+
+impl Seen {
+    pub(super) fn authorization(&self) -> Option<&str> {
+        self.headers
+            .get("authorization")
+            .map(|value| value.to_str().unwrap())
+    }
+}
+
+/// A server that remembers what it was asked.
+pub(super) struct Fake {
+    pub(super) url: Url,
+    seen: Arc<Mutex<Vec<Seen>>>,
+}
+
+impl Fake {
+    /// Answers every request by a function of it; the line is `METHOD /path?query`.
+    pub(super) async fn start<F, A>(handler: F) -> Self
+    where
+        F: Fn(Seen) -> A + Clone + Send + Sync + 'static,
+        A: Future<Output = Answer> + Send,
+    {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&seen);
+        let router = Router::new().fallback(move |asked: Asked| async move {
+            let (parts, body) = asked.into_parts();
+            let body = to_bytes(body, usize::MAX).await.unwrap();
+            let one = Seen {
+                line: format!("{} {}", parts.method, parts.uri),
+                headers: parts.headers,
+                body: String::from_utf8(body.to_vec()).unwrap(),
+            };
+            kept.lock().unwrap().push(one.clone());
+            handler(one).await
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = Url::parse(&format!("http://{}/fhir", listener.local_addr().unwrap())).unwrap();
+        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        Self { url, seen }
+    }
+
+    /// A server with discovery and a token endpoint, which gives `t1`, `t2`, ..; all else is the function's.
+    pub(super) async fn smart<F, A>(handler: F) -> Self
+    where
+        F: Fn(Seen) -> A + Clone + Send + Sync + 'static,
+        A: Future<Output = Answer> + Send,
+    {
+        let tokens = Arc::new(Mutex::new(0));
+        Self::start(move |seen| {
+            let (tokens, handler) = (Arc::clone(&tokens), handler.clone());
+            async move {
+                match seen.line.as_str() {
+                    DISCOVERY => {
+                        let host = seen.headers["host"].to_str().unwrap();
+                        axum::Json(json!({"token_endpoint": format!("http://{host}/token")})).into_response()
+                    }
+                    TOKEN => {
+                        let number = {
+                            let mut tokens = tokens.lock().unwrap();
+                            *tokens += 1;
+                            *tokens
+                        };
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                        let token = format!("t{number}");
+                        axum::Json(json!({"access_token": token, "token_type": "Bearer", "expires_in": "300"})).into_response()
+                    }
+                    _ => handler(seen).await,
+                }
+            }
+        })
+        .await
+    }
+
+    /// All requests whose line begins so.
+    pub(super) fn seen(&self, line: &str) -> Vec<Seen> {
+        self.seen
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|seen| seen.line.starts_with(line))
+            .cloned()
+            .collect()
+    }
+
+    pub(super) fn at(&self, path: &str) -> Url {
+        self.url.join(path).unwrap()
+    }
+}
+
+pub(super) const DISCOVERY: &str = "GET /fhir/.well-known/smart-configuration";
+pub(super) const TOKEN: &str = "POST /token";
+
+/// A server that says these bytes to whoever connects and then closes the connection, or keeps it and stays silent.
+pub(super) async fn raw(says: &'static str, then_closes: bool) -> Url {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = Url::parse(&format!("http://{}/fhir", listener.local_addr().unwrap())).unwrap();
+    tokio::spawn(async move {
+        let mut open = Vec::new();
+        loop {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let _ = socket.read(&mut [0; 4096]).await;
+            let _ = socket.write_all(says.as_bytes()).await;
+            if !then_closes {
+                open.push(socket);
+            }
+        }
+    });
+    url
+}
+
+pub(super) fn options(endpoint: &Url) -> ClientOptions {
+    ClientOptions {
+        side: Side::Source,
+        endpoint: endpoint.clone(),
+        credentials: Some(ClientSecret {
+            id: "id".to_owned(),
+            secret: Secret::new("hush-hush"),
+            scopes: "system/*.read".to_owned(),
+        }),
+        trusted_origins: Vec::new(),
+        allow_plaintext: false,
+        connect_timeout: Duration::from_secs(5),
+        idle_timeout: Duration::from_secs(5),
+    }
+}
+
+pub(super) fn client(endpoint: &Url) -> Client {
+    Client::new(options(endpoint)).unwrap()
+}
+
+/// A client without credentials and with little patience.
+pub(super) fn impatient(endpoint: &Url) -> Client {
+    let patience = Duration::from_millis(250);
+    Client::new(ClientOptions {
+        credentials: None,
+        connect_timeout: patience,
+        idle_timeout: patience,
+        ..options(endpoint)
+    })
+    .unwrap()
+}

@@ -1,0 +1,235 @@
+//! What was answered: status, headers, and the body on demand.
+
+use std::time::{Duration, SystemTime};
+
+use futures_util::StreamExt;
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, RETRY_AFTER};
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+use url::Url;
+
+use super::Side;
+use super::body::Body;
+use super::shown::shown;
+use super::transport::Authorization;
+use crate::error::Result;
+
+/// Which exchange a response or a body belongs to.
+#[derive(Clone)]
+pub(super) struct About {
+    pub(super) side: Side,
+    pub(super) method: Method,
+    pub(super) url: Url,
+    pub(super) idle: Duration,
+    pub(super) authorization: Authorization,
+}
+
+/// An answer of any status, whose body has not been read.
+pub struct Response {
+    inner: reqwest::Response,
+    about: About,
+}
+
+impl Response {
+    pub(super) fn new(inner: reqwest::Response, about: About) -> Self {
+        Self { inner, about }
+    }
+
+    pub(super) fn about(&self) -> &About {
+        &self.about
+    }
+
+    /// The status.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.inner.status()
+    }
+
+    /// The request's method.
+    #[must_use]
+    pub fn method(&self) -> &Method {
+        &self.about.method
+    }
+
+    /// The URL that answered: after redirects, the last one. A relative Content-Location or Location is relative to it.
+    #[must_use]
+    pub fn url(&self) -> &Url {
+        &self.about.url
+    }
+
+    /// A header's first value, where it is text.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.inner.headers().get(name)?.to_str().ok()
+    }
+
+    /// The beginning of a sentence about this answer: `GET https://h/$export?_type=… answered 404 Not Found`.
+    #[must_use]
+    pub fn described(&self) -> String {
+        format!(
+            "{} {} answered {}",
+            self.about.method,
+            shown(&self.about.url),
+            self.status()
+        )
+    }
+
+    /// How long the server asks to be left alone (RFC 9110, section 10.2.3): seconds, or a date, which is taken against
+    /// the answer's own `Date` where it has one, so that two clocks need not agree.
+    ///
+    /// Zero for zero and for a date in the past: the caller has a least wait of its own. `None` for anything negative or
+    /// unreadable. A year is a year: the caller has a bound (`RETRY_AFTER_MAX`).
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        retry_after(
+            self.header(RETRY_AFTER.as_str())?,
+            self.header(DATE.as_str()),
+            SystemTime::now(),
+        )
+    }
+
+    /// The length of the body as the header says it, in bytes as they are sent.
+    #[must_use]
+    pub fn content_length(&self) -> Option<u64> {
+        self.header(CONTENT_LENGTH.as_str())?.trim().parse().ok()
+    }
+
+    /// The whole body, at most `limit` bytes.
+    ///
+    /// Errors: unavailable where the body breaks off or stalls; failed ([`Side::failed`]) where it is longer.
+    pub async fn bytes_limited(self, limit: usize) -> Result<Vec<u8>> {
+        let described = self.described();
+        let failed = self.about.side.failed();
+        let (bytes, whole) = match self.content_length() {
+            Some(length) if length > limit as u64 => (Vec::new(), false),
+            _ => self.up_to(limit).await?,
+        };
+        if whole {
+            Ok(bytes)
+        } else {
+            Err(failed.error(format!(
+                "{described} with more than the {limit} bytes that such an answer may have"
+            )))
+        }
+    }
+
+    /// The body, at most `limit` bytes, as JSON.
+    ///
+    /// Errors: as [`Response::bytes_limited`]; failed ([`Side::failed`]) where it is not JSON.
+    pub async fn json(self, limit: usize) -> Result<Value> {
+        let described = self.described();
+        let failed = self.about.side.failed();
+        let kind = self
+            .header(CONTENT_TYPE.as_str())
+            .unwrap_or_default()
+            .to_owned();
+        let bytes = self.bytes_limited(limit).await?;
+        let bare = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+        serde_json::from_slice(bare).map_err(|error| {
+            let found = if is_html(&kind, bare) {
+                "an HTML page instead of JSON".to_owned()
+            } else if bare.is_empty() {
+                "nothing instead of JSON".to_owned()
+            } else {
+                // The parser's own words never quote the text, which may be a resource.
+                format!(
+                    "something that is not JSON (line {}, column {})",
+                    error.line(),
+                    error.column()
+                )
+            };
+            failed.error(format!("{described} with {found}"))
+        })
+    }
+
+    /// The body as it arrives, undecoded. The stream is [`Body`], which tells how it failed if it does.
+    #[must_use]
+    pub fn into_stream(self) -> Body {
+        let promised = self.content_length();
+        Body::new(self.inner, self.about, promised)
+    }
+
+    /// The body's first `limit` bytes, and whether that is all of it.
+    pub(super) async fn up_to(self, limit: usize) -> Result<(Vec<u8>, bool)> {
+        let mut body = self.into_stream();
+        let mut bytes = Vec::new();
+        while let Some(chunk) = body.next().await {
+            let chunk = chunk?;
+            let room = limit - bytes.len();
+            bytes.extend_from_slice(&chunk[..chunk.len().min(room)]);
+            if chunk.len() > room {
+                return Ok((bytes, false));
+            }
+        }
+        Ok((bytes, true))
+    }
+}
+
+/// Whether a body is a page for people, by its type or its beginning.
+pub(super) fn is_html(content_type: &str, body: &[u8]) -> bool {
+    let begins = |with: &[u8]| {
+        let body = body.trim_ascii_start();
+        body.get(..with.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(with))
+    };
+    content_type.to_ascii_lowercase().contains("html")
+        || begins(b"<!doctype html")
+        || begins(b"<html")
+}
+
+fn retry_after(text: &str, date: Option<&str>, now: SystemTime) -> Option<Duration> {
+    let text = text.trim();
+    if let Ok(seconds) = text.parse::<f64>() {
+        // Fractions are no standard, but some servers send them.
+        return Duration::try_from_secs_f64(seconds).ok();
+    }
+    let until = httpdate::parse_http_date(text).ok()?;
+    let from = date
+        .and_then(|date| httpdate::parse_http_date(date).ok())
+        .unwrap_or(now);
+    Some(until.duration_since(from).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date_and_never_negative() {
+        let now = httpdate::parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
+        let wait = |text: &str| retry_after(text, None, now).map(|wait| wait.as_secs());
+        assert_eq!(wait("120"), Some(120));
+        assert_eq!(wait(" 1.0 "), Some(1));
+        assert_eq!(wait("0"), Some(0));
+        assert_eq!(wait("31536000"), Some(31_536_000));
+        assert_eq!(wait("Sun, 06 Nov 1994 08:50:37 GMT"), Some(60));
+        assert_eq!(wait("Sun, 06 Nov 1994 08:00:00 GMT"), Some(0));
+        for text in [
+            "-1",
+            "",
+            "soon",
+            "NaN",
+            "inf",
+            "1e400",
+            "99999999999999999999999999",
+            "2024-01-01T00:00:00Z",
+        ] {
+            assert_eq!(wait(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_retry_after_date_is_taken_against_the_servers_own_clock() {
+        let date = Some("Sun, 06 Nov 1994 08:50:00 GMT");
+        let wait = retry_after("Sun, 06 Nov 1994 08:50:30 GMT", date, SystemTime::now());
+        assert_eq!(wait, Some(Duration::from_secs(30)));
+    }
+
+    #[test]
+    fn a_page_for_people_is_known_by_its_type_or_beginning() {
+        assert!(is_html("text/HTML; charset=utf-8", b""));
+        assert!(is_html("", b"\n <!DOCTYPE html><html>"));
+        assert!(is_html("application/json", b"<HTML>"));
+        assert!(!is_html("application/json", b"{\"a\":\"<html>\"}"));
+    }
+}

@@ -1,0 +1,251 @@
+//! One exchange with a server: a request goes out as it is, an answer or a transport failure comes back.
+//!
+//! Tokens, redirects and repetitions are decided above this.
+
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use reqwest::header::{AUTHORIZATION, HeaderValue};
+use reqwest::{Method, StatusCode, redirect};
+use tracing::debug;
+use url::Url;
+
+use super::Side;
+use super::origin::Origin;
+use super::request::Request;
+use super::response::{About, Response};
+use super::shown::{shown, shown_str};
+use super::token::Token;
+use super::words;
+use crate::error::{Kind, Result};
+
+const USER_AGENT: &str = concat!("pathling-import/", env!("CARGO_PKG_VERSION"));
+
+/// How many redirects are followed.
+const HOPS: usize = 5;
+
+/// What was decided about the token of one exchange, kept so that a refusal can be explained.
+#[derive(Clone, Debug)]
+pub(super) enum Authorization {
+    /// The token that was sent.
+    Token(Token),
+    /// The client has no credentials.
+    NoCredentials,
+    /// The caller asked for none.
+    NotWanted,
+    /// This origin is not trusted.
+    Untrusted(Origin),
+    /// The origin is trusted, but the way there is neither TLS nor loopback.
+    Plaintext,
+}
+
+/// The connections to one server and whatever it names.
+pub(super) struct Transport {
+    pub(super) side: Side,
+    connect: Duration,
+    idle: Duration,
+    /// Built when first needed: the platform's root certificates cost some 45 ms on Lambda.
+    http: OnceLock<reqwest::Client>,
+}
+
+impl Transport {
+    pub(super) fn new(side: Side, connect: Duration, idle: Duration) -> Self {
+        Self {
+            side,
+            connect,
+            idle,
+            http: OnceLock::new(),
+        }
+    }
+
+    fn http(&self) -> Result<&reqwest::Client> {
+        if let Some(http) = self.http.get() {
+            return Ok(http);
+        }
+        let built = reqwest::Client::builder()
+            .user_agent(USER_AGENT)
+            .redirect(redirect::Policy::none())
+            .connect_timeout(self.connect)
+            .read_timeout(self.idle)
+            // Compressed bytes are counted and stored as they come, whatever features other crates switch on.
+            .no_gzip()
+            .no_brotli()
+            .no_zstd()
+            .no_deflate()
+            // Less than what servers usually keep: a connection that the server closes meanwhile costs a request.
+            .pool_idle_timeout(Duration::from_secs(30))
+            .build()
+            .map_err(|error| {
+                Kind::Configuration
+                    .error(format!(
+                        "the HTTP client cannot be built: {}",
+                        words::deepest(&error)
+                    ))
+                    .next("Check the proxy variables and the system's root certificates.")
+            })?;
+        // Two tasks may have built one at the same time; the first stays.
+        Ok(self.http.get_or_init(|| built))
+    }
+
+    /// Sends the request once. Any status is an answer; the body has not been read.
+    pub(super) async fn exchange(
+        &self,
+        request: &Request,
+        authorization: Authorization,
+    ) -> Result<Response> {
+        if let Some(name) = &request.refused {
+            return Err(Kind::Configuration.error(format!(
+                "the header {name} cannot be sent: its name or value is not one"
+            )));
+        }
+        let url = &request.url;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(self
+                .side
+                .failed()
+                .error(format!("{} is not an http or https URL", shown(url))));
+        }
+        let mut outgoing = self
+            .http()?
+            .request(request.method.clone(), url.clone())
+            .headers(request.headers.clone());
+        if let Some(body) = &request.body {
+            outgoing = outgoing.body(body.clone());
+        }
+        if let Authorization::Token(token) = &authorization {
+            outgoing = outgoing.header(AUTHORIZATION, token.header());
+        }
+        let begun = Instant::now();
+        let answer = outgoing.send().await.map_err(|error| {
+            let what = words::of_request(&error, self.connect, self.idle);
+            debug!(method = %request.method, url = %shown(url), what, "no answer");
+            self.side
+                .unavailable()
+                .error(format!("{} {}: {what}", request.method, shown(url)))
+        })?;
+        debug!(
+            method = %request.method,
+            url = %shown(url),
+            status = answer.status().as_u16(),
+            token = matches!(authorization, Authorization::Token(_)),
+            milliseconds = begun.elapsed().as_millis(),
+            "answer"
+        );
+        let about = About {
+            side: self.side,
+            method: request.method.clone(),
+            url: url.clone(),
+            idle: self.idle,
+            authorization,
+        };
+        Ok(Response::new(answer, about))
+    }
+
+    /// The same for a request that never carries a token: discovery.
+    pub(super) async fn follow_without_token(&self, mut request: Request) -> Result<Response> {
+        let mut hops = 0;
+        loop {
+            let response = self.exchange(&request, Authorization::NotWanted).await?;
+            let Some(url) = self.next_hop(&response, hops)? else {
+                return Ok(response);
+            };
+            request.moved_to(url);
+            hops += 1;
+        }
+    }
+
+    /// Where a redirect leads; `None` if the response is none that is followed (RFC 9110, section 15.4: GET and HEAD
+    /// only). Errors: the sixth redirect, and one that leaves TLS.
+    pub(super) fn next_hop(&self, response: &Response, hops: usize) -> Result<Option<Url>> {
+        let followed = matches!(
+            response.status(),
+            StatusCode::MOVED_PERMANENTLY
+                | StatusCode::FOUND
+                | StatusCode::SEE_OTHER
+                | StatusCode::TEMPORARY_REDIRECT
+                | StatusCode::PERMANENT_REDIRECT
+        ) && matches!(*response.method(), Method::GET | Method::HEAD);
+        let Some(location) = response.header("location").filter(|_| followed) else {
+            return Ok(None);
+        };
+        let refuse = |why: String| {
+            self.side
+                .unavailable()
+                .error(format!("{}, {why}", response.described()))
+                .next(format!(
+                    "Have the {} name the final address itself.",
+                    self.side.name()
+                ))
+        };
+        let Some(url) = redirected(response.url(), location) else {
+            return Err(refuse(format!(
+                "a redirect to {}, which is not followed: from https only https is",
+                shown_str(location)
+            )));
+        };
+        if hops >= HOPS {
+            return Err(refuse(format!(
+                "redirect number {} to {}: only {HOPS} are followed",
+                hops + 1,
+                shown(&url)
+            )));
+        }
+        debug!(from = %shown(response.url()), to = %shown(&url), "redirect");
+        Ok(Some(url))
+    }
+}
+
+/// The place that a Location names, seen from where it was said; `None` for what is no place to go: another scheme than
+/// HTTP's, or plain text after TLS.
+fn redirected(from: &Url, location: &str) -> Option<Url> {
+    let to = from.join(location).ok().filter(Url::has_host)?;
+    match (from.scheme(), to.scheme()) {
+        (_, "https") | ("http", "http") => Some(to),
+        _ => None,
+    }
+}
+
+/// A header value that logs and Debug do not show.
+pub(super) fn sensitive(text: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_redirect_never_leaves_tls_nor_http() {
+        let https = Url::parse("https://h/a/b").unwrap();
+        let http = Url::parse("http://h/a/b").unwrap();
+        assert_eq!(
+            redirected(&https, "c?x=1").unwrap().as_str(),
+            "https://h/a/c?x=1"
+        );
+        assert_eq!(
+            redirected(&https, "//other/c").unwrap().as_str(),
+            "https://other/c"
+        );
+        assert_eq!(
+            redirected(&http, "https://h/c").unwrap().as_str(),
+            "https://h/c"
+        );
+        assert_eq!(
+            redirected(&http, "http://other/c").unwrap().as_str(),
+            "http://other/c"
+        );
+        for location in [
+            "http://h/c",
+            "http://localhost/c",
+            "HTTP://h",
+            "ftp://h/c",
+            "file:///etc/passwd",
+            "data:,x",
+            "https://",
+        ] {
+            assert!(redirected(&https, location).is_none(), "{location}");
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Transport failures in words: what happened between this machine and the server, not how the libraries nest it.
+
+use std::error::Error as StdError;
+use std::io;
+use std::time::Duration;
+
+/// What went wrong before an answer came, e.g. `no answer within 60 s (IDLE_TIMEOUT)`.
+pub(super) fn of_request(error: &reqwest::Error, connect: Duration, idle: Duration) -> String {
+    if error.is_timeout() {
+        return if error.is_connect() {
+            format!("no connection within {} (CONNECT_TIMEOUT)", span(connect))
+        } else {
+            format!("no answer within {} (IDLE_TIMEOUT)", span(idle))
+        };
+    }
+    let cause = deepest(error);
+    if error.is_dns() {
+        return format!("the host's name cannot be resolved ({cause})");
+    }
+    match io_kind(error) {
+        Some(io::ErrorKind::ConnectionRefused) => {
+            "the connection was refused: nothing listens there".to_owned()
+        }
+        Some(
+            io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::UnexpectedEof,
+        ) => format!("the connection was closed before an answer came ({cause})"),
+        Some(io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable) => {
+            format!("there is no way to the host ({cause})")
+        }
+        Some(io::ErrorKind::InvalidData) if error.is_connect() => format!("TLS failed ({cause})"),
+        _ if cause.contains("connection closed") => {
+            format!("the connection was closed before an answer came ({cause})")
+        }
+        _ if error.is_connect() => format!("no connection ({cause})"),
+        _ => format!("the exchange failed ({cause})"),
+    }
+}
+
+/// The innermost cause's own words: those of the operating system, the TLS library or the protocol.
+pub(super) fn deepest(error: &(dyn StdError + 'static)) -> String {
+    chain(error)
+        .last()
+        .map(ToString::to_string)
+        .unwrap_or_default()
+}
+
+fn io_kind(error: &(dyn StdError + 'static)) -> Option<io::ErrorKind> {
+    chain(error)
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .last()
+        .map(io::Error::kind)
+}
+
+fn chain<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |cause| StdError::source(*cause))
+}
+
+/// A duration as people write it: `60 s`, or `250 ms` where it is not whole seconds.
+pub(super) fn span(time: Duration) -> String {
+    if time.subsec_millis() == 0 {
+        format!("{} s", time.as_secs())
+    } else {
+        format!("{} ms", time.as_millis())
+    }
+}
