@@ -67,6 +67,28 @@ def definition(parameters=None, arns=None):
     return text
 
 
+def environment(step, parameters, secrets):
+    """The environment of a step's function: `parameters` by their value here or their default, a secret by its name."""
+    described = template()
+    values = {name: what.get("Default", "") for name, what in described["Parameters"].items()} | parameters
+
+    def value(of):
+        if not isinstance(of, dict):
+            return str(of)
+        if "Ref" in of:
+            return str(values[of["Ref"]])
+        if "Fn::If" in of:
+            # The template's only conditions on a value: whether a secret is named.
+            condition, yes, no = of["Fn::If"]
+            return value(yes if values[condition.removeprefix("Has")] else no)
+        text = re.sub(r"\$\{(\w+)\}", lambda name: values[name[1]], of["Fn::Sub"])
+        return re.sub(r"\{\{resolve:secretsmanager:(.+)\}\}", lambda name: secrets[name[1]], text)
+
+    own = described["Resources"][STEPS[step]]["Properties"]["Environment"]["Variables"]
+    shared = described["Globals"]["Function"]["Environment"]["Variables"]
+    return {name: value(of) for name, of in (shared | own).items()}
+
+
 def errors():
     """The names of the Rust code's table, each with whether another try can mend it."""
     source = (ROOT / "crates/core/src/error.rs").read_text()

@@ -1,0 +1,149 @@
+"""The bundled workflow in a local AWS: its definition interpreted, its five functions the real binaries."""
+
+import io
+import json
+import os
+import shlex
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+import zipfile
+from pathlib import Path
+
+import boto3
+
+import workflow
+
+REGION = "us-east-1"
+ACCOUNT = "000000000000"
+BINARIES = workflow.ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "debug"
+# All that a wait or a step may take here before a test gives up.
+PATIENCE = 120
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class LocalAws:
+    """ministack on a port of its own. It hands its environment on to the functions, so it gets almost none."""
+
+    def __init__(self, folder):
+        self.url = f"http://127.0.0.1:{free_port()}"
+        environment = {
+            "PATH": os.defpath,
+            "HOME": str(folder),
+            "TMPDIR": str(folder),
+            "BIND_HOST": "127.0.0.1",
+            "GATEWAY_PORT": self.url.rsplit(":", 1)[1],
+            # 900 seconds between two polls become a moment.
+            "SFN_WAIT_SCALE": "0.001",
+        }
+        self.log = folder / "ministack.log"
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "ministack"], env=environment, cwd=folder, stdout=log, stderr=subprocess.STDOUT
+            )
+        self.lambdas = self._client("lambda")
+        self.workflows = self._client("stepfunctions")
+        self._wait_until_healthy()
+
+    def _client(self, service):
+        return boto3.client(
+            service, endpoint_url=self.url, region_name=REGION, aws_access_key_id=ACCOUNT, aws_secret_access_key="test"
+        )
+
+    def _wait_until_healthy(self):
+        deadline = time.monotonic() + PATIENCE
+        while self.process.poll() is None and time.monotonic() < deadline:
+            try:
+                urllib.request.urlopen(f"{self.url}/_localstack/health", timeout=5).close()
+                return
+            except OSError:
+                time.sleep(0.1)
+        raise RuntimeError(f"ministack did not start:\n{self.log.read_text()}")
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(timeout=PATIENCE)
+
+    def deploy(self, name, parameters, secrets, extra):
+        """Creates the five functions and the state machine as template.yaml describes them with these parameters, and
+        gives the state machine's ARN. `extra` is environment that AWS itself would give, or need not be given there."""
+        arns = {}
+        for step, logical in workflow.STEPS.items():
+            properties = workflow.template()["Resources"][logical]["Properties"]
+            variables = workflow.environment(step, parameters, secrets) | extra
+            answer = self.lambdas.create_function(
+                FunctionName=f"{name}-{step}",
+                Runtime="provided.al2023",
+                Handler="bootstrap",
+                Role=f"arn:aws:iam::{ACCOUNT}:role/{step}",
+                Timeout=properties.get("Timeout", 120),
+                Environment={"Variables": variables},
+                Code={"ZipFile": bootstrap(step, extra)},
+            )
+            arns[f"{logical}Arn"] = answer["FunctionArn"]
+        machine = self.workflows.create_state_machine(
+            name=name,
+            definition=workflow.definition(parameters, arns),
+            roleArn=f"arn:aws:iam::{ACCOUNT}:role/workflow",
+        )
+        return machine["stateMachineArn"]
+
+    def run(self, machine):
+        """Runs the state machine to its end."""
+        arn = self.workflows.start_execution(stateMachineArn=machine, input="{}")["executionArn"]
+        deadline = time.monotonic() + PATIENCE
+        while (end := self.workflows.describe_execution(executionArn=arn))["status"] == "RUNNING":
+            assert time.monotonic() < deadline, f"the execution does not end; see {self.log}"
+            time.sleep(0.1)
+        history = self.workflows.get_execution_history(executionArn=arn, maxResults=1000)["events"]
+        return Execution(end, history)
+
+
+class Execution:
+    """How an execution ended, and what happened on the way."""
+
+    def __init__(self, end, history):
+        self.status = end["status"]
+        self.error = end.get("error")
+        self.cause = end.get("cause")
+        self.output = json.loads(end["output"]) if end.get("output") else None
+        # The states in their order, and for each the errors that its task gave, in theirs.
+        self.states = []
+        self.errors = {}
+        for event in history:
+            if event["type"].endswith("StateEntered"):
+                self.states.append(event["stateEnteredEventDetails"]["name"])
+                self.errors[self.states[-1]] = []
+            elif event["type"] == "TaskFailed":
+                self.errors[self.states[-1]].append(event["taskFailedEventDetails"]["error"])
+
+    def __repr__(self):
+        return f"{self.status} {self.error}: {self.cause} {self.states} {self.errors}"
+
+
+def bootstrap(step, extra):
+    """A function's zip. The binary itself stays where cargo built it, since a debug build is large; and the
+    credentials of the sandbox's S3 are set here, where AWS and ministack would give those of the function's role."""
+    credentials = {name: value for name, value in extra.items() if name.startswith(("AWS_ACCESS_KEY", "AWS_SECRET", "AWS_SESSION"))}
+    lines = ["#!/bin/sh", "unset AWS_SESSION_TOKEN"]
+    lines += [f"export {name}={shlex.quote(value)}" for name, value in credentials.items()]
+    lines += [f"exec {shlex.quote(str(binary(step)))}", ""]
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        entry = zipfile.ZipInfo("bootstrap")
+        entry.external_attr = 0o755 << 16
+        archive.writestr(entry, "\n".join(lines))
+    return packed.getvalue()
+
+
+def binary(step):
+    built = Path(BINARIES, f"{step}-lambda")
+    assert built.exists(), f"{built} is missing: cargo build --workspace --bins"
+    return built
