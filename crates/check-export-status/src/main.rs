@@ -1,2 +1,9 @@
-//! x
-fn main() {}
+//! The AWS Lambda function `check-export-status`.
+
+use pathling_import_core::config::Step;
+use pathling_import_core::lambda;
+
+#[tokio::main]
+async fn main() -> Result<(), lambda::RuntimeError> {
+    lambda::serve(Step::CheckExportStatus).await
+}

@@ -1,11 +1,19 @@
 //! The steps of a synchronisation from a FHIR server to Pathling, and all that they stand on.
 //!
-//! Arrows point one way: entry points -> [`steps`] -> (`export` | `transfer` | `pathling` | `sync`) ->
-//! (`staging` | [`http`]) -> (`config` | `manifest` | [`error`]).
+//! Arrows point one way: entry points -> [`steps`] -> ([`export`] | [`transfer`] | [`pathling`] | [`sync`]) ->
+//! ([`staging`] | [`http`]) -> ([`config`] | [`manifest`] | [`error`]).
 
 pub mod config;
 pub mod error;
+pub mod export;
 pub mod http;
+pub mod lambda;
+pub mod manifest;
+pub mod pathling;
 pub mod staging;
+pub mod steps;
+pub mod sync;
+pub mod telemetry;
+pub mod transfer;
 
 pub use error::{Error, Kind, Result};

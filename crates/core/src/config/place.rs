@@ -27,7 +27,10 @@ impl Place {
     ///
     /// A relative path is taken from the working directory, so that what the target is told is absolute.
     pub fn parse(text: &str) -> Result<Self, String> {
-        if let Some(found) = text.chars().find(|c| FORBIDDEN.contains(c) || c.is_control()) {
+        if let Some(found) = text
+            .chars()
+            .find(|c| FORBIDDEN.contains(c) || c.is_control())
+        {
             return Err(format!(
                 "must not hold {found:?}: Pathling reads * ? [ ] {{ }} + % , and spaces in a location as something else"
             ));
@@ -51,18 +54,25 @@ impl Place {
             Some(("file", path)) if path.starts_with('/') => path,
             Some(("file", _)) => return Err("names a host: file:///folder is expected".to_owned()),
             Some((scheme, _)) => {
-                return Err(format!("has the scheme {scheme}: s3://bucket/prefix, file:///folder or a path is expected"));
+                return Err(format!(
+                    "has the scheme {scheme}: s3://bucket/prefix, file:///folder or a path is expected"
+                ));
             }
             None => text,
         };
         let path = std::path::absolute(path).map_err(|error| format!("is no path: {error}"))?;
-        if path.components().any(|part| part == std::path::Component::ParentDir) {
+        if path
+            .components()
+            .any(|part| part == std::path::Component::ParentDir)
+        {
             return Err("must not hold .. parts".to_owned());
         }
         // The working directory may have brought in what the text itself does not hold.
         let shown = path.to_string_lossy();
         if let Some(found) = shown.chars().find(|c| FORBIDDEN.contains(c)) {
-            return Err(format!("is the folder {shown}, whose {found:?} Pathling would read as something else"));
+            return Err(format!(
+                "is the folder {shown}, whose {found:?} Pathling would read as something else"
+            ));
         }
         Ok(Self::Folder(path))
     }
@@ -77,9 +87,19 @@ impl Place {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::S3 { scheme, bucket, prefix } if prefix.is_empty() => write!(f, "{scheme}://{bucket}"),
-            Self::S3 { scheme, bucket, prefix } => write!(f, "{scheme}://{bucket}/{prefix}"),
-            Self::Folder(path) => write!(f, "file://{}", path.to_string_lossy().trim_end_matches('/')),
+            Self::S3 {
+                scheme,
+                bucket,
+                prefix,
+            } if prefix.is_empty() => write!(f, "{scheme}://{bucket}"),
+            Self::S3 {
+                scheme,
+                bucket,
+                prefix,
+            } => write!(f, "{scheme}://{bucket}/{prefix}"),
+            Self::Folder(path) => {
+                write!(f, "file://{}", path.to_string_lossy().trim_end_matches('/'))
+            }
         }
     }
 }
@@ -98,13 +118,26 @@ mod tests {
             ("file:///tmp/staging/", "file:///tmp/staging"),
             ("/tmp/staging", "file:///tmp/staging"),
         ] {
-            assert_eq!(Place::parse(text).map(|place| place.to_string()), Ok(shown.to_owned()), "{text}");
+            assert_eq!(
+                Place::parse(text).map(|place| place.to_string()),
+                Ok(shown.to_owned()),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn what_pathling_would_read_as_a_pattern_is_refused() {
-        for text in ["s3://b/a*", "/tmp/a b", "s3://b/{a}", "file:///tmp/a+b", "/tmp/100%", "s3://b/a,b", "/a/../b", "s3://b/../c"] {
+        for text in [
+            "s3://b/a*",
+            "/tmp/a b",
+            "s3://b/{a}",
+            "file:///tmp/a+b",
+            "/tmp/100%",
+            "s3://b/a,b",
+            "/a/../b",
+            "s3://b/../c",
+        ] {
             assert!(Place::parse(text).is_err(), "{text}");
         }
         for text in ["s3://", "https://example.org/x", "file://host/x"] {

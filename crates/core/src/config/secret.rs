@@ -52,7 +52,10 @@ mod tests {
     #[test]
     fn a_secret_shows_in_no_format() {
         let secret = Secret::new("s3cret");
-        assert_eq!(format!("{secret} {secret:?} {:?}", Some(&secret)), "*** *** Some(***)");
+        assert_eq!(
+            format!("{secret} {secret:?} {:?}", Some(&secret)),
+            "*** *** Some(***)"
+        );
         assert_eq!(secret.reveal(), "s3cret");
     }
 }

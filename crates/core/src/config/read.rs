@@ -1,0 +1,435 @@
+//! Reading settings: from a JSON file first, then from the environment, each by its row of the table.
+//!
+//! Everything that is wrong is collected, so that one error lists it all by the name that the person wrote, and where.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::Value;
+use url::Url;
+
+use super::table::{Form, Need, SETTINGS, Setting, Step, setting};
+use super::{Place, Secret};
+use crate::error::{Error, Kind, Result};
+
+/// Where a value was found, for messages.
+struct Found {
+    text: String,
+    written: String,
+}
+
+/// The texts of all settings, and what was found to be wrong so far.
+pub(super) struct Reader {
+    step: Step,
+    found: BTreeMap<&'static str, Found>,
+    file: Option<String>,
+    problems: Vec<String>,
+}
+
+impl Reader {
+    /// Takes the texts from `environment` and, before it, from the JSON `file`. A broken file fails at once: nothing
+    /// that it meant to say is known.
+    pub(super) fn new(
+        step: Step,
+        environment: &BTreeMap<String, String>,
+        file: Option<&Path>,
+    ) -> Result<Self> {
+        let mut reader = Self {
+            step,
+            found: BTreeMap::new(),
+            file: file.map(|path| path.display().to_string()),
+            problems: Vec::new(),
+        };
+        if let Some(path) = file {
+            reader.read_file(path)?;
+        }
+        for row in SETTINGS {
+            if reader.found.contains_key(row.name) {
+                continue;
+            }
+            if let Some(text) = environment
+                .get(row.name)
+                .map(|text| text.trim())
+                .filter(|text| !text.is_empty())
+            {
+                let written = format!("{} in the environment", row.name);
+                reader.found.insert(
+                    row.name,
+                    Found {
+                        text: text.to_owned(),
+                        written,
+                    },
+                );
+            }
+        }
+        Ok(reader)
+    }
+
+    fn read_file(&mut self, path: &Path) -> Result<()> {
+        let shown = path.display();
+        let fail = |what: String| {
+            Kind::Configuration
+                .error(what)
+                .next("Name a file that holds one JSON object of settings.")
+        };
+        let bytes = std::fs::read(path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => {
+                fail(format!("the configuration file {shown} does not exist"))
+            }
+            std::io::ErrorKind::IsADirectory => {
+                fail(format!("{shown} is a directory, not a configuration file"))
+            }
+            _ => fail(format!(
+                "the configuration file {shown} cannot be read: {error}"
+            )),
+        })?;
+        if bytes.iter().all(u8::is_ascii_whitespace) {
+            return Err(fail(format!("the configuration file {shown} is empty")));
+        }
+        let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+        let pairs: Pairs = serde_json::from_slice(text).map_err(|error| {
+            // The parser's own message may quote the text; its place is enough.
+            let place = format!("line {}, column {}", error.line(), error.column());
+            if error.is_data() {
+                fail(format!(
+                    "the configuration file {shown} does not hold a JSON object ({place})"
+                ))
+            } else {
+                fail(format!(
+                    "the configuration file {shown} is not JSON ({place})"
+                ))
+            }
+        })?;
+        for (key, value) in pairs.0 {
+            self.take(&key, &value, &shown.to_string());
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, key: &str, value: &Value, file: &str) {
+        let Some(row) = SETTINGS.iter().find(|row| row.camel() == key) else {
+            let nearest = SETTINGS.iter().map(Setting::camel).max_by(|a, b| {
+                strsim::jaro_winkler(a, key).total_cmp(&strsim::jaro_winkler(b, key))
+            });
+            let hint = nearest
+                .map(|name| format!("; the nearest setting is \"{name}\""))
+                .unwrap_or_default();
+            self.problems
+                .push(format!("\"{key}\" in {file} is no setting{hint}"));
+            return;
+        };
+        let written = format!("\"{key}\" in {file}");
+        let text = match value {
+            Value::Null => return,
+            Value::String(text) => text.trim().to_owned(),
+            Value::Bool(_) | Value::Number(_) => value.to_string(),
+            Value::Array(items)
+                if matches!(row.form, Form::Types | Form::Origins)
+                    && items.iter().all(Value::is_string) =>
+            {
+                items
+                    .iter()
+                    .filter_map(Value::as_str)
+                    .collect::<Vec<_>>()
+                    .join(",")
+            }
+            Value::Array(_) | Value::Object(_) => {
+                self.problems.push(format!(
+                    "{written} is a JSON {}; {} is expected",
+                    json_type(value),
+                    row.expects()
+                ));
+                return;
+            }
+        };
+        if self.found.contains_key(row.name) {
+            self.problems.push(format!("{written} is given twice"));
+        } else if !text.is_empty() {
+            self.found.insert(row.name, Found { text, written });
+        }
+    }
+
+    /// The text of a setting that this step reads, or its default, with where it came from; notes what is missing.
+    fn text(&mut self, name: &'static str) -> Option<(&'static Setting, String, String)> {
+        let row = setting(name)?;
+        if !row.is_read_by(self.step) {
+            return None;
+        }
+        if let Some(found) = self.found.get(name) {
+            return Some((row, found.text.clone(), found.written.clone()));
+        }
+        let missing = match row.need {
+            Need::Default(text) => {
+                return Some((row, text.to_owned(), format!("the default of {name}")));
+            }
+            Need::Absent(_) => false,
+            Need::Required => row.is_required_by(self.step),
+            Need::RequiredUnlessOff(flag) => row.is_required_by(self.step) && !self.is_off(flag),
+        };
+        if missing {
+            let place = match &self.file {
+                Some(file) => format!(
+                    "set it in the environment, or as \"{}\" in {file}",
+                    row.camel()
+                ),
+                None => "set it in the environment".to_owned(),
+            };
+            let unless = match row.need {
+                Need::RequiredUnlessOff(flag) => format!(" (required unless {flag} is false)"),
+                _ => String::new(),
+            };
+            let help = row.help.replace('`', "");
+            self.problems
+                .push(format!("{name} is missing{unless}; {place}. {help}"));
+        }
+        None
+    }
+
+    fn is_off(&self, flag: &str) -> bool {
+        self.found
+            .get(flag)
+            .is_some_and(|found| found.text.eq_ignore_ascii_case("false"))
+    }
+
+    fn wrong(&mut self, row: &Setting, text: &str, written: &str, why: Option<String>) {
+        // A URL may hold a password, and a secret is one.
+        let shown = match row.form {
+            Form::Secret | Form::Url | Form::Origins | Form::Text | Form::Place => String::new(),
+            _ => format!(" is {:?}", text.chars().take(40).collect::<String>()),
+        };
+        let problem = match why {
+            Some(why) => format!("{written}{shown} {why}"),
+            None if shown.is_empty() => {
+                format!("{written} cannot be used; {} is expected", row.expects())
+            }
+            None => format!("{written}{shown}; {} is expected", row.expects()),
+        };
+        self.problems.push(problem);
+    }
+
+    fn parsed<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl FnOnce(&Setting, &str) -> Result<T, Option<String>>,
+    ) -> Option<T> {
+        let (row, text, written) = self.text(name)?;
+        match parse(row, &text) {
+            Ok(value) => Some(value),
+            Err(why) => {
+                self.wrong(row, &text, &written, why);
+                None
+            }
+        }
+    }
+
+    pub(super) fn string(&mut self, name: &'static str) -> Option<String> {
+        self.parsed(name, |_, text| {
+            if text.contains(char::is_control) {
+                Err(Some("holds a control character".to_owned()))
+            } else {
+                Ok(text.to_owned())
+            }
+        })
+    }
+
+    pub(super) fn secret(&mut self, name: &'static str) -> Option<Secret> {
+        self.string(name).map(Secret::new)
+    }
+
+    pub(super) fn flag(&mut self, name: &'static str) -> bool {
+        let parse = |_: &Setting, text: &str| match text.to_ascii_lowercase().as_str() {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            _ => Err(None),
+        };
+        self.parsed(name, parse).unwrap_or(false)
+    }
+
+    pub(super) fn choice(&mut self, name: &'static str) -> String {
+        let parse = |row: &Setting, text: &str| match row.form {
+            Form::Choice(words) if words.contains(&text) => Ok(text.to_owned()),
+            _ => Err(None),
+        };
+        self.parsed(name, parse).unwrap_or_default()
+    }
+
+    fn number(&mut self, name: &'static str) -> f64 {
+        let parse = |row: &Setting, text: &str| {
+            let number: f64 = text.parse().map_err(|_| None)?;
+            let fits = match row.form {
+                Form::Whole(min, max) => {
+                    number.fract() == 0.0 && (f64::from(min)..=f64::from(max)).contains(&number)
+                }
+                Form::Seconds(min, max) | Form::Factor(min, max) => (min..=max).contains(&number),
+                _ => false,
+            };
+            if fits { Ok(number) } else { Err(None) }
+        };
+        self.parsed(name, parse).unwrap_or_default()
+    }
+
+    pub(super) fn whole(&mut self, name: &'static str) -> u32 {
+        // In the row's range, which is one of u32.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let number = self.number(name) as u32;
+        number
+    }
+
+    pub(super) fn factor(&mut self, name: &'static str) -> f64 {
+        self.number(name)
+    }
+
+    pub(super) fn seconds(&mut self, name: &'static str) -> Duration {
+        Duration::from_secs_f64(self.number(name))
+    }
+
+    pub(super) fn url(&mut self, name: &'static str) -> Option<Url> {
+        self.parsed(name, |_, text| parse_url(text))
+    }
+
+    pub(super) fn origins(&mut self, name: &'static str) -> Vec<Url> {
+        let parse = |_: &Setting, text: &str| {
+            list(text)
+                .map(|item| match parse_url(item) {
+                    Ok(url) if url.path() == "/" => Ok(url),
+                    Ok(_) => Err(Some(
+                        "must not hold paths, only origins such as https://files.example.org"
+                            .to_owned(),
+                    )),
+                    Err(why) => Err(why),
+                })
+                .collect()
+        };
+        self.parsed(name, parse).unwrap_or_default()
+    }
+
+    pub(super) fn types(&mut self, name: &'static str) -> Vec<String> {
+        let parse = |_: &Setting, text: &str| {
+            list(text)
+                .map(|item| {
+                    if crate::manifest::is_type_name(item) {
+                        Ok(item.to_owned())
+                    } else {
+                        Err(None)
+                    }
+                })
+                .collect()
+        };
+        self.parsed(name, parse).unwrap_or_default()
+    }
+
+    /// The instant as it is asked for: as written where that is UTC, else the same moment in UTC, because some servers
+    /// read nothing else.
+    pub(super) fn instant(&mut self, name: &'static str) -> Option<String> {
+        self.parsed(name, |_, text| instant_in_utc(text).ok_or(None))
+    }
+
+    pub(super) fn place(&mut self, name: &'static str) -> Option<Place> {
+        self.parsed(name, |_, text| Place::parse(text).map_err(Some))
+    }
+
+    /// Notes something that is wrong between settings.
+    pub(super) fn contradiction(&mut self, problem: String) {
+        self.problems.push(problem);
+    }
+
+    /// How the person wrote the name of this setting, and where.
+    pub(super) fn written(&self, name: &str) -> String {
+        self.found
+            .get(name)
+            .map_or_else(|| name.to_owned(), |found| found.written.clone())
+    }
+
+    /// The one error that lists everything, if there is anything to list.
+    pub(super) fn finish(mut self) -> Option<Error> {
+        // A setting that serves both sides is read for each.
+        let mut seen = std::collections::BTreeSet::new();
+        self.problems.retain(|problem| seen.insert(problem.clone()));
+        let count = self.problems.len();
+        let what = match self.problems.as_slice() {
+            [] => return None,
+            [one] => one.clone(),
+            many => format!("{count} settings are wrong:\n- {}\n", many.join("\n- ")),
+        };
+        Some(
+            Kind::Configuration
+                .error(what)
+                .next("All settings are described in docs/configuration.md."),
+        )
+    }
+}
+
+fn list(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',')
+        .map(str::trim)
+        .filter(|item| !item.is_empty())
+}
+
+fn parse_url(text: &str) -> Result<Url, Option<String>> {
+    let url = Url::parse(text).map_err(|error| Some(format!("is no URL: {error}")))?;
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) {
+        return Err(None);
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(Some("must not hold a user name or a password".to_owned()));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(Some("must not hold a query or a fragment".to_owned()));
+    }
+    Ok(url)
+}
+
+/// A FHIR instant (R4, section 2.24.0.1: at least to the second, always with a zone) in UTC.
+fn instant_in_utc(text: &str) -> Option<String> {
+    let (date, time) = text.split_once('T')?;
+    if date.len() != 10
+        || time.len() < 9
+        || !time.is_ascii()
+        || time.as_bytes()[2] != b':'
+        || time.as_bytes()[5] != b':'
+    {
+        return None;
+    }
+    if !(time.ends_with('Z') || time[8..].contains(['+', '-'])) {
+        return None;
+    }
+    let moment: Timestamp = text.parse().ok()?;
+    Some(if text.ends_with('Z') {
+        text.to_owned()
+    } else {
+        moment.to_string()
+    })
+}
+
+fn json_type(value: &Value) -> &'static str {
+    match value {
+        Value::Array(_) => "array",
+        _ => "object",
+    }
+}
+
+/// The pairs of a JSON object in their order, the same key twice included: `serde_json` would drop the first in silence.
+struct Pairs(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Pairs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct PairsVisitor;
+        impl<'de> Visitor<'de> for PairsVisitor {
+            type Value = Pairs;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a JSON object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some(pair) = map.next_entry()? {
+                    pairs.push(pair);
+                }
+                Ok(Pairs(pairs))
+            }
+        }
+        deserializer.deserialize_map(PairsVisitor)
+    }
+}

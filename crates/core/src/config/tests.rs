@@ -1,0 +1,261 @@
+use std::io::Write as _;
+
+use super::*;
+use crate::error::{Error, Kind};
+
+fn environment(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+const WHOLE: &[(&str, &str)] = &[
+    ("SOURCE_ENDPOINT", "https://source.example.org/fhir/"),
+    ("SOURCE_CLIENT_ID", "me"),
+    ("SOURCE_CLIENT_SECRET", "hush-source"),
+    ("SOURCE_SCOPES", "system/*.read"),
+    ("STAGING_URL", "s3://bucket/prefix"),
+    ("TARGET_ENDPOINT", "https://target.example.org/fhir"),
+    ("TARGET_CLIENT_ID", "me"),
+    ("TARGET_CLIENT_SECRET", "hush-target"),
+];
+
+fn with(more: &[(&str, &str)]) -> Result<Settings> {
+    let mut all = environment(WHOLE);
+    all.extend(environment(more));
+    Settings::load(Step::Command, &all, None)
+}
+
+fn from_file(text: &str, more: &[(&str, &str)]) -> Result<Settings> {
+    let mut file = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    Settings::load(Step::Command, &environment(more), Some(file.path()))
+}
+
+fn error(result: Result<Settings>) -> Error {
+    let error = result.unwrap_err();
+    assert_eq!(error.kind(), Kind::Configuration);
+    error
+}
+
+#[test]
+fn defaults_hold_where_nothing_is_said() {
+    let settings = with(&[]).unwrap();
+    assert_eq!(
+        settings.source.as_ref().unwrap().url.as_str(),
+        "https://source.example.org/fhir"
+    );
+    assert_eq!(
+        settings.retries.export,
+        Retry {
+            times: 24,
+            wait: Duration::from_secs(900),
+            back_off: 1.0
+        }
+    );
+    assert_eq!(settings.retry_after_max, Duration::from_secs(21_600));
+    assert_eq!(settings.import_mode, ImportMode::Merge);
+    assert_eq!(
+        settings.target.unwrap().credentials.unwrap().scopes,
+        "user/*.write"
+    );
+    assert!(settings.types.is_empty() && settings.since.is_none() && settings.dialect.is_none());
+}
+
+#[test]
+fn one_error_lists_everything_that_is_missing_or_wrong() {
+    let error = error(Settings::load(
+        Step::Command,
+        &environment(&[
+            ("SOURCE_ENDPOINT", "ftp://x"),
+            ("EXPORT_RETRY_TIMES", "-1"),
+            ("SINCE", "yesterday"),
+            ("STAGING_URL", ""),
+        ]),
+        None,
+    ));
+    let text = error.to_string();
+    for name in [
+        "SOURCE_ENDPOINT in the environment cannot be used; an http or https URL",
+        "SOURCE_CLIENT_ID is missing (required unless SOURCE_AUTHENTICATION_ENABLED is false)",
+        "STAGING_URL is missing",
+        "TARGET_ENDPOINT is missing",
+        "EXPORT_RETRY_TIMES in the environment is \"-1\"; a whole number from 0",
+        "SINCE in the environment is \"yesterday\"; a FHIR instant",
+    ] {
+        assert!(text.contains(name), "{name}: {text}");
+    }
+}
+
+#[test]
+fn each_form_refuses_what_it_is_not() {
+    for (name, value) in [
+        ("SOURCE_ENDPOINT", "source.example.org"),
+        ("SOURCE_ENDPOINT", "https://user:pass@host/fhir"),
+        ("SOURCE_ENDPOINT", "https://host/fhir?x=1"),
+        ("TARGET_ENDPOINT", "mailto:a@b"),
+        ("TYPES", "Patient,../x"),
+        ("SINCE", "2026-01-01"),
+        ("SINCE", "2026-01-01T00:00:00"),
+        ("SINCE", "2026-13-01T00:00:00Z"),
+        ("SOURCE_AUTHENTICATION_ENABLED", "yes"),
+        ("TARGET_AUTHENTICATION_ENABLED", "1"),
+        ("STAGING_URL", "https://bucket/prefix"),
+        ("TARGET_STAGING_URL", "s3://bucket/*"),
+        ("IMPORT_MODE", "append"),
+        ("ALLOW_PARTIAL_OVERWRITE", "maybe"),
+        ("TARGET_DIALECT", "8"),
+        ("UNSUPPORTED_TYPES", "ignore"),
+        ("SOURCE_TRUSTED_ORIGINS", "https://a.example.org/path"),
+        ("TARGET_TRUSTED_ORIGINS", "a.example.org"),
+        ("ALLOW_PLAINTEXT", "0"),
+        ("CONNECT_TIMEOUT", "0"),
+        ("IDLE_TIMEOUT", "soon"),
+        ("SENTRY_DSN", "nonsense"),
+        ("EXPORT_RETRY_TIMES", "1.5"),
+        ("EXPORT_RETRY_WAIT", "-5"),
+        ("EXPORT_RETRY_WAIT", "NaN"),
+        ("EXPORT_RETRY_BACK_OFF", "0.5"),
+        ("TRANSFER_RETRY_TIMES", "many"),
+        ("IMPORT_RETRY_WAIT", "1e99"),
+        ("RETRY_AFTER_MAX", "inf"),
+    ] {
+        let error = error(with(&[(name, value)]));
+        assert!(
+            error
+                .what()
+                .starts_with(&format!("{name} in the environment")),
+            "{name}={value}: {error}"
+        );
+    }
+}
+
+#[test]
+fn authentication_that_is_off_needs_no_credentials() {
+    let settings = Settings::load(
+        Step::Command,
+        &environment(&[
+            ("SOURCE_ENDPOINT", "http://source.example.org/fhir"),
+            ("SOURCE_AUTHENTICATION_ENABLED", "false"),
+            ("TARGET_ENDPOINT", "http://target.example.org/fhir"),
+            ("TARGET_AUTHENTICATION_ENABLED", "False"),
+            ("STAGING_URL", "/tmp/x"),
+        ]),
+        None,
+    )
+    .unwrap();
+    assert!(settings.source.unwrap().credentials.is_none());
+    assert!(settings.target.unwrap().credentials.is_none());
+}
+
+#[test]
+fn credentials_go_over_plain_http_only_to_this_machine_or_when_told_so() {
+    let plain = ("SOURCE_ENDPOINT", "http://source.example.org/fhir");
+    assert!(error(with(&[plain])).what().contains("ALLOW_PLAINTEXT"));
+    assert!(with(&[plain, ("ALLOW_PLAINTEXT", "true")]).is_ok());
+    assert!(with(&[("SOURCE_ENDPOINT", "http://127.0.0.1:8080/fhir")]).is_ok());
+}
+
+#[test]
+fn a_file_speaks_in_camel_case_with_json_types_or_strings_and_the_environment_fills_in() {
+    let settings = from_file(
+        r#"{"exportRetryTimes": 3, "exportRetryBackOff": "1.5", "types": ["Patient", "Condition"], "sourceClientId": null,
+            "since": "2026-01-01T01:00:00+01:00"}"#,
+        WHOLE,
+    )
+    .unwrap();
+    assert_eq!(settings.retries.export.times, 3);
+    assert!((settings.retries.export.back_off - 1.5).abs() < f64::EPSILON);
+    assert_eq!(settings.types, ["Patient", "Condition"]);
+    assert_eq!(settings.since.as_deref(), Some("2026-01-01T00:00:00Z"));
+    assert_eq!(settings.source.unwrap().credentials.unwrap().id, "me");
+}
+
+#[test]
+fn an_unknown_key_is_an_error_with_the_nearest_known_name() {
+    let error = error(from_file(
+        r#"{"sourceEndpont": "https://x/fhir", "SOURCE_ENDPOINT": "https://x/fhir"}"#,
+        WHOLE,
+    ));
+    assert!(error.what().contains("\"sourceEndpont\" in "), "{error}");
+    assert!(
+        error
+            .what()
+            .contains("the nearest setting is \"sourceEndpoint\""),
+        "{error}"
+    );
+    assert!(error.what().contains("2 settings are wrong"), "{error}");
+}
+
+#[test]
+fn a_key_that_is_given_twice_is_an_error() {
+    let error = error(from_file(
+        r#"{"types": "Patient", "types": "Condition"}"#,
+        WHOLE,
+    ));
+    assert!(error.what().contains("is given twice"), "{error}");
+}
+
+#[test]
+fn a_file_that_cannot_be_used_says_why() {
+    for (text, why) in [
+        ("", "is empty"),
+        ("{", "is not JSON (line 1"),
+        ("[]", "does not hold a JSON object"),
+    ] {
+        let error = error(from_file(text, WHOLE));
+        assert!(error.what().contains(why), "{error}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let whole = environment(WHOLE);
+    assert!(
+        error(Settings::load(Step::Command, &whole, Some(folder.path())))
+            .what()
+            .contains("is a directory")
+    );
+    let absent = folder.path().join("absent.json");
+    assert!(
+        error(Settings::load(Step::Command, &whole, Some(&absent)))
+            .what()
+            .contains("does not exist")
+    );
+}
+
+#[test]
+fn no_secret_shows_in_debug_or_in_errors() {
+    let settings = with(&[]).unwrap();
+    assert!(!format!("{settings:?}").contains("hush"));
+    let error = error(with(&[
+        ("SOURCE_ENDPOINT", "https://me:hush-url@host/"),
+        ("SENTRY_DSN", "hush-dsn"),
+        ("TYPES", "1"),
+    ]));
+    assert!(!format!("{error} {error:?}").contains("hush"));
+}
+
+#[test]
+fn a_function_reads_only_what_it_needs() {
+    let source_only = environment(&WHOLE[..4]);
+    let settings = Settings::load(Step::CheckExportStatus, &source_only, None).unwrap();
+    assert!(settings.target.is_none() && settings.staging.is_none());
+    let target_only = environment(&WHOLE[5..]);
+    assert!(Settings::load(Step::PathlingImport, &target_only, None).is_ok());
+    assert!(
+        Settings::load(Step::TransferToS3, &source_only, None)
+            .unwrap_err()
+            .what()
+            .contains("STAGING_URL")
+    );
+}
+
+#[test]
+fn a_wait_grows_by_its_factor_and_never_overflows() {
+    let retry = Retry {
+        times: 3,
+        wait: Duration::from_secs(2),
+        back_off: 3.0,
+    };
+    assert_eq!(retry.wait_number(2), Duration::from_secs(18));
+    assert_eq!(retry.wait_number(u32::MAX), Duration::from_secs(31_536_000));
+}

@@ -1,0 +1,122 @@
+//! The runtime harness of the five Lambdas: settings, telemetry, the step, and its error as the runtime wants it.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::config::{Settings, Step};
+use crate::error::{Error, Kind, Result};
+use crate::steps::{self, Context, Deadline};
+use crate::telemetry::{self, LogFormat, Telemetry, TelemetryOptions};
+
+/// How long before its deadline a step answers: time to say so, and to let go of what is under way.
+const MARGIN: Duration = Duration::from_secs(10);
+
+/// The largest output that Step Functions carries from one state to the next.
+const CARRIED_LIMIT: usize = 256 * 1024;
+
+/// What ends the process instead of an invocation: the Runtime API cannot be reached.
+pub use lambda_runtime::Error as RuntimeError;
+
+impl From<Error> for Diagnostic {
+    fn from(error: Error) -> Self {
+        Self {
+            error_type: error.name().to_owned(),
+            error_message: error.to_string(),
+        }
+    }
+}
+
+/// Serves one step until the runtime ends this process.
+///
+/// Settings are read once. What is wrong with them is the answer to every invocation: a function that ended instead would
+/// only be called "Runtime.ExitError".
+pub async fn serve(step: Step) -> std::result::Result<(), RuntimeError> {
+    let environment: BTreeMap<String, String> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let settings = Settings::load(step, &environment, None);
+    let sentry = match &settings {
+        Ok(settings) => settings.sentry.clone(),
+        Err(_) => Settings::sentry_only(&environment, None),
+    };
+    let level = environment
+        .get("AWS_LAMBDA_LOG_LEVEL")
+        .map_or("info".to_owned(), |level| level.to_lowercase());
+    let telemetry = telemetry::start(&TelemetryOptions {
+        format: LogFormat::Json,
+        level: &level,
+        colours: false,
+        sentry: sentry.as_ref(),
+    });
+    let context = settings.map(Context::new);
+    let (context, telemetry) = (&context, &telemetry);
+    lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| {
+        answer(step, context, telemetry, event)
+    }))
+    .await
+}
+
+async fn answer(
+    step: Step,
+    context: &Result<Context>,
+    telemetry: &Telemetry,
+    event: LambdaEvent<Value>,
+) -> Result<Value> {
+    let run = event
+        .payload
+        .get("run")
+        .and_then(Value::as_str)
+        .map(str::to_owned);
+    let outcome = match context {
+        Ok(context) => {
+            let deadline = deadline(event.context.deadline());
+            steps::run_until(step, context, event.payload, Deadline(Some(deadline)))
+                .await
+                .and_then(carried)
+        }
+        Err(error) => Err(error.clone()),
+    };
+    match &outcome {
+        Ok(output) => {
+            let run = output.get("run").and_then(Value::as_str);
+            tracing::info!(step = step.name(), run, "step done");
+        }
+        Err(error) if error.kind() == Kind::JobInProgress => {
+            tracing::info!(
+                step = step.name(),
+                run,
+                progress = error.what(),
+                "job in progress"
+            );
+        }
+        Err(error) => {
+            tracing::error!(step = step.name(), run, error = error.name(), message = %error, "step failed");
+            telemetry.report(error, step.name(), run.as_deref());
+            telemetry.flush();
+        }
+    }
+    outcome
+}
+
+/// The moment at which a step has to answer: the runtime's deadline less a margin, which is never more than a fifth of
+/// the time.
+fn deadline(runtime: SystemTime) -> Instant {
+    let left = runtime
+        .duration_since(SystemTime::now())
+        .unwrap_or_default();
+    Instant::now() + left.saturating_sub(MARGIN.min(left / 5))
+}
+
+fn carried(output: Value) -> Result<Value> {
+    let size = output.to_string().len();
+    if size <= CARRIED_LIMIT {
+        return Ok(output);
+    }
+    Err(Kind::Configuration
+        .error(format!("this step's output has {size} bytes, and Step Functions carries at most {CARRIED_LIMIT}"))
+        .next("Set STAGING_URL for all functions, or export fewer types at a time; the command has no such limit."))
+}

@@ -1,0 +1,546 @@
+//! The import at the target: Parameters in both dialects, kick-off and status.
+//!
+//! What two real servers were seen to do decides most of this: a job is reused by its URL, so that a fresh import needs a
+//! fresh `_nonce`; headers are compared letter by letter; the mode is always sent, because the two default to different
+//! ones.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use url::Url;
+
+use crate::config::{Dialect, ImportMode};
+use crate::error::{Error, Kind, Result};
+use crate::http::{self, Client, OperationOutcome, Request, TokenUse, shown};
+
+/// Letter by letter what both Pathlings expect.
+const FHIR_JSON: &str = "application/fhir+json";
+
+/// The largest answer that is read: one entry a resource type.
+const ANSWER_LIMIT: usize = 8 << 20;
+
+/// Where the files of one resource type are, as the target sees them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Location {
+    /// The resource type.
+    pub resource_type: String,
+    /// The glob over its files.
+    pub url: String,
+    /// How it is imported.
+    pub mode: ImportMode,
+}
+
+/// What a status request tells.
+#[derive(Clone, Debug)]
+pub enum Status {
+    /// The import goes on.
+    InProgress {
+        /// `X-Progress`, where the target says it.
+        progress: Option<String>,
+        /// When the target wants to be asked again, where it says it.
+        retry_after: Option<Duration>,
+    },
+    /// The target says that it is done.
+    Complete(Value),
+    /// The target no longer knows the job: it restarted, or the job was deleted. The import may or may not be done.
+    Lost(Error),
+}
+
+/// Resource types that a target cannot hold although FHIR R4 has them.
+///
+/// Read in each server's source: the encoders of Pathling 7 leave out `Task`, those of Pathling Server 2
+/// `StructureDefinition`.
+const NEVER_HELD: &[&str] = &["Bundle", "Parameters", "StructureMap"];
+
+impl Dialect {
+    /// Whether a target of this dialect can hold resources of this type.
+    #[must_use]
+    pub fn holds(self, resource_type: &str) -> bool {
+        let left_out = match self {
+            Self::Seven => "Task",
+            Self::Two => "StructureDefinition",
+        };
+        resource_type != left_out && is_r4(resource_type) && !NEVER_HELD.contains(&resource_type)
+    }
+}
+
+/// Whether a target of `dialect` can hold this type; where the dialect is not known, whether any can.
+#[must_use]
+pub fn holds(dialect: Option<Dialect>, resource_type: &str) -> bool {
+    match dialect {
+        Some(dialect) => dialect.holds(resource_type),
+        None => Dialect::Seven.holds(resource_type) || Dialect::Two.holds(resource_type),
+    }
+}
+
+/// Both Pathlings are servers of FHIR R4, and refuse the types of other releases.
+fn is_r4(resource_type: &str) -> bool {
+    R4_TYPES.binary_search(&resource_type).is_ok()
+}
+
+/// The resource types of FHIR R4 (4.0.1), sorted.
+const R4_TYPES: &[&str] = &[
+    "Account",
+    "ActivityDefinition",
+    "AdverseEvent",
+    "AllergyIntolerance",
+    "Appointment",
+    "AppointmentResponse",
+    "AuditEvent",
+    "Basic",
+    "Binary",
+    "BiologicallyDerivedProduct",
+    "BodyStructure",
+    "Bundle",
+    "CapabilityStatement",
+    "CarePlan",
+    "CareTeam",
+    "CatalogEntry",
+    "ChargeItem",
+    "ChargeItemDefinition",
+    "Claim",
+    "ClaimResponse",
+    "ClinicalImpression",
+    "CodeSystem",
+    "Communication",
+    "CommunicationRequest",
+    "CompartmentDefinition",
+    "Composition",
+    "ConceptMap",
+    "Condition",
+    "Consent",
+    "Contract",
+    "Coverage",
+    "CoverageEligibilityRequest",
+    "CoverageEligibilityResponse",
+    "DetectedIssue",
+    "Device",
+    "DeviceDefinition",
+    "DeviceMetric",
+    "DeviceRequest",
+    "DeviceUseStatement",
+    "DiagnosticReport",
+    "DocumentManifest",
+    "DocumentReference",
+    "EffectEvidenceSynthesis",
+    "Encounter",
+    "Endpoint",
+    "EnrollmentRequest",
+    "EnrollmentResponse",
+    "EpisodeOfCare",
+    "EventDefinition",
+    "Evidence",
+    "EvidenceVariable",
+    "ExampleScenario",
+    "ExplanationOfBenefit",
+    "FamilyMemberHistory",
+    "Flag",
+    "Goal",
+    "GraphDefinition",
+    "Group",
+    "GuidanceResponse",
+    "HealthcareService",
+    "ImagingStudy",
+    "Immunization",
+    "ImmunizationEvaluation",
+    "ImmunizationRecommendation",
+    "ImplementationGuide",
+    "InsurancePlan",
+    "Invoice",
+    "Library",
+    "Linkage",
+    "List",
+    "Location",
+    "Measure",
+    "MeasureReport",
+    "Media",
+    "Medication",
+    "MedicationAdministration",
+    "MedicationDispense",
+    "MedicationKnowledge",
+    "MedicationRequest",
+    "MedicationStatement",
+    "MedicinalProduct",
+    "MedicinalProductAuthorization",
+    "MedicinalProductContraindication",
+    "MedicinalProductIndication",
+    "MedicinalProductIngredient",
+    "MedicinalProductInteraction",
+    "MedicinalProductManufactured",
+    "MedicinalProductPackaged",
+    "MedicinalProductPharmaceutical",
+    "MedicinalProductUndesirableEffect",
+    "MessageDefinition",
+    "MessageHeader",
+    "MolecularSequence",
+    "NamingSystem",
+    "NutritionOrder",
+    "Observation",
+    "ObservationDefinition",
+    "OperationDefinition",
+    "OperationOutcome",
+    "Organization",
+    "OrganizationAffiliation",
+    "Parameters",
+    "Patient",
+    "PaymentNotice",
+    "PaymentReconciliation",
+    "Person",
+    "PlanDefinition",
+    "Practitioner",
+    "PractitionerRole",
+    "Procedure",
+    "Provenance",
+    "Questionnaire",
+    "QuestionnaireResponse",
+    "RelatedPerson",
+    "RequestGroup",
+    "ResearchDefinition",
+    "ResearchElementDefinition",
+    "ResearchStudy",
+    "ResearchSubject",
+    "RiskAssessment",
+    "RiskEvidenceSynthesis",
+    "Schedule",
+    "SearchParameter",
+    "ServiceRequest",
+    "Slot",
+    "Specimen",
+    "SpecimenDefinition",
+    "StructureDefinition",
+    "StructureMap",
+    "Subscription",
+    "Substance",
+    "SubstanceNucleicAcid",
+    "SubstancePolymer",
+    "SubstanceProtein",
+    "SubstanceReferenceInformation",
+    "SubstanceSourceMaterial",
+    "SubstanceSpecification",
+    "SupplyDelivery",
+    "SupplyRequest",
+    "Task",
+    "TerminologyCapabilities",
+    "TestReport",
+    "TestScript",
+    "ValueSet",
+    "VerificationResult",
+    "VisionPrescription",
+];
+
+/// Parameters in the dialect of the contract: one `source` a location.
+#[must_use]
+pub fn parameters(locations: &[Location]) -> Value {
+    let sources = locations.iter().map(|location| {
+        json!({"name": "source", "part": [
+            {"name": "resourceType", "valueCode": location.resource_type},
+            {"name": "url", "valueUrl": location.url},
+            {"name": "mode", "valueCode": location.mode.as_str()},
+        ]})
+    });
+    json!({"resourceType": "Parameters", "parameter": sources.collect::<Vec<_>>()})
+}
+
+/// Reads Parameters of the contract's dialect.
+///
+/// Gives [`Kind::Input`] for anything that a target would misread.
+pub fn read_parameters(parameters: &Value) -> Result<Vec<Location>> {
+    let wrong = |what: &str| {
+        Kind::Input.error(format!(
+            "pathling-import: the event's \"parameters\" {what}"
+        ))
+    };
+    if parameters.get("resourceType").and_then(Value::as_str) != Some("Parameters") {
+        return Err(wrong("are no FHIR Parameters"));
+    }
+    let empty = Vec::new();
+    let list = match parameters.get("parameter") {
+        None | Some(Value::Null) => &empty,
+        Some(Value::Array(list)) => list,
+        Some(_) => return Err(wrong("have a parameter that is no array")),
+    };
+    let mut locations = Vec::new();
+    for (index, source) in list.iter().enumerate() {
+        if source.get("name").and_then(Value::as_str) != Some("source") {
+            continue;
+        }
+        let part = |name: &str, value: &str| {
+            let parts = source.get("part")?.as_array()?;
+            let part = parts
+                .iter()
+                .find(|part| part.get("name").and_then(Value::as_str) == Some(name))?;
+            part.get(value)?.as_str()
+        };
+        let at = |what: &str| wrong(&format!("have a source (number {}) {what}", index + 1));
+        let Some(resource_type) = part("resourceType", "valueCode") else {
+            return Err(at("without a resourceType as valueCode"));
+        };
+        let Some(url) = part("url", "valueUrl") else {
+            return Err(at("without a url as valueUrl"));
+        };
+        let Some(mode) = part("mode", "valueCode").and_then(ImportMode::parse) else {
+            return Err(at("without a mode, merge or overwrite, as valueCode"));
+        };
+        locations.push(Location {
+            resource_type: resource_type.to_owned(),
+            url: url.to_owned(),
+            mode,
+        });
+    }
+    Ok(locations)
+}
+
+/// Parameters as a target of `dialect` wants them.
+pub fn in_dialect(dialect: Dialect, locations: &[Location]) -> Result<Value> {
+    match dialect {
+        Dialect::Seven => Ok(parameters(locations)),
+        Dialect::Two => {
+            let mode = locations
+                .first()
+                .map_or(ImportMode::Merge, |location| location.mode);
+            if locations.iter().any(|location| location.mode != mode) {
+                return Err(Kind::Input.error(
+                    "pathling-import: the event's \"parameters\" mix merge and overwrite, and Pathling Server 2 takes one mode for all",
+                ));
+            }
+            let inputs = locations.iter().map(|location| {
+                json!({"name": "input", "part": [
+                    {"name": "resourceType", "valueCode": location.resource_type},
+                    {"name": "url", "valueUrl": location.url},
+                ]})
+            });
+            let mut list: Vec<Value> = inputs.collect();
+            list.push(json!({"name": "saveMode", "valueCode": mode.as_str()}));
+            list.push(json!({"name": "inputFormat", "valueCode": "application/fhir+ndjson"}));
+            Ok(json!({"resourceType": "Parameters", "parameter": list}))
+        }
+    }
+}
+
+/// Asks the target's `metadata` which Pathling it is.
+pub async fn detect(client: &Client, endpoint: &Url) -> Result<Dialect> {
+    let url = http::below(endpoint, "metadata");
+    let response = client
+        .send(
+            Request::get(url.clone())
+                .accept(FHIR_JSON)
+                .token(TokenUse::WhereTrusted),
+        )
+        .await?;
+    let advice = "Check that TARGET_ENDPOINT is the base URL of Pathling's FHIR API (it ends in /fhir), or say which Pathling it is by TARGET_DIALECT.";
+    if response.status().as_u16() != 200 {
+        let error = http::failure(response, "the target's metadata").await;
+        return Err(if error.kind() == Kind::ImportFailed {
+            error.next(advice)
+        } else {
+            error
+        });
+    }
+    let metadata = response
+        .json(ANSWER_LIMIT)
+        .await
+        .map_err(|error| error.next(advice))?;
+    match metadata.pointer("/software/name").and_then(Value::as_str) {
+        Some("Pathling") => Ok(Dialect::Seven),
+        Some("Pathling Server") => Ok(Dialect::Two),
+        other => {
+            let name = other.map_or("does not name its software".to_owned(), |name| {
+                format!(
+                    "says that its software is {:?}",
+                    name.chars().take(60).collect::<String>()
+                )
+            });
+            Err(Kind::Configuration
+                .error(format!(
+                    "GET {} {name}, which is no Pathling that this program knows",
+                    shown(&url)
+                ))
+                .next(advice))
+        }
+    }
+}
+
+/// Asks the target to import, as the job that `nonce` names: the same nonce joins a job that runs, a new one begins a
+/// new job. Gives the status URL, absolute.
+pub async fn kick_off(
+    client: &Client,
+    endpoint: &Url,
+    nonce: &str,
+    parameters: &Value,
+) -> Result<Url> {
+    let mut url = http::below(endpoint, "$import");
+    url.query_pairs_mut().append_pair("_nonce", nonce);
+    let request = Request::post(url.clone(), Bytes::from(parameters.to_string()), FHIR_JSON)
+        .accept(FHIR_JSON)
+        .header("prefer", "respond-async")
+        .token(TokenUse::WhereTrusted);
+    let response = client.send(request).await?;
+    let status = response.status();
+    if status.as_u16() != 202 {
+        if status.is_success() {
+            return Err(Kind::ImportFailed
+                .error(format!(
+                    "POST {} answered {status} instead of 202 Accepted",
+                    shown(&url)
+                ))
+                .next("Check that TARGET_ENDPOINT is the base URL of Pathling's FHIR API."));
+        }
+        return Err(http::failure(response, "the kick-off of the import").await);
+    }
+    let location = response
+        .header("content-location")
+        .filter(|location| !location.is_empty());
+    let status_url = location.and_then(|location| response.url().join(location).ok());
+    status_url.filter(|url| matches!(url.scheme(), "http" | "https")).ok_or_else(|| {
+        Kind::ImportFailed
+            .error(format!("POST {} answered 202 without a usable Content-Location, so the import's status cannot be asked for", shown(&url)))
+            .next("See whether a proxy in front of the target removes the header.")
+    })
+}
+
+/// Asks how the import of `status_url` goes.
+pub async fn status(client: &Client, endpoint: &Url, status_url: &Url) -> Result<Status> {
+    let url = http::status_url_for_polling(endpoint, status_url);
+    let response = client
+        .send(
+            Request::get(url.clone())
+                .accept(FHIR_JSON)
+                .token(TokenUse::WhereTrusted),
+        )
+        .await?;
+    match response.status().as_u16() {
+        202 => {
+            let progress = response
+                .header("x-progress")
+                .map(|text| text.chars().filter(|c| !c.is_control()).take(100).collect());
+            Ok(Status::InProgress {
+                progress,
+                retry_after: response.retry_after(),
+            })
+        }
+        200 => match response.json(ANSWER_LIMIT).await {
+            Ok(answer) => Ok(Status::Complete(answer)),
+            Err(error) if error.kind() == Kind::TargetUnavailable => Err(error),
+            Err(_) => Err(Kind::ImportFailed.error(format!(
+                "GET {} answered 200 with something else than JSON",
+                shown(&url)
+            ))),
+        },
+        404 => {
+            let said = said(response).await;
+            Ok(Status::Lost(Kind::ImportFailed.error(format!(
+                "GET {} answered 404{said}: the target no longer knows the job, so the import may or may not be done",
+                shown(&url)
+            ))))
+        }
+        // Pathling Server 2 says only here that the import was not allowed.
+        403 => {
+            let said = said(response).await;
+            Err(Kind::ImportFailed.error(format!("GET {} answered 403{said}: the target does not allow the import", shown(&url))).next(
+                "Add the staging location to the sources that Pathling allows, and see that the client has the scopes pathling:import and pathling:write.",
+            ))
+        }
+        _ => Err(http::failure(response, "the status of the import").await),
+    }
+}
+
+/// What a response's OperationOutcome says, in brackets, or nothing.
+async fn said(response: http::Response) -> String {
+    let body = response.bytes_limited(64 << 10).await.unwrap_or_default();
+    OperationOutcome::parse(&body)
+        .map(|outcome| format!(" ({})", outcome.text()))
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn location(resource_type: &str, mode: ImportMode) -> Location {
+        Location {
+            resource_type: resource_type.into(),
+            url: format!("s3://b/runs/r/{resource_type}/*.ndjson"),
+            mode,
+        }
+    }
+
+    #[test]
+    fn parameters_of_the_contract_read_back_as_they_were_written() {
+        let locations = [
+            location("Patient", ImportMode::Merge),
+            location("Condition", ImportMode::Overwrite),
+        ];
+        assert_eq!(read_parameters(&parameters(&locations)).unwrap(), locations);
+        assert_eq!(
+            read_parameters(&json!({"resourceType": "Parameters"})).unwrap(),
+            []
+        );
+    }
+
+    #[test]
+    fn pathling_2_gets_inputs_one_save_mode_and_a_format() {
+        let sent = in_dialect(Dialect::Two, &[location("Patient", ImportMode::Overwrite)]).unwrap();
+        assert_eq!(
+            sent,
+            json!({"resourceType": "Parameters", "parameter": [
+                {"name": "input", "part": [
+                    {"name": "resourceType", "valueCode": "Patient"},
+                    {"name": "url", "valueUrl": "s3://b/runs/r/Patient/*.ndjson"},
+                ]},
+                {"name": "saveMode", "valueCode": "overwrite"},
+                {"name": "inputFormat", "valueCode": "application/fhir+ndjson"},
+            ]})
+        );
+        let mixed = [
+            location("Patient", ImportMode::Merge),
+            location("Condition", ImportMode::Overwrite),
+        ];
+        assert_eq!(
+            in_dialect(Dialect::Two, &mixed).unwrap_err().kind(),
+            Kind::Input
+        );
+    }
+
+    #[test]
+    fn parameters_that_a_target_would_misread_are_refused() {
+        for part in ["valueString", "valueUri"] {
+            let source = json!({"name": "source", "part": [{"name": "resourceType", "valueCode": "Patient"}, {"name": "url", part: "s3://b/x"}]});
+            let error =
+                read_parameters(&json!({"resourceType": "Parameters", "parameter": [source]}))
+                    .unwrap_err();
+            assert!(
+                error.what().contains("without a url as valueUrl"),
+                "{error}"
+            );
+        }
+        assert!(read_parameters(&json!({"resourceType": "Bundle"})).is_err());
+        assert!(read_parameters(&json!([])).is_err());
+    }
+
+    #[test]
+    fn each_dialect_knows_the_types_that_it_cannot_hold() {
+        assert!(R4_TYPES.is_sorted());
+        assert_eq!(R4_TYPES.len(), 146);
+        for held in ["Patient", "Observation", "Binary", "Questionnaire"] {
+            assert!(
+                Dialect::Seven.holds(held) && Dialect::Two.holds(held),
+                "{held}"
+            );
+        }
+        for never in [
+            "Bundle",
+            "Parameters",
+            "StructureMap",
+            "NutritionProduct",
+            "Foo",
+        ] {
+            assert!(!holds(None, never), "{never}");
+        }
+        assert!(!Dialect::Seven.holds("Task") && Dialect::Two.holds("Task") && holds(None, "Task"));
+        assert!(
+            !Dialect::Two.holds("StructureDefinition")
+                && Dialect::Seven.holds("StructureDefinition")
+        );
+    }
+}

@@ -1,0 +1,143 @@
+//! What the steps work with: settings, and clients that are made on first use and kept.
+
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
+use url::Url;
+
+use crate::config::{Dialect, Endpoint, Settings};
+use crate::error::{Kind, Result};
+use crate::http::{Client, ClientOptions, ClientSecret, Origin, Side};
+use crate::pathling;
+use crate::staging::Staging;
+use crate::transfer::progress::{self, Observer};
+
+/// One process's settings and clients. A Lambda keeps it between invocations.
+pub struct Context {
+    settings: Settings,
+    observer: Observer,
+    source: OnceCell<Client>,
+    target: OnceCell<Client>,
+    staging: OnceCell<Staging>,
+    dialect: OnceCell<Dialect>,
+}
+
+impl Context {
+    /// A context for these settings. Nothing is connected yet.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            observer: progress::nobody(),
+            source: OnceCell::new(),
+            target: OnceCell::new(),
+            staging: OnceCell::new(),
+            dialect: OnceCell::new(),
+        }
+    }
+
+    /// The same context, with somebody who is told about transfers.
+    #[must_use]
+    pub fn observed_by(mut self, observer: Observer) -> Self {
+        self.observer = observer;
+        self
+    }
+
+    /// The settings.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Where files and state rest.
+    ///
+    /// Gives [`Kind::Configuration`] where there is no `STAGING_URL`.
+    pub async fn staging(&self) -> Result<&Staging> {
+        let place = self
+            .settings
+            .staging
+            .as_ref()
+            .ok_or_else(|| missing("STAGING_URL"))?;
+        self.staging.get_or_try_init(|| Staging::open(place)).await
+    }
+
+    /// As [`Context::staging`], or `None` where there is no `STAGING_URL`.
+    pub(super) async fn staging_if_any(&self) -> Result<Option<&Staging>> {
+        match self.settings.staging {
+            Some(_) => self.staging().await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The source's client and endpoint.
+    pub(super) async fn source(&self) -> Result<(&Client, &Url)> {
+        let endpoint = self
+            .settings
+            .source
+            .as_ref()
+            .ok_or_else(|| missing("SOURCE_ENDPOINT"))?;
+        let client = self
+            .source
+            .get_or_try_init(|| async { client(Side::Source, endpoint) })
+            .await?;
+        Ok((client, &endpoint.url))
+    }
+
+    /// The target's client and endpoint.
+    pub(super) async fn target(&self) -> Result<(&Client, &Url)> {
+        let endpoint = self
+            .settings
+            .target
+            .as_ref()
+            .ok_or_else(|| missing("TARGET_ENDPOINT"))?;
+        let client = self
+            .target
+            .get_or_try_init(|| async { client(Side::Target, endpoint) })
+            .await?;
+        Ok((client, &endpoint.url))
+    }
+
+    /// Which Pathling the target is: as the settings say, else as its metadata says, asked once.
+    pub(super) async fn dialect(&self) -> Result<Dialect> {
+        if let Some(dialect) = self.settings.dialect {
+            return Ok(dialect);
+        }
+        let (client, endpoint) = self.target().await?;
+        self.dialect
+            .get_or_try_init(|| pathling::detect(client, endpoint))
+            .await
+            .copied()
+    }
+
+    pub(super) fn observer(&self) -> &Observer {
+        &self.observer
+    }
+}
+
+/// When a step has to answer, whatever it is doing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Deadline(pub Option<Instant>);
+
+fn client(side: Side, endpoint: &Endpoint) -> Result<Client> {
+    Client::new(ClientOptions {
+        side,
+        endpoint: endpoint.url.clone(),
+        credentials: endpoint
+            .credentials
+            .as_ref()
+            .map(|credentials| ClientSecret {
+                id: credentials.id.clone(),
+                secret: credentials.secret.clone(),
+                scopes: credentials.scopes.clone(),
+            }),
+        trusted_origins: endpoint.trusted_origins.iter().map(Origin::from).collect(),
+        allow_plaintext: endpoint.allow_plaintext,
+        connect_timeout: endpoint.connect_timeout,
+        idle_timeout: endpoint.idle_timeout,
+    })
+}
+
+fn missing(name: &str) -> crate::Error {
+    Kind::Configuration
+        .error(format!("{name} is missing"))
+        .next("All settings are described in docs/configuration.md.")
+}

@@ -1,0 +1,238 @@
+//! The public contract: what each step takes and gives. Fields may be added, never removed or renamed.
+//!
+//! A step is given the previous step's output, whole. Of that it reads what it knows and passes on nothing else.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::config::{ImportMode, Step};
+use crate::error::{Error, Kind, Result};
+use crate::staging::layout;
+
+/// What every output carries beside its result, so that all steps of a run know that they belong together.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Carried {
+    /// The name of the run; empty only inside a step that has yet to derive it.
+    pub run: String,
+    /// What the export asked for: an instant, or null for a full one. Absent where nothing tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Option<String>>,
+    /// The import mode, where `fhir-export` decided it: `merge` or `overwrite`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
+    /// The name of the synchronisation's state, where it is used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+}
+
+impl Carried {
+    /// Takes from an event what the previous step carried.
+    ///
+    /// Gives [`Kind::Input`] for a field of another type than it has in the contract: names become paths.
+    pub fn read(step: Step, event: &Map<String, Value>) -> Result<Self> {
+        let text = |name: &str| match event.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.clone())),
+            Some(_) => Err(bad(step, name, "a string")),
+        };
+        let run = text("run")?.unwrap_or_default();
+        if !run.is_empty() && !layout::is_run_name(&run) {
+            return Err(bad(
+                step,
+                "run",
+                "the name of a run, as an earlier step gave it",
+            ));
+        }
+        let key = text("key")?;
+        if key.as_deref().is_some_and(|key| !layout::is_run_name(key)) {
+            return Err(bad(
+                step,
+                "key",
+                "the name of a synchronisation, as fhir-export gave it",
+            ));
+        }
+        let mode = text("mode")?;
+        if mode
+            .as_deref()
+            .is_some_and(|mode| ImportMode::parse(mode).is_none())
+        {
+            return Err(bad(step, "mode", "merge or overwrite"));
+        }
+        let since = match event.get("since") {
+            // It is `since` beside `run` that tells.
+            Some(_) if run.is_empty() => None,
+            None => None,
+            Some(Value::Null) => Some(None),
+            Some(Value::String(instant)) => Some(Some(instant.clone())),
+            Some(_) => return Err(bad(step, "since", "an instant or null")),
+        };
+        Ok(Self {
+            run,
+            since,
+            mode,
+            key,
+        })
+    }
+}
+
+/// What `fhir-export` gives. It takes nothing: of any event, no field passes on.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExportStarted {
+    /// Where the export's status can be asked for.
+    pub status_url: String,
+    /// What every output carries.
+    #[serde(flatten)]
+    pub carried: Carried,
+}
+
+/// What `check-export-status` and `check-import-status` take.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StatusQuery {
+    /// Where to ask.
+    pub status_url: String,
+    /// What the previous output carried.
+    pub carried: Carried,
+}
+
+impl StatusQuery {
+    /// Reads the event.
+    pub fn read(step: Step, event: &Value) -> Result<Self> {
+        let object = object(step, event)?;
+        let status_url = match object.get("statusUrl") {
+            Some(Value::String(url)) if !url.is_empty() => url.clone(),
+            Some(Value::Null) if step == Step::CheckImportStatus => {
+                return Err(bad(
+                    step,
+                    "statusUrl",
+                    "a URL; null means that nothing needed importing, and ends the workflow before this step",
+                ));
+            }
+            _ => return Err(bad(step, "statusUrl", "a URL")),
+        };
+        Ok(Self {
+            status_url,
+            carried: Carried::read(step, object)?,
+        })
+    }
+}
+
+/// What `check-export-status` gives when the export is complete.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExportComplete {
+    /// The bulk export manifest, exactly as the source sent it.
+    pub result: Value,
+    /// The export's status URL.
+    pub status_url: String,
+    /// What every output carries.
+    #[serde(flatten)]
+    pub carried: Carried,
+}
+
+/// What `transfer-to-s3` takes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TransferRequest {
+    /// The manifest.
+    pub manifest: Value,
+    /// The export's status URL, where it is known: relative URLs in the manifest are taken from there.
+    pub status_url: Option<String>,
+    /// What the previous output carried.
+    pub carried: Carried,
+}
+
+impl TransferRequest {
+    /// Reads the event.
+    pub fn read(event: &Value) -> Result<Self> {
+        let step = Step::TransferToS3;
+        let object = object(step, event)?;
+        let manifest = match object.get("result") {
+            None | Some(Value::Null) => return Err(bad(step, "result", "a bulk export manifest")),
+            Some(manifest) => manifest.clone(),
+        };
+        let status_url = object
+            .get("statusUrl")
+            .and_then(Value::as_str)
+            .map(str::to_owned);
+        Ok(Self {
+            manifest,
+            status_url,
+            carried: Carried::read(step, object)?,
+        })
+    }
+}
+
+/// What `transfer-to-s3` gives when every file is staged.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Staged {
+    /// FHIR Parameters for `$import`, in the `source` dialect of the contract.
+    pub parameters: Value,
+    /// How many files of deletions the manifest names, which were not applied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deletions: Option<usize>,
+    /// What every output carries.
+    #[serde(flatten)]
+    pub carried: Carried,
+}
+
+/// What `pathling-import` takes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ImportRequest {
+    /// FHIR Parameters for `$import`, in the `source` dialect of the contract.
+    pub parameters: Value,
+    /// What the previous output carried.
+    pub carried: Carried,
+}
+
+impl ImportRequest {
+    /// Reads the event.
+    pub fn read(event: &Value) -> Result<Self> {
+        let step = Step::PathlingImport;
+        let object = object(step, event)?;
+        let parameters = match object.get("parameters") {
+            Some(value @ Value::Object(_)) => value.clone(),
+            _ => return Err(bad(step, "parameters", "FHIR Parameters for $import")),
+        };
+        Ok(Self {
+            parameters,
+            carried: Carried::read(step, object)?,
+        })
+    }
+}
+
+/// What `pathling-import` gives.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImportStarted {
+    /// Where the import's status can be asked for; an explicit null means that nothing needed importing.
+    pub status_url: Option<String>,
+    /// What every output carries.
+    #[serde(flatten)]
+    pub carried: Carried,
+}
+
+/// What `check-import-status` gives when the import is complete.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImportComplete {
+    /// What Pathling answered.
+    pub result: Value,
+    /// What every output carries.
+    #[serde(flatten)]
+    pub carried: Carried,
+}
+
+fn object(step: Step, event: &Value) -> Result<&Map<String, Value>> {
+    event
+        .as_object()
+        .ok_or_else(|| Kind::Input.error(format!("{}: the event is no JSON object", step.name())))
+}
+
+fn bad(step: Step, field: &str, expected: &str) -> Error {
+    Kind::Input.error(format!(
+        "{}: the event's \"{field}\" is not {expected}",
+        step.name()
+    ))
+}

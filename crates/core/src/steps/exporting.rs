@@ -1,0 +1,129 @@
+//! `fhir-export` and `check-export-status`.
+
+use serde_json::Value;
+
+use super::contract::{Carried, ExportComplete, ExportStarted, StatusQuery};
+use super::run::{keep_manifest, since_of};
+use super::{Context, require_staging_for_key};
+use crate::config::Step;
+use crate::error::{Kind, Result};
+use crate::export::{self, Status, Wanted};
+use crate::manifest::Manifest;
+use crate::staging::layout;
+use crate::sync::{self, InProgress, KickOff, RunRecord, SyncState};
+
+/// Asks the source for an export, and gives its status URL.
+///
+/// With staging, the kick-off is written into the run's record, and the run becomes the one in progress of its key.
+pub async fn fhir_export(context: &Context) -> Result<ExportStarted> {
+    let settings = context.settings();
+    let (client, endpoint) = context.source().await?;
+    // Opened first: whatever is wrong with staging is better known before a job runs at the source.
+    let staging = context.staging_if_any().await?;
+    let wanted = Wanted {
+        types: settings.types.clone(),
+        since: settings.since.clone(),
+    };
+    let accepted = export::kick_off(client, endpoint, &wanted).await?;
+    let status_url = accepted.status_url.to_string();
+    let run = layout::run_of(&status_url);
+    let mut carried = Carried {
+        run: run.clone(),
+        since: Some(settings.since.clone()),
+        mode: None,
+        key: None,
+    };
+    tracing::info!(run, since = settings.since, "export kicked off");
+    if let Some(staging) = staging {
+        let key = sync::key(settings);
+        let kick_off = KickOff {
+            at: sync::now(),
+            date: accepted.date,
+            status_url: status_url.clone(),
+            since: settings.since.clone(),
+            why: if settings.since.is_some() {
+                "SINCE is set"
+            } else {
+                "SINCE is not set"
+            }
+            .to_owned(),
+            mode: None,
+            types: settings.types.clone(),
+            key: key.clone(),
+        };
+        let at = kick_off.at.clone();
+        RunRecord::update(staging, &run, |record| {
+            if record.kick_offs.iter().all(|known| known.at != kick_off.at) {
+                record.kick_offs.push(kick_off.clone());
+                // A server that answers a new kick-off with an old job begins the run anew.
+                record.outcome = None;
+            }
+            true
+        })
+        .await?;
+        SyncState::update(staging, &key, |state| {
+            state.in_progress = Some(InProgress {
+                run: run.clone(),
+                kick_off: at.clone(),
+                since_setting: settings.since.clone(),
+            });
+            true
+        })
+        .await?;
+        carried.key = Some(key);
+    }
+    Ok(ExportStarted {
+        status_url,
+        carried,
+    })
+}
+
+/// Asks how the export goes, and gives the manifest when it is complete.
+pub async fn check_export_status(context: &Context, event: &Value) -> Result<ExportComplete> {
+    let StatusQuery {
+        status_url,
+        mut carried,
+    } = StatusQuery::read(Step::CheckExportStatus, event)?;
+    require_staging_for_key(context, &carried)?;
+    let url = export::parse_status_url(&status_url)?;
+    let (client, endpoint) = context.source().await?;
+    let result = match export::status(client, endpoint, &url).await? {
+        Status::InProgress {
+            progress,
+            retry_after,
+        } => {
+            let progress = progress
+                .map(|text| format!(" ({text})"))
+                .unwrap_or_default();
+            let asked = retry_after
+                .map(|wait| {
+                    format!(
+                        "; the source wants to be asked again in {} s (Retry-After)",
+                        wait.as_secs()
+                    )
+                })
+                .unwrap_or_default();
+            return Err(Kind::JobInProgress
+                .error(format!("the export is in progress{progress}{asked}"))
+                .retry_after(retry_after));
+        }
+        Status::Complete(result) => result,
+    };
+    let manifest = Manifest::read(&result, Some(&url))?;
+    if carried.run.is_empty() {
+        carried.run = layout::run_of(&status_url);
+    }
+    match context.staging_if_any().await? {
+        Some(staging) => {
+            let kept = keep_manifest(staging, &carried.run, &result, &manifest, Some(&url)).await?;
+            carried.run = kept.run;
+            carried.since = since_of(&carried, Some(&kept.record), &manifest);
+        }
+        None => carried.since = since_of(&carried, None, &manifest),
+    }
+    Ok(ExportComplete {
+        result,
+        status_url,
+        carried,
+    })
+}

@@ -1,0 +1,192 @@
+//! The five steps: one function each, called by the Lambdas and by the command, and by nothing else.
+//!
+//! [`run`] is the one way in: a step and its event lead to the output that is the next step's event.
+
+mod context;
+pub mod contract;
+mod exporting;
+mod importing;
+mod run;
+mod transferring;
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::config::Step;
+use crate::error::{Error, Kind, Result};
+use crate::staging::layout;
+use crate::sync::{self, RunRecord, SyncState};
+use contract::Carried;
+
+pub use context::{Context, Deadline};
+
+/// Does one step: takes its event, gives its output, both as the public contract has them.
+///
+/// An error that the run cannot survive is written down in the run's record, and the run is then no longer the one in
+/// progress.
+pub async fn run(step: Step, context: &Context, event: Value) -> Result<Value> {
+    run_until(step, context, event, Deadline::default()).await
+}
+
+/// As [`run`], for a caller that has to answer by `deadline`.
+pub async fn run_until(
+    step: Step,
+    context: &Context,
+    event: Value,
+    deadline: Deadline,
+) -> Result<Value> {
+    // Each step is a large future, and only one of them runs: they live on the heap, not in every caller.
+    let outcome = match step {
+        Step::FhirExport => Box::pin(exporting::fhir_export(context))
+            .await
+            .and_then(|output| json(&output)),
+        Step::CheckExportStatus => Box::pin(exporting::check_export_status(context, &event))
+            .await
+            .and_then(|output| json(&output)),
+        Step::TransferToS3 => Box::pin(transferring::transfer_to_s3(context, &event, deadline))
+            .await
+            .and_then(|output| json(&output)),
+        Step::PathlingImport => Box::pin(importing::pathling_import(context, &event))
+            .await
+            .and_then(|output| json(&output)),
+        Step::CheckImportStatus => Box::pin(importing::check_import_status(context, &event))
+            .await
+            .and_then(|output| json(&output)),
+        Step::Command => Err(Kind::Input.error("the command is no single step")),
+    };
+    if let Err(error) = &outcome
+        && error.ends_the_run()
+    {
+        write_down(context, &event, error).await;
+    }
+    outcome
+}
+
+/// A run that was begun and has not ended.
+#[derive(Clone, Debug)]
+pub struct Unfinished {
+    /// Its name.
+    pub run: String,
+    /// The step with which it goes on.
+    pub step: Step,
+    /// That step's event.
+    pub event: Value,
+}
+
+/// The run of the same synchronisation and the same `SINCE` setting that an earlier start did not finish.
+///
+/// It goes on with the transfer where the manifest is staged (what is complete is not fetched again), else with the
+/// export's status.
+pub async fn unfinished(context: &Context) -> Result<Option<Unfinished>> {
+    let staging = context.staging().await?;
+    let settings = context.settings();
+    let key = sync::key(settings);
+    let Some(in_progress) = SyncState::load(staging, &key).await?.in_progress else {
+        return Ok(None);
+    };
+    if in_progress.since_setting != settings.since || !layout::is_run_name(&in_progress.run) {
+        return Ok(None);
+    }
+    let mut record = RunRecord::load(staging, &in_progress.run).await?;
+    if let Some((_, moved)) = record
+        .moved
+        .iter()
+        .find(|(at, _)| *at == in_progress.kick_off)
+    {
+        record = RunRecord::load(staging, &moved.clone()).await?;
+    }
+    let Some(kick_off) = record
+        .kick_offs
+        .iter()
+        .find(|kick_off| kick_off.at == in_progress.kick_off)
+    else {
+        return Ok(None);
+    };
+    if record.outcome.is_some() {
+        return Ok(None);
+    }
+    let run = record.run.clone();
+    let mut event =
+        json!({"statusUrl": kick_off.status_url, "run": run, "since": kick_off.since, "key": key});
+    if let Some(mode) = &kick_off.mode {
+        event["mode"] = json!(mode);
+    }
+    // A manifest that was seen before the kick-off may be an earlier job's.
+    let seen = record
+        .manifest
+        .as_ref()
+        .is_some_and(|manifest| manifest.at >= kick_off.at);
+    let stored = if seen {
+        staging
+            .read_json::<Value>(&layout::manifest_key(&run))
+            .await?
+    } else {
+        None
+    };
+    let step = match stored {
+        Some(manifest) => {
+            event["result"] = manifest;
+            Step::TransferToS3
+        }
+        None => Step::CheckExportStatus,
+    };
+    Ok(Some(Unfinished { run, step, event }))
+}
+
+/// Best effort: the error itself is what the caller has to hear.
+async fn write_down(context: &Context, event: &Value, error: &Error) {
+    let text = |name: &str| {
+        event
+            .get(name)
+            .and_then(Value::as_str)
+            .filter(|text| !text.is_empty())
+    };
+    let run = text("run")
+        .map(str::to_owned)
+        .or_else(|| text("statusUrl").map(layout::run_of));
+    let Some(run) = run.filter(|run| layout::is_run_name(run)) else {
+        return;
+    };
+    let Ok(Some(staging)) = context.staging_if_any().await else {
+        return;
+    };
+    let key = text("key").filter(|key| layout::is_sync_name(key));
+    if let Err(second) = sync::end_run(staging, &run, key, error.name(), Some(error)).await {
+        tracing::warn!(
+            run,
+            error = second.what(),
+            "the run's end could not be written down"
+        );
+    }
+}
+
+fn json(output: &impl Serialize) -> Result<Value> {
+    serde_json::to_value(output)
+        .map_err(|error| Kind::Input.error(format!("the step's output cannot be written: {error}")))
+}
+
+/// A step that is told the synchronisation's key must be able to move its state: otherwise a night would run that can
+/// never be remembered.
+fn require_staging_for_key(context: &Context, carried: &Carried) -> Result<()> {
+    if carried.key.is_some() && context.settings().staging.is_none() {
+        return Err(Kind::Configuration
+            .error("the event carries a \"key\", so an earlier step keeps state, and STAGING_URL is missing here")
+            .next("Set STAGING_URL to the same place for all five functions."));
+    }
+    Ok(())
+}
+
+fn fail_on(unsupported: &BTreeSet<&str>) -> Result<()> {
+    if unsupported.is_empty() {
+        return Ok(());
+    }
+    let types: Vec<&str> = unsupported.iter().copied().collect();
+    Err(Kind::Configuration
+        .error(format!(
+            "the export has types that the target cannot hold: {}",
+            types.join(", ")
+        ))
+        .next("Leave them out by TYPES, or set UNSUPPORTED_TYPES=skip to import the rest."))
+}

@@ -1,0 +1,305 @@
+//! What was synchronised when: the run's record (`_run.json`) and the run in progress (`sync/<key>.json`).
+//!
+//! Both are small JSON objects, changed only by conditional writes. Fields that a later version of this program added
+//! are kept as they are.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::config::Settings;
+use crate::error::{Error, Result};
+use crate::staging::{Staging, layout};
+
+/// How many ended runs the state remembers.
+const RUNS_KEPT: usize = 50;
+
+/// The name of the synchronisation that these settings describe: what is exported from where, and where it goes.
+#[must_use]
+pub fn key(settings: &Settings) -> String {
+    let source = settings
+        .source
+        .as_ref()
+        .map(|source| source.url.as_str())
+        .unwrap_or_default();
+    let target = settings
+        .target_address
+        .as_ref()
+        .map(url::Url::as_str)
+        .unwrap_or_default();
+    let mut types = settings.types.clone();
+    types.sort();
+    types.dedup();
+    layout::sync_name(&[source, "system", &types.join(","), "", target])
+}
+
+/// The run's record: everything that outlives a step, and what a person wants to know afterwards.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RunRecord {
+    /// The form of this record; 1 so far.
+    pub version: u32,
+    /// The run's name.
+    pub run: String,
+    /// Every kick-off that led to this run, the oldest first.
+    pub kick_offs: Vec<KickOff>,
+    /// Kick-offs that were recorded here and turned out to belong to another run: `(kick-off's time, run)`.
+    pub moved: Vec<(String, String)>,
+    /// When a manifest was last seen, and which.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<ManifestSeen>,
+    /// What was staged, once all was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transfer: Option<Transferred>,
+    /// Every try to import what was staged, the oldest first.
+    pub attempts: Vec<Attempt>,
+    /// How the run ended, once it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+    /// What this version does not know.
+    #[serde(flatten)]
+    pub others: Map<String, Value>,
+}
+
+/// One kick-off of an export.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct KickOff {
+    /// When it was answered, by this machine's clock.
+    pub at: String,
+    /// The answer's `Date`, where it had one.
+    pub date: Option<String>,
+    /// The export's status URL.
+    pub status_url: String,
+    /// What was asked for: an instant, or null for a full export.
+    pub since: Option<String>,
+    /// Why that was asked for.
+    pub why: String,
+    /// The import mode, where it was decided.
+    pub mode: Option<String>,
+    /// The types that were asked for; empty means all.
+    pub types: Vec<String>,
+    /// The synchronisation's name.
+    pub key: String,
+}
+
+/// That a manifest was seen.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ManifestSeen {
+    /// When, by this machine's clock.
+    pub at: String,
+    /// The manifest's own time.
+    pub transaction_time: String,
+    /// How many files it names.
+    pub outputs: usize,
+}
+
+/// What a transfer brought.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Transferred {
+    /// When all was staged, by this machine's clock.
+    pub at: String,
+    /// How long the last call took, in seconds.
+    pub seconds: f64,
+    /// How many files the manifest names.
+    pub files: usize,
+    /// How many of them the last call fetched; the others were there.
+    pub fetched: usize,
+    /// The staged bytes.
+    pub bytes: u64,
+    /// Resources by type.
+    pub resources: BTreeMap<String, u64>,
+    /// Types with resources that no target can hold, left out of `parameters`.
+    pub unsupported: Vec<String>,
+    /// How many files of deletions there were, which were not applied.
+    pub deletions: usize,
+    /// How many files of errors the export had.
+    pub export_errors: usize,
+    /// What the import is told.
+    pub parameters: Value,
+}
+
+/// One try to import a run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Attempt {
+    /// Its number, counted from 1: the nonce is `<run>-<number>`.
+    pub number: u32,
+    /// When it began, by this machine's clock.
+    pub at: String,
+    /// The import's status URL, once the target gave one.
+    pub status_url: Option<String>,
+    /// Types that the target cannot hold, left out of what was sent.
+    pub unsupported: Vec<String>,
+    /// When it ended.
+    pub ended: Option<String>,
+    /// `succeeded`, `failed` or `lost`, once it ended.
+    pub outcome: Option<String>,
+    /// What the target said about a failure.
+    pub message: Option<String>,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Outcome {
+    /// When, by this machine's clock.
+    pub at: String,
+    /// `imported`, `nothing to import`, or an error's name.
+    pub name: String,
+    /// The error's text.
+    pub message: Option<String>,
+}
+
+/// The state of a synchronisation.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SyncState {
+    /// The form of this state; 1 so far.
+    pub version: u32,
+    /// The run that has not ended yet.
+    pub in_progress: Option<InProgress>,
+    /// The last runs that ended, the oldest first.
+    pub runs: Vec<Ended>,
+    /// What this version does not know.
+    #[serde(flatten)]
+    pub others: Map<String, Value>,
+}
+
+/// A run that has not ended yet.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct InProgress {
+    /// The run's name, as the kick-off gave it.
+    pub run: String,
+    /// The time of its kick-off, which names it in the run's record.
+    pub kick_off: String,
+    /// The `SINCE` setting that it was started with.
+    pub since_setting: Option<String>,
+}
+
+/// A run that ended.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Ended {
+    /// The run's name.
+    pub run: String,
+    /// When it ended.
+    pub at: String,
+    /// As in the run's record.
+    pub outcome: String,
+}
+
+/// This moment, as the records write it.
+#[must_use]
+pub fn now() -> String {
+    Timestamp::now().to_string()
+}
+
+impl RunRecord {
+    /// The record of `run`; an empty one where there is none yet.
+    pub async fn load(staging: &Staging, run: &str) -> Result<Self> {
+        staging
+            .read_json(&layout::record_key(run))
+            .await
+            .map(Option::unwrap_or_default)
+    }
+
+    /// Changes the record of `run` by a conditional write, and gives it as it is then. `change` may be called again on
+    /// newer content; it says whether there is anything to write.
+    pub async fn update(
+        staging: &Staging,
+        run: &str,
+        mut change: impl FnMut(&mut Self) -> bool + Send,
+    ) -> Result<Self> {
+        staging
+            .update_json(&layout::record_key(run), |record: &mut Self| {
+                record.version = 1;
+                run.clone_into(&mut record.run);
+                Ok(change(record))
+            })
+            .await
+    }
+
+    /// The newest kick-off.
+    #[must_use]
+    pub fn newest_kick_off(&self) -> Option<&KickOff> {
+        self.kick_offs.last()
+    }
+}
+
+impl SyncState {
+    /// The state of `key`; an empty one where there is none yet.
+    pub async fn load(staging: &Staging, key: &str) -> Result<Self> {
+        staging
+            .read_json(&layout::sync_key(key))
+            .await
+            .map(Option::unwrap_or_default)
+    }
+
+    /// Changes the state of `key` by a conditional write, and gives it as it is then.
+    pub async fn update(
+        staging: &Staging,
+        key: &str,
+        mut change: impl FnMut(&mut Self) -> bool + Send,
+    ) -> Result<Self> {
+        staging
+            .update_json(&layout::sync_key(key), |state: &mut Self| {
+                state.version = 1;
+                Ok(change(state))
+            })
+            .await
+    }
+
+    fn end(&mut self, run: &str, outcome: &str) {
+        // A run's name may have got its suffix after the kick-off.
+        let ends = |in_progress: &InProgress| {
+            run == in_progress.run
+                || run
+                    .strip_prefix(&in_progress.run)
+                    .is_some_and(|rest| rest.starts_with('-'))
+        };
+        if self.in_progress.as_ref().is_some_and(ends) {
+            self.in_progress = None;
+        }
+        self.runs.push(Ended {
+            run: run.to_owned(),
+            at: now(),
+            outcome: outcome.to_owned(),
+        });
+        let surplus = self.runs.len().saturating_sub(RUNS_KEPT);
+        self.runs.drain(..surplus);
+    }
+}
+
+/// Writes down that a run ended, in its record and in the state of its key.
+pub async fn end_run(
+    staging: &Staging,
+    run: &str,
+    key: Option<&str>,
+    outcome: &str,
+    error: Option<&Error>,
+) -> Result<()> {
+    let message = error.map(|error| error.what().to_owned());
+    RunRecord::update(staging, run, |record| {
+        record.outcome = Some(Outcome {
+            at: now(),
+            name: outcome.to_owned(),
+            message: message.clone(),
+        });
+        true
+    })
+    .await?;
+    if let Some(key) = key {
+        SyncState::update(staging, key, |state| {
+            state.end(run, outcome);
+            true
+        })
+        .await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,135 @@
+//! Logs and Sentry: set up once a process, flushed before it answers.
+//!
+//! A failure is one event in Sentry, made from the error itself; log lines only become its breadcrumbs. So nothing is
+//! reported twice, and nothing that an error does not say.
+
+use std::time::Duration;
+
+use sentry::ClientInitGuard;
+use sentry::integrations::tracing::BreadcrumbLayer;
+use sentry::protocol::{Event, Exception};
+use sentry::types::Dsn;
+use tracing::Level;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
+
+use crate::config::{Secret, Sentry};
+use crate::error::{Error, Kind};
+
+/// How long an answer waits for a report to be sent.
+const FLUSH: Duration = Duration::from_secs(3);
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For a terminal.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug)]
+pub struct TelemetryOptions<'a> {
+    /// How log lines look.
+    pub format: LogFormat,
+    /// The level that is logged, as `tracing` names it (`warn`, `info`, ...), or a filter of its kind.
+    pub level: &'a str,
+    /// Whether colours may be used.
+    pub colours: bool,
+    /// Where failures are reported to.
+    pub sentry: Option<&'a Sentry>,
+}
+
+/// Keeps the reporting alive; dropped, it sends what is left.
+pub struct Telemetry {
+    sentry: Option<ClientInitGuard>,
+}
+
+/// Sets up logs and reporting for this process.
+#[must_use]
+pub fn start(options: &TelemetryOptions<'_>) -> Telemetry {
+    let sentry = options.sentry.and_then(|sentry| {
+        let release = sentry.release.clone();
+        let release = release
+            .unwrap_or_else(|| concat!("pathling-import@", env!("CARGO_PKG_VERSION")).to_owned());
+        let mut options = sentry::ClientOptions::new()
+            .dsn(sentry.dsn.reveal())
+            .release(release);
+        if let Some(environment) = sentry.environment.clone() {
+            options = options.environment(environment);
+        }
+        is_dsn(&sentry.dsn).then(|| sentry::init(options))
+    });
+    // The runtime logs every error of a handler again, and libraries have much to say that is nobody's concern here.
+    let filter = EnvFilter::try_new(format!(
+        "{},lambda_runtime=off,hyper=off,rustls=off,h2=off,aws_config=warn",
+        options.level
+    ))
+    .unwrap_or_else(|_| EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_target(false);
+    let lines = match options.format {
+        LogFormat::Human => lines.with_ansi(options.colours).boxed(),
+        LogFormat::Json => lines
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .boxed(),
+    };
+    let ours = filter_fn(|metadata| {
+        metadata.target().starts_with("pathling_import") && *metadata.level() <= Level::INFO
+    });
+    let breadcrumbs = sentry
+        .is_some()
+        .then(|| BreadcrumbLayer::new().with_filter(ours));
+    // A process has one subscriber: where a test has set one up already, that one stays.
+    let _ = tracing_subscriber::registry()
+        .with(filter)
+        .with(lines)
+        .with(breadcrumbs)
+        .try_init();
+    Telemetry { sentry }
+}
+
+impl Telemetry {
+    /// Reports the failure of a step as one event. What is merely in progress is no failure.
+    pub fn report(&self, error: &Error, step: &str, run: Option<&str>) {
+        if self.sentry.is_none() || error.kind() == Kind::JobInProgress {
+            return;
+        }
+        let mut tags = sentry::protocol::Map::new();
+        tags.insert("step".to_owned(), step.to_owned());
+        tags.insert("error".to_owned(), error.name().to_owned());
+        if let Some(run) = run {
+            tags.insert("run".to_owned(), run.to_owned());
+        }
+        let exception = Exception {
+            ty: error.name().to_owned(),
+            value: Some(error.to_string()),
+            ..Exception::default()
+        };
+        sentry::capture_event(Event {
+            level: sentry::Level::Error,
+            exception: vec![exception].into(),
+            tags,
+            ..Event::default()
+        });
+    }
+
+    /// Waits, a few seconds at most, until what was reported is sent.
+    pub fn flush(&self) {
+        if let Some(guard) = &self.sentry {
+            guard.flush(Some(FLUSH));
+        }
+    }
+}
+
+/// Whether a text is a Sentry DSN.
+#[must_use]
+pub fn is_dsn(text: &Secret) -> bool {
+    text.reveal().parse::<Dsn>().is_ok()
+}
