@@ -159,16 +159,11 @@ impl Staging {
         let (mut writers, empty): (Vec<_>, Vec<_>) =
             writers.into_iter().partition(|writer| writer.size() > 0);
         let finished = self.publish_all(&mut writers, done, part_key).await;
-        let others = match &finished {
-            Ok(Finished::Ours(_)) => Vec::new(),
-            _ => writers,
-        };
-        for writer in others.into_iter().chain(empty) {
+        // What was published has nothing left to give up.
+        for writer in writers.into_iter().chain(empty) {
             writer.abort().await;
         }
-        match finished? {
-            Finished::Ours(record) | Finished::Theirs(record) => Ok(record),
-        }
+        finished
     }
 
     async fn publish_all(
@@ -176,7 +171,7 @@ impl Staging {
         writers: &mut [Writer],
         mut done: DoneRecord,
         part_key: &str,
-    ) -> Result<Finished> {
+    ) -> Result<DoneRecord> {
         done.objects = writers
             .iter()
             .map(|writer| StagedObject {
@@ -192,12 +187,12 @@ impl Staging {
             return self.publish_one(writer, &metadata, done, part_key).await;
         }
         if let Some(theirs) = self.record(part_key, &done).await? {
-            return Ok(Finished::Theirs(theirs));
+            return Ok(theirs);
         }
         for writer in writers {
             self.publish_recorded(writer).await?;
         }
-        Ok(Finished::Ours(done))
+        Ok(done)
     }
 
     /// Publishes an object that carries its own record.
@@ -207,17 +202,17 @@ impl Staging {
         metadata: &BTreeMap<String, String>,
         done: DoneRecord,
         part_key: &str,
-    ) -> Result<Finished> {
+    ) -> Result<DoneRecord> {
         if writer.publish(metadata, false).await? {
-            return Ok(Finished::Ours(done));
+            return Ok(done);
         }
         if let Some(theirs) = self.done(writer.key(), part_key).await? {
-            return Ok(Finished::Theirs(theirs));
+            return Ok(theirs);
         }
         self.expect_readable(writer.key()).await?;
         // Whole, but of no use without a record that is true of it: one whole object takes another's place.
         writer.publish(metadata, true).await?;
-        Ok(Finished::Ours(done))
+        Ok(done)
     }
 
     /// Publishes an object whose record is below `_parts/`.
@@ -283,12 +278,6 @@ impl Staging {
         }
         Ok(true)
     }
-}
-
-/// How a file came to be done.
-enum Finished {
-    Ours(DoneRecord),
-    Theirs(DoneRecord),
 }
 
 /// The object is there, for a conditional write was refused; yet reading says that it is not.

@@ -4,6 +4,8 @@
 //! have no slash in front; [`super::Staging::url`] makes a URL of one. Names that begin with `_` are ours, and Pathling
 //! skips them.
 
+use std::fmt::Write as _;
+
 use sha2::{Digest, Sha256};
 
 /// The content type of files of resources.
@@ -229,12 +231,12 @@ fn add(digest: &mut Sha256, part: &str) {
     digest.update(part);
 }
 
-fn hex(digits: usize, digest: Sha256) -> String {
-    let mut text: String = digest
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+/// The first hexadecimal digits of a digest.
+pub(super) fn hex(digits: usize, digest: Sha256) -> String {
+    let mut text = String::with_capacity(64);
+    for byte in digest.finalize() {
+        let _ = write!(text, "{byte:02x}");
+    }
     text.truncate(digits);
     text
 }

@@ -12,17 +12,20 @@
 mod done;
 mod folder;
 pub mod layout;
+mod s3;
 mod state;
 mod writer;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use aws_config::SdkConfig;
 use bytes::Bytes;
 
 use self::folder::Folder;
+use self::s3::Store;
 use crate::config::Place;
-use crate::error::{Kind, Result};
+use crate::error::Result;
 
 pub use self::done::{DoneRecord, StagedObject};
 pub use self::writer::Writer;
@@ -42,6 +45,7 @@ struct Inner {
 #[derive(Debug)]
 enum Backend {
     Folder(Folder),
+    S3(Store),
 }
 
 /// What is known of an object without reading it.
@@ -91,14 +95,20 @@ impl Staging {
     ///
     /// `StagingDenied` where the folder is a file or cannot be written; `Configuration` where the AWS settings are not
     /// enough to begin.
-    #[allow(clippy::unused_async_trait_impl)]
     pub async fn open(place: &Place) -> Result<Self> {
+        Self::open_place(place, None).await
+    }
+
+    /// Opens a place with AWS settings of the caller's own instead of the environment's. A folder needs none.
+    pub async fn open_with(place: &Place, settings: &SdkConfig) -> Result<Self> {
+        Self::open_place(place, Some(settings)).await
+    }
+
+    async fn open_place(place: &Place, settings: Option<&SdkConfig>) -> Result<Self> {
         let backend = match place {
             Place::Folder(root) => Backend::Folder(Folder::open(root).await?),
-            Place::S3 { .. } => {
-                return Err(
-                    Kind::StagingDenied.error(format!("{place}: S3 comes with the next change"))
-                );
+            Place::S3 { bucket, prefix, .. } => {
+                Backend::S3(Store::open(place, bucket, prefix, settings).await?)
             }
         };
         Ok(Self {
@@ -125,6 +135,7 @@ impl Staging {
     pub async fn head(&self, key: &str) -> Result<Option<Head>> {
         match &self.inner.backend {
             Backend::Folder(folder) => folder.head(key).await,
+            Backend::S3(store) => store.head(key).await,
         }
     }
 
@@ -132,6 +143,7 @@ impl Staging {
     pub async fn read(&self, key: &str) -> Result<Option<Object>> {
         match &self.inner.backend {
             Backend::Folder(folder) => folder.read(key).await,
+            Backend::S3(store) => store.read(key).await,
         }
     }
 
@@ -140,10 +152,8 @@ impl Staging {
     /// `StagingDenied` where it exists but may not be read: that is how a missing `s3:GetObject` shows.
     pub async fn create(&self, key: &str, bytes: Bytes, content_type: &str) -> Result<Created> {
         match &self.inner.backend {
-            Backend::Folder(folder) => {
-                let _ = content_type;
-                folder.create(key, bytes).await
-            }
+            Backend::Folder(folder) => folder.create(key, bytes).await,
+            Backend::S3(store) => store.create(key, bytes, content_type).await,
         }
     }
 
@@ -154,6 +164,7 @@ impl Staging {
     pub async fn replace(&self, key: &str, bytes: Bytes, version: &Version) -> Result<Replaced> {
         match &self.inner.backend {
             Backend::Folder(folder) => folder.replace(key, bytes, version).await,
+            Backend::S3(store) => store.replace(key, bytes, version).await,
         }
     }
 
@@ -161,6 +172,7 @@ impl Staging {
     pub async fn remove(&self, key: &str) {
         let removed = match &self.inner.backend {
             Backend::Folder(folder) => folder.remove(key).await,
+            Backend::S3(store) => store.remove(key).await,
         };
         if let Err(error) = removed {
             tracing::debug!(url = self.url(key), %error, "an object was not removed");
@@ -176,6 +188,7 @@ impl Staging {
     fn has_metadata(&self) -> bool {
         match &self.inner.backend {
             Backend::Folder(_) => false,
+            Backend::S3(_) => true,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::{Backend, Staging, folder};
+use super::{Backend, Staging, folder, s3};
 use crate::error::Result;
 
 /// An object that does not exist yet. Dropped, it leaves nothing behind as far as that can be had; [`Writer::abort`] waits
@@ -22,12 +22,14 @@ pub struct Writer {
 #[derive(Debug)]
 enum Sink {
     Folder(folder::Upload),
+    S3(s3::Upload),
 }
 
 impl Writer {
     pub(super) fn begin(staging: &Staging, key: &str) -> Result<Self> {
         let sink = match &staging.inner.backend {
             Backend::Folder(folder) => Sink::Folder(folder.upload(key)?),
+            Backend::S3(store) => Sink::S3(store.upload(key)),
         };
         Ok(Self {
             key: key.to_owned(),
@@ -53,6 +55,7 @@ impl Writer {
         self.size += bytes.len() as u64;
         match &mut self.sink {
             Sink::Folder(upload) => upload.write(bytes).await,
+            Sink::S3(upload) => upload.write(bytes).await,
         }
     }
 
@@ -60,6 +63,7 @@ impl Writer {
     pub async fn abort(self) {
         match self.sink {
             Sink::Folder(upload) => upload.abort().await,
+            Sink::S3(upload) => upload.abort().await,
         }
     }
 
@@ -67,6 +71,7 @@ impl Writer {
     pub(super) fn carries_metadata(&self) -> bool {
         match &self.sink {
             Sink::Folder(_) => false,
+            Sink::S3(upload) => upload.single(),
         }
     }
 
@@ -82,6 +87,7 @@ impl Writer {
                 debug_assert!(metadata.is_empty(), "a folder has no metadata");
                 upload.publish(replace).await
             }
+            Sink::S3(upload) => upload.publish(metadata, replace).await,
         }
     }
 }

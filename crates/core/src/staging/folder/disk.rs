@@ -12,6 +12,8 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use crate::staging::layout;
+
 /// A file on its way, under its temporary name. Dropped before it was published, it leaves nothing behind.
 #[derive(Debug)]
 pub(super) struct Temporary {
@@ -102,11 +104,7 @@ pub(super) fn swap(target: &Path, expected: &str, bytes: &Bytes) -> io::Result<b
 
 /// What tells one content of a file from another.
 pub(super) fn version(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .take(16)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    layout::hex(32, Sha256::new_with_prefix(bytes))
 }
 
 /// Makes a folder and all above it, and syncs the folders that gained a name.

@@ -1,0 +1,288 @@
+//! What a refusal of S3 means: which refusals are answers, which pass, and which a person must mend.
+//!
+//! The texts that come out of here name the object and the permission or setting; they hold S3's code and message, which
+//! name no secrets, and nothing of the request.
+
+use std::fmt::Write as _;
+
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+
+use crate::error::{Error, Kind};
+
+/// Codes that speak of who we are, not of what we may do.
+const CREDENTIALS: &[&str] = &[
+    "AccountProblem",
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidAccessKeyId",
+    "InvalidClientTokenId",
+    "InvalidSecurity",
+    "InvalidToken",
+    "RequestTimeTooSkewed",
+    "SignatureDoesNotMatch",
+    "TokenRefreshRequired",
+    "UnrecognizedClientException",
+];
+
+/// Codes that say that the bucket is elsewhere.
+const REGION: &[&str] = &[
+    "AuthorizationHeaderMalformed",
+    "IllegalLocationConstraintException",
+    "PermanentRedirect",
+    "TemporaryRedirect",
+];
+
+/// Codes of throttling and of accidents, which may come with a status below 500: even with 200, when S3 had begun to
+/// answer before it failed.
+const PASSING: &[&str] = &[
+    "ConditionalRequestConflict",
+    "InternalError",
+    "OperationAborted",
+    "RequestTimeout",
+    "ServiceUnavailable",
+    "SlowDown",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequests",
+];
+
+/// Codes that say that the store is full.
+const FULL: &[&str] = &["InsufficientCapacity", "QuotaExceeded", "XMinioStorageFull"];
+
+/// Codes that stores without conditional writes answer a condition with, beside a status of 400.
+const NO_CONDITIONS: &[&str] = &[
+    "",
+    "BadRequest",
+    "InvalidArgument",
+    "InvalidRequest",
+    "NotImplemented",
+    "UnsupportedHeader",
+];
+
+/// How much of a store's own message is passed on.
+const MESSAGE_LIMIT: usize = 300;
+
+/// A request that did not succeed.
+#[derive(Debug)]
+pub(super) struct Fault {
+    /// The HTTP status, where there was an answer.
+    status: Option<u16>,
+    /// S3's code; empty where there was none, as in every answer to a `HEAD`.
+    code: String,
+    /// What happened, in the words of S3 or of the SDK.
+    text: String,
+    /// The request could not even be signed.
+    unsigned: bool,
+    /// The request could not be built: its input is wrong, not the store.
+    unbuilt: bool,
+}
+
+impl<E> From<SdkError<E>> for Fault
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    fn from(error: SdkError<E>) -> Self {
+        let status = error
+            .raw_response()
+            .map(|response| response.status().as_u16());
+        let code = error.code().unwrap_or_default().to_owned();
+        let chain = chain(&error);
+        let text = match (status, error.message()) {
+            (Some(status), Some(message)) => format!("S3 answered {status} {code}: {message}"),
+            (Some(status), None) => format!("S3 answered {status} {code}"),
+            (None, _) => chain.clone(),
+        };
+        let lower = chain.to_ascii_lowercase();
+        Self {
+            unsigned: status.is_none()
+                && (lower.contains("credential") || lower.contains("identity")),
+            unbuilt: matches!(error, SdkError::ConstructionFailure(_)),
+            status,
+            code,
+            text: shortened(text.trim_end()),
+        }
+    }
+}
+
+impl Fault {
+    /// A fault that the SDK does not know of, while an answer's body was being read.
+    pub(super) fn broken(text: &str) -> Self {
+        Self {
+            status: None,
+            code: String::new(),
+            text: shortened(text),
+            unsigned: false,
+            unbuilt: false,
+        }
+    }
+
+    /// There is no such object.
+    pub(super) fn absent(&self) -> bool {
+        self.status == Some(404) && self.code != "NoSuchBucket"
+    }
+
+    /// There is no such object, or it may not be read: without `s3:ListBucket`, S3 does not tell. Wrong credentials are
+    /// neither.
+    pub(super) fn forbidden(&self) -> bool {
+        self.status == Some(403) && !CREDENTIALS.contains(&self.code.as_str())
+    }
+
+    /// The condition of a write does not hold.
+    pub(super) fn condition_failed(&self) -> bool {
+        self.status == Some(412)
+    }
+
+    /// Another conditional write of the same object was under way.
+    pub(super) fn collided(&self) -> bool {
+        self.status == Some(409) && self.code != "NoSuchBucket"
+    }
+
+    /// The store may not know conditional writes. It may also dislike something else; a write without a condition tells.
+    pub(super) fn maybe_no_conditions(&self) -> bool {
+        match self.status {
+            Some(501) => true,
+            Some(400) => NO_CONDITIONS.contains(&self.code.as_str()),
+            _ => false,
+        }
+    }
+
+    /// The store, or the policy before it, refuses a `HEAD` or says nothing of use to one, for its answers have no body. A
+    /// `GET` may fare better, and says why if it does not.
+    pub(super) fn head_refused(&self) -> bool {
+        matches!(self.status, Some(400 | 403 | 405 | 501))
+    }
+
+    /// The store knows no `HEAD` at all.
+    pub(super) fn head_unknown(&self) -> bool {
+        matches!(self.status, Some(405 | 501))
+    }
+
+    /// A range of an object that has no bytes.
+    pub(super) fn no_such_range(&self) -> bool {
+        self.status == Some(416)
+    }
+
+    /// The multipart upload is gone: completed, aborted or expired.
+    pub(super) fn no_such_upload(&self) -> bool {
+        self.status == Some(404) && self.code == "NoSuchUpload"
+    }
+
+    /// The error that a person reads. `url` is the object, `permission` what the request needed.
+    pub(super) fn error(&self, url: &str, permission: &str) -> Error {
+        let what = format!("{url}: {}", self.text);
+        let denied = |next: String| Kind::StagingDenied.error(&what).next(next);
+        let code = self.code.as_str();
+        if self.unsigned || CREDENTIALS.contains(&code) {
+            return denied(
+                "Check the AWS credentials that this program finds (variables, profile or role): that they are there, right and not expired.".to_owned(),
+            );
+        }
+        if code == "NoSuchBucket" {
+            return denied("Create the bucket, or correct STAGING_URL.".to_owned());
+        }
+        if REGION.contains(&code) || matches!(self.status, Some(301 | 307)) {
+            return denied("Set AWS_REGION to the region of the bucket.".to_owned());
+        }
+        if FULL.contains(&code) || self.status == Some(507) {
+            return denied("Make room in the store, then start again: files that are complete are not fetched twice.".to_owned());
+        }
+        if PASSING.contains(&code) {
+            return Kind::StagingUnavailable.error(what);
+        }
+        match self.status {
+            Some(401 | 403) => denied(format!("Allow {permission} on that key.")),
+            Some(501) => denied(
+                "The store does not know this request. Where it dislikes checksums, set AWS_REQUEST_CHECKSUM_CALCULATION=when_required.".to_owned(),
+            ),
+            Some(408 | 429 | 500..) => Kind::StagingUnavailable.error(what),
+            Some(_) => denied(
+                "See what the store says about the request, and correct STAGING_URL or the store's settings.".to_owned(),
+            ),
+            None if self.unbuilt => {
+                denied("Correct STAGING_URL or the AWS settings.".to_owned())
+            }
+            None => Kind::StagingUnavailable.error(what),
+        }
+    }
+}
+
+/// An error and what led to it, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(error) = next {
+        let _ = write!(text, ": {error}");
+        next = error.source();
+    }
+    text
+}
+
+fn shortened(text: &str) -> String {
+    let mut line: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(MESSAGE_LIMIT)
+        .collect();
+    if line.len() < text.len() {
+        line.push('…');
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(status: u16, code: &str) -> Fault {
+        Fault {
+            status: Some(status),
+            code: code.to_owned(),
+            text: format!("S3 answered {status} {code}"),
+            unsigned: false,
+            unbuilt: false,
+        }
+    }
+
+    #[test]
+    fn what_passes_is_unavailable_and_what_a_person_must_mend_is_denied_with_what_to_do() {
+        for (status, code) in [
+            (500, "InternalError"),
+            (503, "SlowDown"),
+            (503, "ServiceUnavailable"),
+            (429, "TooManyRequests"),
+            (400, "RequestTimeout"),
+            (409, "ConditionalRequestConflict"),
+            (409, "OperationAborted"),
+            (200, "InternalError"),
+        ] {
+            let error = fault(status, code).error("s3://b/k", "s3:PutObject");
+            assert_eq!(error.kind(), Kind::StagingUnavailable, "{error}");
+        }
+        for (status, code, next) in [
+            (403, "AccessDenied", "s3:PutObject"),
+            (403, "", "s3:PutObject"),
+            (404, "NoSuchBucket", "bucket"),
+            (403, "InvalidAccessKeyId", "credentials"),
+            (403, "SignatureDoesNotMatch", "credentials"),
+            (400, "ExpiredToken", "expired"),
+            (301, "", "AWS_REGION"),
+            (400, "AuthorizationHeaderMalformed", "AWS_REGION"),
+            (507, "XMinioStorageFull", "room"),
+            (501, "NotImplemented", "AWS_REQUEST_CHECKSUM_CALCULATION"),
+        ] {
+            let error = fault(status, code).error("s3://b/k", "s3:PutObject");
+            assert_eq!(error.kind(), Kind::StagingDenied, "{error}");
+            assert!(error.advice().contains(next), "{error}");
+            assert!(error.what().starts_with("s3://b/k: "), "{error}");
+        }
+    }
+
+    #[test]
+    fn only_a_refusal_that_may_mean_an_absent_object_counts_as_one() {
+        assert!(fault(404, "NoSuchKey").absent() && fault(404, "").absent());
+        assert!(!fault(404, "NoSuchBucket").absent());
+        assert!(fault(403, "AccessDenied").forbidden() && fault(403, "").forbidden());
+        assert!(!fault(403, "InvalidAccessKeyId").forbidden());
+        assert!(!fault(403, "SignatureDoesNotMatch").forbidden());
+    }
+}
