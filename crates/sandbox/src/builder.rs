@@ -1,0 +1,308 @@
+//! The settings of a sandbox, and its start.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::dataset::Dataset;
+use crate::faults::{Fault, Faults};
+use crate::pathling::{Pathling, PathlingService, PathlingVersion};
+use crate::record::{Log, Service};
+use crate::s3::{ACCESS_KEY, BUCKET, S3, S3Policy, SECRET_KEY};
+use crate::sandbox::Sandbox;
+use crate::server::{bind, serve};
+use crate::source::{FilesService, Source, SourceService};
+use crate::token::{SOURCE_CLIENT, TARGET_CLIENT, TokenAuthMethod, TokenService, Tokens};
+use crate::world::{Clock, Origins, World};
+
+/// The ports of the listeners; 0 takes any that is free.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ports {
+    /// The source's.
+    pub source: u16,
+    /// The token endpoint's.
+    pub token: u16,
+    /// The other origin of files.
+    pub files: u16,
+    /// S3's.
+    pub s3: u16,
+    /// The target's.
+    pub target: u16,
+}
+
+/// What every service knows of how it should be.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) pathling: PathlingVersion,
+    pub(crate) polls: usize,
+    pub(crate) import_polls: usize,
+    pub(crate) retry_after: Option<String>,
+    pub(crate) source_auth: bool,
+    pub(crate) target_auth: bool,
+    pub(crate) token_auth_methods: Vec<TokenAuthMethod>,
+    pub(crate) token_lifetime: Duration,
+    pub(crate) resources_per_file: usize,
+    pub(crate) files_elsewhere: bool,
+    pub(crate) files_trusted: bool,
+    pub(crate) allow: Vec<String>,
+    pub(crate) key_refresh: Duration,
+    pub(crate) delete_delay: Duration,
+    pub(crate) prefix: String,
+}
+
+/// How a sandbox should be. Without any call: a Pathling 7, twenty synthetic patients, authentication on at both
+/// ends, no poll that has to be repeated, no faults.
+#[derive(Debug, Clone)]
+pub struct Builder {
+    settings: Settings,
+    data: Dataset,
+    data_dir: Option<PathBuf>,
+    faults: Vec<Fault>,
+    ports: Ports,
+    s3_policy: Option<S3Policy>,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            settings: Settings {
+                pathling: PathlingVersion::Seven,
+                polls: 0,
+                import_polls: 0,
+                retry_after: None,
+                source_auth: true,
+                target_auth: true,
+                token_auth_methods: vec![TokenAuthMethod::Basic, TokenAuthMethod::Post],
+                token_lifetime: Duration::from_secs(3600),
+                resources_per_file: 1000,
+                files_elsewhere: false,
+                files_trusted: false,
+                allow: ["s3://", "file:///"].map(str::to_owned).to_vec(),
+                key_refresh: Duration::from_millis(1300),
+                delete_delay: Duration::ZERO,
+                prefix: "pathling".to_owned(),
+            },
+            data: Dataset::synthetic(20),
+            data_dir: None,
+            faults: Vec::new(),
+            ports: Ports::default(),
+            s3_policy: None,
+        }
+    }
+}
+
+impl Builder {
+    /// Which Pathling the target is. Default: 7.
+    #[must_use]
+    pub fn pathling(mut self, version: PathlingVersion) -> Self {
+        self.settings.pathling = version;
+        self
+    }
+
+    /// What the source holds at first. Default: `Dataset::synthetic(20)`.
+    #[must_use]
+    pub fn data(mut self, data: Dataset) -> Self {
+        self.data = data;
+        self
+    }
+
+    /// A folder of `.ndjson` files or FHIR `.json` resources that the source holds at first, instead of `data`.
+    #[must_use]
+    pub fn data_dir(mut self, path: impl Into<PathBuf>) -> Self {
+        self.data_dir = Some(path.into());
+        self
+    }
+
+    /// How many polls of an export are answered 202 before the manifest comes. Default: 0.
+    #[must_use]
+    pub fn polls(mut self, polls: usize) -> Self {
+        self.settings.polls = polls;
+        self
+    }
+
+    /// How many polls of an import are answered 202 before its end is told. Default: 0.
+    #[must_use]
+    pub fn import_polls(mut self, polls: usize) -> Self {
+        self.settings.import_polls = polls;
+        self
+    }
+
+    /// The `Retry-After` of the source's 202 answers to polls. Default: none. (Pathling never sends one.)
+    #[must_use]
+    pub fn retry_after(mut self, value: impl Into<String>) -> Self {
+        self.settings.retry_after = Some(value.into());
+        self
+    }
+
+    /// Whether source and target want tokens. Default: both do.
+    #[must_use]
+    pub fn auth(self, on: bool) -> Self {
+        self.source_auth(on).target_auth(on)
+    }
+
+    /// Whether the source wants tokens.
+    #[must_use]
+    pub fn source_auth(mut self, on: bool) -> Self {
+        self.settings.source_auth = on;
+        self
+    }
+
+    /// Whether the target wants tokens.
+    #[must_use]
+    pub fn target_auth(mut self, on: bool) -> Self {
+        self.settings.target_auth = on;
+        self
+    }
+
+    /// How clients may prove themselves at the token endpoint, as it advertises it. Default: both ways.
+    #[must_use]
+    pub fn token_auth_methods(mut self, methods: &[TokenAuthMethod]) -> Self {
+        self.settings.token_auth_methods = methods.to_vec();
+        self
+    }
+
+    /// How long a token lives. Default: an hour.
+    #[must_use]
+    pub fn token_lifetime(mut self, lifetime: Duration) -> Self {
+        self.settings.token_lifetime = lifetime;
+        self
+    }
+
+    /// At how many resources a file of an export is cut. Default: 1000.
+    #[must_use]
+    pub fn resources_per_file(mut self, resources: usize) -> Self {
+        self.settings.resources_per_file = resources;
+        self
+    }
+
+    /// The files lie at another origin, which serves them without a token and refuses requests that carry one.
+    #[must_use]
+    pub fn files_elsewhere(mut self) -> Self {
+        self.settings.files_elsewhere = true;
+        self
+    }
+
+    /// The other origin of files is one that may have the source's token, and wants it.
+    #[must_use]
+    pub fn files_trusted(mut self) -> Self {
+        self.settings.files_trusted = true;
+        self
+    }
+
+    /// From where the target may import: beginnings of URLs. Default: `s3://` and `file:///`.
+    #[must_use]
+    pub fn allow(mut self, prefixes: &[&str]) -> Self {
+        self.settings.allow = prefixes.iter().map(|&prefix| prefix.to_owned()).collect();
+        self
+    }
+
+    /// How long after a write Pathling 2 still reuses the jobs from before it. Default: 1.3 s, as measured.
+    #[must_use]
+    pub fn key_refresh(mut self, wait: Duration) -> Self {
+        self.settings.key_refresh = wait;
+        self
+    }
+
+    /// How long a deletion at Pathling 2 takes. Default: no time. (Real ones take 2 to 4 s.)
+    #[must_use]
+    pub fn delete_delay(mut self, delay: Duration) -> Self {
+        self.settings.delete_delay = delay;
+        self
+    }
+
+    /// The prefix of the staging URL in the bucket. Default: `pathling`.
+    #[must_use]
+    pub fn staging_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.settings.prefix = prefix.into();
+        self
+    }
+
+    /// What S3 allows. Default: everything.
+    #[must_use]
+    pub fn s3_policy(mut self, policy: S3Policy) -> Self {
+        self.s3_policy = Some(policy);
+        self
+    }
+
+    /// A fault that is on from the start.
+    #[must_use]
+    pub fn fault(mut self, fault: Fault) -> Self {
+        self.faults.push(fault);
+        self
+    }
+
+    /// The listeners' ports. Default: any.
+    #[must_use]
+    pub fn ports(mut self, ports: Ports) -> Self {
+        self.ports = ports;
+        self
+    }
+
+    /// Starts the five listeners on loopback. Fails where a port is taken or the data cannot be read.
+    pub async fn start(self) -> io::Result<Sandbox> {
+        let data = match &self.data_dir {
+            Some(path) => Dataset::folder(path)?,
+            None => self.data,
+        };
+        let (source_port, source_origin) = bind(self.ports.source).await?;
+        let (token_port, token_origin) = bind(self.ports.token).await?;
+        let (files_port, files_origin) = bind(self.ports.files).await?;
+        let (s3_port, s3_origin) = bind(self.ports.s3).await?;
+        let (target_port, target_origin) = bind(self.ports.target).await?;
+
+        let faults = Faults::default();
+        for fault in self.faults {
+            faults.on(fault);
+        }
+        let log = Log::default();
+        log.know_secret(SOURCE_CLIENT.1, Service::Source);
+        log.know_secret(TARGET_CLIENT.1, Service::Target);
+        log.know_secret(SECRET_KEY, Service::S3);
+        let world = Arc::new(World {
+            settings: self.settings,
+            origins: Origins {
+                source: source_origin,
+                token: token_origin,
+                files: files_origin,
+                s3: s3_origin,
+                target: target_origin,
+            },
+            faults,
+            log,
+            tokens: Tokens::default(),
+            clock: Clock::default(),
+        });
+
+        let folder = tempfile::Builder::new().prefix("sandbox-").tempdir()?;
+        std::fs::create_dir(folder.path().join(BUCKET))?;
+        let s3 = Arc::new(S3::new(
+            Arc::clone(&world),
+            folder.path(),
+            (ACCESS_KEY, SECRET_KEY),
+            self.s3_policy,
+        )?);
+        let source = Arc::new(Source::new(Arc::clone(&world), data));
+        let pathling = Arc::new(Pathling::new(
+            Arc::clone(&world),
+            folder.path().to_path_buf(),
+        ));
+        let servers = vec![
+            serve(source_port, Arc::new(SourceService(Arc::clone(&source)))),
+            serve(token_port, Arc::new(TokenService(Arc::clone(&world)))),
+            serve(files_port, Arc::new(FilesService(Arc::clone(&source)))),
+            serve(s3_port, s3),
+            serve(
+                target_port,
+                Arc::new(PathlingService(Arc::clone(&pathling))),
+            ),
+        ];
+        Ok(Sandbox {
+            servers,
+            world,
+            source,
+            pathling,
+            folder,
+        })
+    }
+}

@@ -1,0 +1,267 @@
+//! The faults' names on the command line, and back.
+
+use std::fmt;
+
+use crate::faults::{Answer, Fault, Place, TokenClaim};
+
+/// A name that is no fault's, or an argument that it does not take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParseFaultError(String);
+
+impl fmt::Display for ParseFaultError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ParseFaultError {}
+
+/// Places by name.
+const PLACES: [(&str, Place); 13] = [
+    ("smart-configuration", Place::SmartConfiguration),
+    ("source-metadata", Place::SourceMetadata),
+    ("token", Place::Token),
+    ("kick-off", Place::KickOff),
+    ("status", Place::Status),
+    ("status-delete", Place::StatusDelete),
+    ("file", Place::File),
+    (
+        "target-smart-configuration",
+        Place::TargetSmartConfiguration,
+    ),
+    ("target-metadata", Place::TargetMetadata),
+    ("import-kick-off", Place::ImportKickOff),
+    ("import-status", Place::ImportStatus),
+    ("count", Place::Count),
+    ("delete", Place::Delete),
+];
+
+/// What a manifest may say in `requiresAccessToken`, by name.
+const CLAIMS: [(&str, TokenClaim); 4] = [
+    ("true", TokenClaim::True),
+    ("false", TokenClaim::False),
+    ("text", TokenClaim::Text),
+    ("absent", TokenClaim::Absent),
+];
+
+/// Faults without an argument, by name.
+const PLAIN: [(&str, Fault); 45] = [
+    (
+        "kick-off-without-content-location",
+        Fault::KickOffWithoutContentLocation,
+    ),
+    (
+        "kick-off-relative-content-location",
+        Fault::KickOffRelativeContentLocation,
+    ),
+    ("kick-off-body-not-json", Fault::KickOffBodyNotJson),
+    ("kick-off-reuses-job", Fault::KickOffReusesJob),
+    ("job-numbers-repeat", Fault::JobNumbersRepeat),
+    ("source-loses-job", Fault::SourceLosesJob),
+    ("manifest-is-array", Fault::ManifestIsArray),
+    ("manifest-is-outcome", Fault::ManifestIsOutcome),
+    ("output-absent", Fault::OutputAbsent),
+    ("output-without-url", Fault::OutputWithoutUrl),
+    ("output-urls-relative", Fault::OutputUrlsRelative),
+    ("output-twice", Fault::OutputTwice),
+    ("count-wrong", Fault::CountWrong),
+    ("count-absent", Fault::CountAbsent),
+    ("files-elsewhere", Fault::FilesElsewhere),
+    ("files-redirect", Fault::FilesRedirect),
+    ("file-hangs-midway", Fault::FileHangsMidway),
+    ("file-cut-midway", Fault::FileCutMidway),
+    ("file-chunked-cut-midway", Fault::FileChunkedCutMidway),
+    ("file-empty", Fault::FileEmpty),
+    ("file-only-blank-lines", Fault::FileOnlyBlankLines),
+    ("file-without-final-newline", Fault::FileWithoutFinalNewline),
+    ("file-crlf", Fault::FileCrlf),
+    ("file-bom", Fault::FileBom),
+    ("file-blank-lines", Fault::FileBlankLines),
+    ("file-bad-json", Fault::FileBadJson),
+    ("file-line-without-id", Fault::FileLineWithoutId),
+    ("file-line-empty-id", Fault::FileLineEmptyId),
+    ("file-line-numeric-id", Fault::FileLineNumericId),
+    ("file-line-other-type", Fault::FileLineOtherType),
+    (
+        "file-two-resources-on-one-line",
+        Fault::FileTwoResourcesOnOneLine,
+    ),
+    ("file-invalid-utf8", Fault::FileInvalidUtf8),
+    ("file-duplicate-id", Fault::FileDuplicateId),
+    ("import-drops-rows", Fault::ImportDropsRows),
+    ("target-loses-job", Fault::TargetLosesJob),
+    (
+        "import-without-content-location",
+        Fault::ImportWithoutContentLocation,
+    ),
+    ("s3-refuses-head", Fault::S3RefusesHead),
+    ("s3-refuses-list", Fault::S3RefusesList),
+    (
+        "s3-refuses-conditional-writes",
+        Fault::S3RefusesConditionalWrites,
+    ),
+    ("s3-refuses-multipart", Fault::S3RefusesMultipart),
+    ("s3-refuses-everything", Fault::S3RefusesEverything),
+    ("s3-slow-down", Fault::S3SlowDown),
+    ("s3-internal-error", Fault::S3InternalError),
+    ("s3-complete-fails", Fault::S3CompleteFails),
+    ("s3-complete-fails-in-body", Fault::S3CompleteFailsInBody),
+];
+
+/// The name with its argument.
+pub(crate) fn name(fault: &Fault) -> String {
+    match fault {
+        Fault::Answers(place, answer) => {
+            let mut text = format!("answers={}:{}", place_name(*place), answer.status);
+            if answer.outcome.is_some() {
+                text.push_str(":outcome");
+            }
+            if let Some(value) = &answer.retry_after {
+                text.push_str(":retry-after=");
+                text.push_str(value);
+            }
+            text
+        }
+        Fault::Hang(place) => format!("hang={}", place_name(*place)),
+        Fault::Delay(place, milliseconds) => {
+            format!("delay={}:{milliseconds}", place_name(*place))
+        }
+        Fault::Html(place, status) => format!("html={}:{status}", place_name(*place)),
+        Fault::TokenExpires(place) => format!("token-expires={}", place_name(*place)),
+        Fault::ManifestLacks(member) => format!("manifest-lacks={member}"),
+        Fault::OutputType(name) => format!("output-type={name}"),
+        Fault::RequiresAccessToken(claim) => {
+            format!("requires-access-token={}", key(&CLAIMS, claim))
+        }
+        Fault::FileLongLine(bytes) => format!("file-long-line={bytes}"),
+        Fault::ImportFails(status) => format!("import-fails={status}"),
+        Fault::S3Hangs => "s3-hangs".to_owned(),
+        plain => key(&PLAIN, plain).to_owned(),
+    }
+}
+
+/// The fault of that name.
+pub(crate) fn parse(text: &str) -> Result<Fault, ParseFaultError> {
+    let (name, argument) = match text.split_once('=') {
+        Some((name, argument)) => (name, Some(argument)),
+        None => (text, None),
+    };
+    let wrong = |what: &str| ParseFaultError(format!("the fault {name} wants {what}"));
+    if let Some((_, fault)) = PLAIN.iter().find(|(known, _)| *known == name) {
+        return match argument {
+            None => Ok(fault.clone()),
+            Some(_) => Err(wrong("no argument")),
+        };
+    }
+    let text = argument.unwrap_or_default();
+    let number = || text.parse::<u16>().map_err(|_| wrong("a number"));
+    match name {
+        "answers" => answers(text).ok_or_else(|| wrong("PLACE:STATUS[:outcome][:retry-after=S]")),
+        "hang" => Ok(Fault::Hang(place(text).ok_or_else(|| wrong("a place"))?)),
+        "delay" => text
+            .split_once(':')
+            .and_then(|(at, milliseconds)| {
+                Some(Fault::Delay(place(at)?, milliseconds.parse().ok()?))
+            })
+            .ok_or_else(|| wrong("PLACE:MILLISECONDS")),
+        "html" => text
+            .split_once(':')
+            .and_then(|(at, status)| Some(Fault::Html(place(at)?, status.parse().ok()?)))
+            .ok_or_else(|| wrong("PLACE:STATUS")),
+        "token-expires" => Ok(Fault::TokenExpires(
+            place(text).ok_or_else(|| wrong("a place"))?,
+        )),
+        "manifest-lacks" => Ok(Fault::ManifestLacks(text.to_owned())),
+        "output-type" => Ok(Fault::OutputType(text.to_owned())),
+        "requires-access-token" => CLAIMS
+            .iter()
+            .find(|(known, _)| *known == text)
+            .map(|(_, claim)| Fault::RequiresAccessToken(*claim))
+            .ok_or_else(|| wrong("true, false, text or absent")),
+        "file-long-line" => Ok(Fault::FileLongLine(
+            text.parse().map_err(|_| wrong("a number"))?,
+        )),
+        "import-fails" => Ok(Fault::ImportFails(number()?)),
+        "s3-hangs" => Ok(Fault::S3Hangs),
+        _ => Err(ParseFaultError(format!("there is no fault named {name}"))),
+    }
+}
+
+/// `PLACE:STATUS[:outcome][:retry-after=VALUE]`
+fn answers(text: &str) -> Option<Fault> {
+    let mut parts = text.splitn(3, ':');
+    let at = place(parts.next()?)?;
+    let mut answer = Answer::new(parts.next()?.parse().ok()?);
+    let mut rest = parts.next().unwrap_or_default();
+    if let Some(after) = rest.strip_prefix("outcome") {
+        answer = answer.outcome("exception", "The sandbox was told to answer so");
+        rest = after.strip_prefix(':').unwrap_or(after);
+    }
+    if let Some(value) = rest.strip_prefix("retry-after=") {
+        answer = answer.retry_after(value);
+        rest = "";
+    }
+    rest.is_empty().then_some(Fault::Answers(at, answer))
+}
+
+fn place(name: &str) -> Option<Place> {
+    PLACES
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, place)| *place)
+}
+
+fn place_name(place: Place) -> &'static str {
+    key(&PLACES, &place)
+}
+
+/// The name under which a table has a value.
+fn key<T: PartialEq>(table: &[(&'static str, T)], value: &T) -> &'static str {
+    table
+        .iter()
+        .find(|(_, known)| known == value)
+        .map_or("", |(name, _)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn every_name_leads_back_to_its_fault() {
+        for text in [
+            "answers=kick-off:503:outcome:retry-after=2",
+            "answers=status:429",
+            "hang=file",
+            "delay=file:20",
+            "html=status:200",
+            "token-expires=file",
+            "manifest-lacks=transactionTime",
+            "output-type=../../x",
+            "requires-access-token=text",
+            "file-long-line=100",
+            "import-fails=500",
+            "s3-hangs",
+        ] {
+            assert_eq!(parse(text).unwrap().name(), text);
+        }
+        for (name, fault) in PLAIN {
+            assert_eq!(parse(name).unwrap(), fault);
+            assert_eq!(fault.name(), name);
+        }
+    }
+
+    #[test]
+    fn a_wrong_name_or_argument_is_refused() {
+        for text in [
+            "nonsense",
+            "hang",
+            "hang=nowhere",
+            "file-bom=1",
+            "answers=status:x",
+        ] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+}

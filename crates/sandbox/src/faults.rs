@@ -1,0 +1,328 @@
+//! Faults: everything that may go wrong between the four servers and their client, each with a name.
+//!
+//! A test switches one on (`sandbox.faults().once(Fault::Hang(Place::Status))`), a person gives it to the program
+//! (`--fault hang=status`). A fault that was switched on for a number of times is spent after them.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+pub use crate::fault_names::ParseFaultError;
+
+/// Where in the conversation a fault shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// The source's `.well-known/smart-configuration`.
+    SmartConfiguration,
+    /// The source's `metadata`.
+    SourceMetadata,
+    /// The token endpoint.
+    Token,
+    /// The export's kick-off.
+    KickOff,
+    /// A poll of the export's status URL.
+    Status,
+    /// DELETE on the export's status URL.
+    StatusDelete,
+    /// A file's download, at either origin.
+    File,
+    /// The target's `.well-known/smart-configuration`.
+    TargetSmartConfiguration,
+    /// The target's `metadata`.
+    TargetMetadata,
+    /// The kick-off of an import.
+    ImportKickOff,
+    /// A poll of the import's job.
+    ImportStatus,
+    /// A count or a search at the target.
+    Count,
+    /// A deletion at the target.
+    Delete,
+}
+
+/// An answer that a server gives instead of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// The issue code and diagnostics of an `OperationOutcome` as body; None for an empty body.
+    pub outcome: Option<(String, String)>,
+    /// The header `Retry-After`, as it is.
+    pub retry_after: Option<String>,
+}
+
+impl Answer {
+    /// An answer with this status and an empty body.
+    #[must_use]
+    pub fn new(status: u16) -> Self {
+        Self {
+            status,
+            outcome: None,
+            retry_after: None,
+        }
+    }
+
+    /// With an `OperationOutcome` of one issue as its body.
+    #[must_use]
+    pub fn outcome(mut self, code: &str, diagnostics: &str) -> Self {
+        self.outcome = Some((code.to_owned(), diagnostics.to_owned()));
+        self
+    }
+
+    /// With a `Retry-After`, in seconds, as a date or as anything else.
+    #[must_use]
+    pub fn retry_after(mut self, value: impl fmt::Display) -> Self {
+        self.retry_after = Some(value.to_string());
+        self
+    }
+}
+
+impl From<u16> for Answer {
+    fn from(status: u16) -> Self {
+        Self::new(status)
+    }
+}
+
+/// What a manifest says in `requiresAccessToken`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenClaim {
+    /// `true`
+    True,
+    /// `false`; the files are served without a token, and a token on their requests is a leak.
+    False,
+    /// `"true"`, a string, as one vendor does.
+    Text,
+    /// Nothing: the member is absent.
+    Absent,
+}
+
+/// One thing that goes wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// This answer instead of the real one. `answers=PLACE:STATUS[:outcome][:retry-after=VALUE]`
+    Answers(Place, Answer),
+    /// The request is accepted and never answered. `hang=PLACE`
+    Hang(Place),
+    /// The answer comes this many milliseconds later. `delay=PLACE:MILLISECONDS`
+    Delay(Place, u64),
+    /// An HTML page with this status instead of JSON. `html=PLACE:STATUS`
+    Html(Place, u16),
+    /// The token that comes with the next request here is revoked, and the request answered 401. `token-expires=PLACE`
+    TokenExpires(Place),
+
+    /// The kick-off's 202 has no Content-Location.
+    KickOffWithoutContentLocation,
+    /// The kick-off's Content-Location is a path without an origin.
+    KickOffRelativeContentLocation,
+    /// The kick-off's 202 has a body that is not JSON.
+    KickOffBodyNotJson,
+    /// A kick-off with the same URL answers an earlier job's status URL.
+    KickOffReusesJob,
+    /// The status URL counts its jobs from 1 anew with every export: the same URL, another job.
+    JobNumbersRepeat,
+    /// The source forgets the job: 404 on its status URL and its files.
+    SourceLosesJob,
+
+    /// The manifest is a JSON array.
+    ManifestIsArray,
+    /// The manifest is an `OperationOutcome`.
+    ManifestIsOutcome,
+    /// The manifest lacks this member. `manifest-lacks=MEMBER`
+    ManifestLacks(String),
+    /// The manifest has no `output`.
+    OutputAbsent,
+    /// The first output has no `url`.
+    OutputWithoutUrl,
+    /// The first output's `type` is this. `output-type=TYPE`
+    OutputType(String),
+    /// The outputs' URLs are relative.
+    OutputUrlsRelative,
+    /// The first output is listed twice.
+    OutputTwice,
+    /// The first output's `count` is one too high.
+    CountWrong,
+    /// No output has a `count`.
+    CountAbsent,
+    /// What the manifest says in `requiresAccessToken`. `requires-access-token=true|false|text|absent`
+    RequiresAccessToken(TokenClaim),
+
+    /// The files are at another origin.
+    FilesElsewhere,
+    /// The files answer 307 to another origin.
+    FilesRedirect,
+    /// The download stops in the middle, the connection stays open.
+    FileHangsMidway,
+    /// Content-Length is promised, the connection is closed in the middle.
+    FileCutMidway,
+    /// The body is chunked and ends in the middle without its last chunk.
+    FileChunkedCutMidway,
+
+    /// The first file has 0 bytes, its count is 0.
+    FileEmpty,
+    /// The first file has blank lines only, its count is 0.
+    FileOnlyBlankLines,
+    /// Files have no newline after the last line.
+    FileWithoutFinalNewline,
+    /// Files have CRLF line ends.
+    FileCrlf,
+    /// Files begin with a byte-order mark.
+    FileBom,
+    /// Files have blank lines and lines of spaces between the others.
+    FileBlankLines,
+    /// A line in the middle of the file breaks off.
+    FileBadJson,
+    /// A line in the middle of the file has no `id`.
+    FileLineWithoutId,
+    /// A line in the middle of the file has an empty `id`.
+    FileLineEmptyId,
+    /// A line in the middle of the file has a number as `id`.
+    FileLineNumericId,
+    /// A line in the middle of the file is a resource of another type.
+    FileLineOtherType,
+    /// Two resources of the file are on one line.
+    FileTwoResourcesOnOneLine,
+    /// A line in the middle of the file is not UTF-8.
+    FileInvalidUtf8,
+    /// A line in the middle of the file is this many bytes long. `file-long-line=BYTES`
+    FileLongLine(usize),
+    /// A resource of the file is there twice.
+    FileDuplicateId,
+
+    /// The import's job fails with this status on its polls, having written nothing; and is replayed. `import-fails=STATUS`
+    ImportFails(u16),
+    /// The target answers 200 on the poll, having written nothing.
+    ImportDropsRows,
+    /// At the next poll the target has lost the job: 404 `Job ID not found`.
+    TargetLosesJob,
+    /// The import's 202 has no Content-Location.
+    ImportWithoutContentLocation,
+
+    /// S3 refuses HEAD with 403.
+    S3RefusesHead,
+    /// S3 refuses every listing with 403.
+    S3RefusesList,
+    /// S3 knows no conditional writes: 501 `NotImplemented`.
+    S3RefusesConditionalWrites,
+    /// S3 knows no multipart uploads: 501 `NotImplemented`.
+    S3RefusesMultipart,
+    /// S3 refuses everything with 403.
+    S3RefusesEverything,
+    /// S3 answers 503 `SlowDown` to every write.
+    S3SlowDown,
+    /// S3 answers 500 `InternalError` to every request.
+    S3InternalError,
+    /// S3 answers 500 to the completion of a multipart upload.
+    S3CompleteFails,
+    /// S3 answers 200 to the completion of a multipart upload, with an error as its body.
+    S3CompleteFailsInBody,
+    /// S3 accepts requests and never answers.
+    S3Hangs,
+}
+
+/// The faults that are switched on. A handle: clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct Faults(Arc<Mutex<Vec<Active>>>);
+
+#[derive(Debug, Clone)]
+struct Active {
+    fault: Fault,
+    /// How many times it is still to show; None for ever.
+    left: Option<usize>,
+}
+
+impl Faults {
+    /// Switches a fault on until it is switched off.
+    pub fn on(&self, fault: Fault) {
+        self.add(fault, None);
+    }
+
+    /// Switches a fault on for one time.
+    pub fn once(&self, fault: Fault) {
+        self.add(fault, Some(1));
+    }
+
+    /// Switches a fault on for this many times.
+    pub fn times(&self, times: usize, fault: Fault) {
+        self.add(fault, Some(times));
+    }
+
+    /// Switches a fault off, however it was switched on.
+    #[allow(clippy::needless_pass_by_value, reason = "reads like its counterparts")]
+    pub fn off(&self, fault: Fault) {
+        self.lock().retain(|active| active.fault != fault);
+    }
+
+    /// Switches all faults off.
+    pub fn clear(&self) {
+        self.lock().clear();
+    }
+
+    /// The faults that would still show.
+    #[must_use]
+    pub fn active(&self) -> Vec<Fault> {
+        self.lock()
+            .iter()
+            .map(|active| active.fault.clone())
+            .collect()
+    }
+
+    fn add(&self, fault: Fault, left: Option<usize>) {
+        if left != Some(0) {
+            self.lock().push(Active { fault, left });
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Active>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether this fault shows now; counts it if so.
+    pub(crate) fn fires(&self, fault: &Fault) -> bool {
+        self.take(|active| (active == fault).then_some(()))
+            .is_some()
+    }
+
+    /// The first fault that `wanted` wants, counted as shown.
+    pub(crate) fn take<T>(&self, wanted: impl Fn(&Fault) -> Option<T>) -> Option<T> {
+        let mut all = self.lock();
+        let (index, found) = all
+            .iter()
+            .enumerate()
+            .find_map(|(index, active)| Some((index, wanted(&active.fault)?)))?;
+        if let Some(left) = &mut all[index].left {
+            *left -= 1;
+            if *left == 0 {
+                all.remove(index);
+            }
+        }
+        Some(found)
+    }
+}
+
+impl Fault {
+    /// This answer (or just a status) at this place.
+    #[must_use]
+    pub fn answers(place: Place, answer: impl Into<Answer>) -> Self {
+        Self::Answers(place, answer.into())
+    }
+
+    /// The fault's name with its argument, as the program's flag takes it.
+    #[must_use]
+    pub fn name(&self) -> String {
+        crate::fault_names::name(self)
+    }
+}
+
+impl FromStr for Fault {
+    type Err = ParseFaultError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        crate::fault_names::parse(text)
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.name())
+    }
+}

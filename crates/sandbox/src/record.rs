@@ -1,0 +1,339 @@
+//! The record of every request, and the check that no credential went where it must not.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderMap, header};
+use serde::Serialize;
+use serde_json::Value;
+
+/// The largest body that is kept in the record.
+const BODY_KEPT: usize = 256 << 10;
+
+/// The sandbox's listeners, each an origin of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Service {
+    /// The Bulk Data source.
+    Source,
+    /// The token endpoint of both source and target.
+    Token,
+    /// Another origin that may hold the source's files.
+    Files,
+    /// The object store.
+    S3,
+    /// Pathling.
+    Target,
+}
+
+impl fmt::Display for Service {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Source => "source",
+            Self::Token => "token endpoint",
+            Self::Files => "files origin",
+            Self::S3 => "S3",
+            Self::Target => "target",
+        })
+    }
+}
+
+/// How a credential was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CredentialKind {
+    /// `Authorization: Bearer`.
+    Bearer,
+    /// `Authorization: Basic`.
+    Basic,
+    /// An AWS signature in `Authorization`.
+    Aws,
+    /// `Authorization` of any other scheme.
+    Other,
+    /// A token or secret in a query, a body or another header.
+    Embedded,
+}
+
+/// A credential that a request carried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Credential {
+    /// How it was sent.
+    pub kind: CredentialKind,
+    /// Whether it is an access token (else a client's secret or a signature).
+    pub token: bool,
+    /// Whose it is: the source's or the target's client, or S3's; None when the sandbox never gave it out.
+    pub owner: Option<Service>,
+}
+
+/// One request that arrived.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Recorded {
+    /// The listener it arrived at.
+    pub service: Service,
+    /// The method.
+    pub method: String,
+    /// The path with percent-encoding undone.
+    pub path: String,
+    /// The query as it was sent, without the question mark.
+    pub query: String,
+    /// Every credential it carried.
+    pub credentials: Vec<Credential>,
+    /// The header `Accept`.
+    pub accept: Option<String>,
+    /// The header `Prefer`.
+    pub prefer: Option<String>,
+    /// The header `Content-Type`.
+    pub content_type: Option<String>,
+    /// Further headers that tests ask about: `range`, `if-none-match`, `if-match`, `if-range`, `accept-encoding`, `user-agent`.
+    pub headers: HashMap<String, String>,
+    /// The status it was answered with; None while it waits for an answer, or when it never got one.
+    pub status: Option<u16>,
+    /// The body where it was small: JSON as it is, other text as a string.
+    pub body: Option<Value>,
+}
+
+impl Recorded {
+    /// The query parameter's first value, decoded.
+    #[must_use]
+    pub fn parameter(&self, name: &str) -> Option<String> {
+        url::form_urlencoded::parse(self.query.as_bytes())
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.into_owned())
+    }
+
+    /// Whether an access token came with it.
+    #[must_use]
+    pub fn has_token(&self) -> bool {
+        self.credentials.iter().any(|credential| credential.token)
+    }
+}
+
+/// A secret that the sandbox knows, and whose it is.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    token: bool,
+    owner: Service,
+}
+
+/// The record. Shared by all services.
+#[derive(Debug, Default)]
+pub(crate) struct Log {
+    requests: Mutex<(u64, Vec<Recorded>)>,
+    known: Mutex<HashMap<String, Known>>,
+}
+
+/// Where a request stands in the record, to note its status later.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Entry {
+    generation: u64,
+    index: usize,
+}
+
+impl Log {
+    /// Makes a token known, so that it is recognised wherever it turns up.
+    pub(crate) fn know_token(&self, token: &str, owner: Service) {
+        self.know(token, Known { token: true, owner });
+    }
+
+    /// Makes a client's secret known.
+    pub(crate) fn know_secret(&self, secret: &str, owner: Service) {
+        self.know(
+            secret,
+            Known {
+                token: false,
+                owner,
+            },
+        );
+    }
+
+    fn know(&self, secret: &str, known: Known) {
+        self.known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(secret.to_owned(), known);
+    }
+
+    /// Notes a request.
+    pub(crate) fn begin(
+        &self,
+        service: Service,
+        method: &str,
+        path: &str,
+        query: &str,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> Entry {
+        let text = |name: &str| {
+            headers
+                .get(name)
+                .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+        };
+        let kept = [
+            "range",
+            "if-none-match",
+            "if-match",
+            "if-range",
+            "accept-encoding",
+            "user-agent",
+        ];
+        let recorded = Recorded {
+            service,
+            method: method.to_owned(),
+            path: path.to_owned(),
+            query: query.to_owned(),
+            credentials: self.credentials(query, headers, body),
+            accept: text("accept"),
+            prefer: text("prefer"),
+            content_type: text("content-type"),
+            headers: kept
+                .into_iter()
+                .filter_map(|name| Some((name.to_owned(), text(name)?)))
+                .collect(),
+            status: None,
+            body: (!body.is_empty() && body.len() <= BODY_KEPT).then(|| {
+                serde_json::from_slice(body)
+                    .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(body).into_owned()))
+            }),
+        };
+        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        requests.1.push(recorded);
+        Entry {
+            generation: requests.0,
+            index: requests.1.len() - 1,
+        }
+    }
+
+    /// Notes what a request was answered with.
+    pub(crate) fn end(&self, entry: Entry, status: u16) {
+        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        if requests.0 == entry.generation
+            && let Some(recorded) = requests.1.get_mut(entry.index)
+        {
+            recorded.status = Some(status);
+        }
+    }
+
+    /// All requests so far, in the order of their arrival.
+    pub(crate) fn requests(&self) -> Vec<Recorded> {
+        self.requests
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .1
+            .clone()
+    }
+
+    /// Forgets them.
+    pub(crate) fn clear(&self) {
+        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        requests.0 += 1;
+        requests.1.clear();
+    }
+
+    /// Every credential in a request: in `Authorization`, and any known secret anywhere else.
+    fn credentials(&self, query: &str, headers: &HeaderMap, body: &[u8]) -> Vec<Credential> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut found = Vec::new();
+        for value in headers.get_all(header::AUTHORIZATION) {
+            found.push(authorization(
+                &String::from_utf8_lossy(value.as_bytes()),
+                &known,
+            ));
+        }
+        let mut elsewhere = query.to_owned();
+        for (name, value) in headers {
+            if name != header::AUTHORIZATION {
+                elsewhere.push('\n');
+                elsewhere.push_str(&String::from_utf8_lossy(value.as_bytes()));
+            }
+        }
+        if body.len() <= BODY_KEPT {
+            elsewhere.push('\n');
+            elsewhere.push_str(&String::from_utf8_lossy(body));
+        }
+        for (secret, known) in known.iter() {
+            if elsewhere.contains(secret.as_str()) {
+                found.push(Credential {
+                    kind: CredentialKind::Embedded,
+                    token: known.token,
+                    owner: Some(known.owner),
+                });
+            }
+        }
+        found
+    }
+}
+
+/// What an `Authorization` header holds.
+fn authorization(value: &str, known: &HashMap<String, Known>) -> Credential {
+    let (scheme, rest) = value.split_once(' ').unwrap_or((value, ""));
+    let rest = rest.trim();
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Credential {
+            kind: CredentialKind::Bearer,
+            token: true,
+            owner: known.get(rest).map(|known| known.owner),
+        };
+    }
+    if scheme.eq_ignore_ascii_case("basic") {
+        let pair = STANDARD.decode(rest).unwrap_or_default();
+        let pair = crate::call::percent_decode(&String::from_utf8_lossy(&pair));
+        let owner = pair
+            .split_once(':')
+            .and_then(|(_, secret)| known.get(secret))
+            .map(|known| known.owner);
+        return Credential {
+            kind: CredentialKind::Basic,
+            token: false,
+            owner,
+        };
+    }
+    let aws = scheme.starts_with("AWS4-");
+    Credential {
+        kind: if aws {
+            CredentialKind::Aws
+        } else {
+            CredentialKind::Other
+        },
+        token: false,
+        owner: aws.then_some(Service::S3),
+    }
+}
+
+/// Every request in which a credential went to an origin that it is not for, one sentence each.
+pub(crate) fn leaks(requests: &[Recorded], files_trusted: bool) -> Vec<String> {
+    let mut leaks = Vec::new();
+    for request in requests {
+        for credential in &request.credentials {
+            let what = if credential.token {
+                "token"
+            } else {
+                "client secret or signature"
+            };
+            let fine = match (credential.owner, request.service) {
+                (Some(Service::Source), Service::Source)
+                | (Some(Service::Target), Service::Target) => credential.token,
+                (Some(Service::Source), Service::Files) => credential.token && files_trusted,
+                (Some(Service::Source | Service::Target), Service::Token)
+                | (Some(Service::S3), Service::S3) => true,
+                // A credential that the sandbox does not know is the test's own mistake on purpose (a wrong
+                // secret, an expired token), but a foreign origin must not see even that.
+                (None, Service::Files) => files_trusted && credential.token,
+                (None, service) => service != Service::S3,
+                _ => false,
+            };
+            if !fine {
+                let owner = credential
+                    .owner
+                    .map_or("an unknown".to_owned(), |owner| format!("the {owner}'s"));
+                leaks.push(format!(
+                    "{owner} {what} went to the {}: {} {}",
+                    request.service, request.method, request.path
+                ));
+            }
+        }
+    }
+    leaks
+}

@@ -1,0 +1,103 @@
+//! What the store refuses before it looks at a request's body: by policy, and by fault.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use s3s::access::{S3Access, S3AccessContext};
+use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
+
+use super::policy::S3Policy;
+use crate::faults::Fault;
+use crate::world::World;
+
+/// The check of every request.
+pub(super) struct Access {
+    world: Arc<World>,
+    root: PathBuf,
+    policy: Option<S3Policy>,
+}
+
+impl Access {
+    pub(super) fn new(world: Arc<World>, root: &Path, policy: Option<S3Policy>) -> Self {
+        Self {
+            world,
+            root: root.to_path_buf(),
+            policy,
+        }
+    }
+
+    fn refuse_by_fault(&self, operation: &str, conditional: bool) -> S3Result<()> {
+        let fires = |fault: &Fault| self.world.faults.fires(fault);
+        let writes = matches!(
+            operation,
+            "PutObject" | "CreateMultipartUpload" | "UploadPart" | "CompleteMultipartUpload"
+        );
+        let lists = operation.starts_with("List");
+        if fires(&Fault::S3RefusesEverything)
+            || operation.starts_with("Head") && fires(&Fault::S3RefusesHead)
+            || lists && fires(&Fault::S3RefusesList)
+        {
+            return Err(s3_error!(AccessDenied, "Access Denied"));
+        }
+        if writes && fires(&Fault::S3SlowDown) {
+            return Err(s3_error!(SlowDown, "Please reduce your request rate."));
+        }
+        if fires(&Fault::S3InternalError)
+            || operation == "CompleteMultipartUpload" && fires(&Fault::S3CompleteFails)
+        {
+            return Err(s3_error!(
+                InternalError,
+                "We encountered an internal error. Please try again."
+            ));
+        }
+        if writes && conditional && fires(&Fault::S3RefusesConditionalWrites)
+            || operation.contains("Multipart") && fires(&Fault::S3RefusesMultipart)
+        {
+            return Err(s3_error!(
+                NotImplemented,
+                "A header you provided implies functionality that is not implemented"
+            ));
+        }
+        Ok(())
+    }
+
+    fn refuse_by_policy(
+        &self,
+        operation: &str,
+        bucket: Option<&str>,
+        key: Option<&str>,
+    ) -> S3Result<()> {
+        let Some(policy) = &self.policy else {
+            return Ok(());
+        };
+        if !policy.allows(operation, key) {
+            return Err(s3_error!(AccessDenied, "Access Denied"));
+        }
+        let looks = matches!(operation, "GetObject" | "HeadObject");
+        if let (true, Some(bucket), Some(key)) = (looks, bucket, key)
+            && !policy.has("s3:ListBucket")
+            && !self.root.join(bucket).join(key).is_file()
+        {
+            return Err(s3_error!(AccessDenied, "Access Denied"));
+        }
+        Ok(())
+    }
+}
+
+#[async_trait::async_trait]
+impl S3Access for Access {
+    async fn check(&self, context: &mut S3AccessContext<'_>) -> S3Result<()> {
+        if context.credentials().is_none() {
+            return Err(S3Error::with_message(
+                S3ErrorCode::AccessDenied,
+                "Access Denied",
+            ));
+        }
+        let operation = context.s3_op().name().to_owned();
+        let conditional = context.headers().contains_key("if-none-match")
+            || context.headers().contains_key("if-match");
+        self.refuse_by_fault(&operation, conditional)?;
+        let path = context.s3_path();
+        self.refuse_by_policy(&operation, path.get_bucket_name(), path.get_object_key())
+    }
+}

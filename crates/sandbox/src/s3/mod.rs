@@ -1,0 +1,85 @@
+//! The object store: s3s and s3s-fs behind what real stores check and s3s-fs does not.
+
+mod access;
+mod policy;
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use axum::body::Body;
+use http::Request;
+use s3s::auth::SimpleAuth;
+use s3s::service::{S3Service, S3ServiceBuilder};
+use s3s_fs::FileSystem;
+
+use crate::call::{Reply, empty, percent_decode};
+use crate::faults::Fault;
+use crate::record::Service;
+use crate::server;
+use crate::world::World;
+
+use access::Access;
+pub use policy::S3Policy;
+
+/// The bucket that is there from the start.
+pub const BUCKET: &str = "staging";
+/// The access key of the one account.
+pub const ACCESS_KEY: &str = "AKIASANDBOXSANDBOX00";
+/// Its secret.
+pub const SECRET_KEY: &str = "sandbox/secret+access/key0123456789abcdef";
+/// The region that the store says it is in.
+pub const REGION: &str = "eu-central-1";
+
+/// The store's listener.
+pub(crate) struct S3 {
+    world: Arc<World>,
+    service: S3Service,
+}
+
+impl S3 {
+    /// A store whose buckets are the folders of `root`.
+    pub(crate) fn new(
+        world: Arc<World>,
+        root: &Path,
+        (access_key, secret_key): (&str, &str),
+        policy: Option<S3Policy>,
+    ) -> io::Result<Self> {
+        let files = FileSystem::new(root).map_err(|error| {
+            io::Error::other(format!("no store at {}: {error:?}", root.display()))
+        })?;
+        let mut builder = S3ServiceBuilder::new(files);
+        builder.set_auth(SimpleAuth::from_single(access_key, secret_key));
+        builder.set_access(Access::new(Arc::clone(&world), root, policy));
+        Ok(Self {
+            world,
+            service: builder.build(),
+        })
+    }
+}
+
+impl server::Service for S3 {
+    async fn answer(&self, request: Request<Body>) -> Reply {
+        let entry = self.world.log.begin(
+            Service::S3,
+            request.method().as_str(),
+            &percent_decode(request.uri().path()),
+            request.uri().query().unwrap_or_default(),
+            request.headers(),
+            b"",
+        );
+        if self.world.faults.fires(&Fault::S3Hangs) {
+            std::future::pending::<()>().await;
+        }
+        let request = request.map(s3s::Body::http_body_unsync);
+        let reply = match self.service.call(request).await {
+            Ok(reply) => reply.map(Body::new),
+            Err(error) => {
+                tracing::warn!(?error, "S3 could not answer");
+                empty(500)
+            }
+        };
+        self.world.log.end(entry, reply.status().as_u16());
+        reply
+    }
+}

@@ -1,0 +1,215 @@
+//! A running sandbox: where it can be reached, what arrived in it, and what may be changed while it runs.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::builder::Builder;
+use crate::dataset::from_value;
+use crate::faults::Faults;
+use crate::pathling::{BASE as TARGET_BASE, Pathling, Row};
+use crate::record::{Recorded, leaks};
+use crate::s3::{ACCESS_KEY, BUCKET, REGION, SECRET_KEY};
+use crate::server::Server;
+use crate::source::{BASE as SOURCE_BASE, Source};
+use crate::token::{SOURCE_CLIENT, TARGET_CLIENT};
+use crate::world::World;
+
+/// A Bulk Data source, a token endpoint, an S3 and a Pathling, all in this process. Dropped, they are gone.
+#[must_use]
+pub struct Sandbox {
+    #[allow(dead_code, reason = "held for its drop, which ends the listeners")]
+    pub(crate) servers: Vec<Server>,
+    pub(crate) world: Arc<World>,
+    pub(crate) source: Arc<Source>,
+    pub(crate) pathling: Arc<Pathling>,
+    pub(crate) folder: tempfile::TempDir,
+}
+
+impl std::fmt::Debug for Sandbox {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Sandbox")
+            .field("origins", &self.world.origins)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Sandbox {
+    /// A sandbox to be described and started.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// The source's FHIR base: `SOURCE_ENDPOINT`.
+    #[must_use]
+    pub fn source_endpoint(&self) -> String {
+        format!("{}{SOURCE_BASE}", self.world.origins.source)
+    }
+
+    /// The target's FHIR base: `TARGET_ENDPOINT`.
+    #[must_use]
+    pub fn target_endpoint(&self) -> String {
+        format!("{}{TARGET_BASE}", self.world.origins.target)
+    }
+
+    /// The object store: `AWS_ENDPOINT_URL_S3`.
+    #[must_use]
+    pub fn s3_endpoint(&self) -> String {
+        self.world.origins.s3.clone()
+    }
+
+    /// The token endpoint of source and target.
+    #[must_use]
+    pub fn token_endpoint(&self) -> String {
+        format!("{}/token", self.world.origins.token)
+    }
+
+    /// The other origin, where files may lie.
+    #[must_use]
+    pub fn files_origin(&self) -> String {
+        self.world.origins.files.clone()
+    }
+
+    /// `STAGING_URL`: `s3://staging/<prefix>`.
+    #[must_use]
+    pub fn staging_url(&self) -> String {
+        format!("s3://{BUCKET}/{}", self.world.settings.prefix)
+    }
+
+    /// Every setting that a pathling-import process needs against this sandbox, as environment variables.
+    #[must_use]
+    pub fn env(&self) -> Vec<(String, String)> {
+        let settings = &self.world.settings;
+        let mut env = vec![("SOURCE_ENDPOINT", self.source_endpoint())];
+        if settings.source_auth {
+            env.push(("SOURCE_CLIENT_ID", SOURCE_CLIENT.0.to_owned()));
+            env.push(("SOURCE_CLIENT_SECRET", SOURCE_CLIENT.1.to_owned()));
+            env.push(("SOURCE_SCOPES", "system/*.read".to_owned()));
+        } else {
+            env.push(("SOURCE_AUTHENTICATION_ENABLED", "false".to_owned()));
+        }
+        env.push(("STAGING_URL", self.staging_url()));
+        env.push(("TARGET_ENDPOINT", self.target_endpoint()));
+        if settings.target_auth {
+            env.push(("TARGET_CLIENT_ID", TARGET_CLIENT.0.to_owned()));
+            env.push(("TARGET_CLIENT_SECRET", TARGET_CLIENT.1.to_owned()));
+            let scopes =
+                "pathling:import pathling:write pathling:delete pathling:search pathling:read";
+            env.push(("TARGET_SCOPES", scopes.to_owned()));
+        } else {
+            env.push(("TARGET_AUTHENTICATION_ENABLED", "false".to_owned()));
+        }
+        env.push(("AWS_ENDPOINT_URL_S3", self.s3_endpoint()));
+        env.push(("AWS_ACCESS_KEY_ID", ACCESS_KEY.to_owned()));
+        env.push(("AWS_SECRET_ACCESS_KEY", SECRET_KEY.to_owned()));
+        env.push(("AWS_REGION", REGION.to_owned()));
+        env.push(("AWS_EC2_METADATA_DISABLED", "true".to_owned()));
+        env.into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect()
+    }
+
+    /// The rows that the target holds of a type, duplicates too.
+    #[must_use]
+    pub fn rows(&self, resource_type: &str) -> Vec<Row> {
+        self.pathling.rows(resource_type)
+    }
+
+    /// The types of which the target holds a row.
+    #[must_use]
+    pub fn target_types(&self) -> Vec<String> {
+        self.pathling.types()
+    }
+
+    /// The lines that the source holds of a type.
+    #[must_use]
+    pub fn resources(&self, resource_type: &str) -> Vec<bytes::Bytes> {
+        self.source.lines(resource_type)
+    }
+
+    /// The types of which the source holds a resource.
+    #[must_use]
+    pub fn source_types(&self) -> Vec<String> {
+        self.source.types()
+    }
+
+    /// Creates or changes a resource at the source; false when the value is no resource.
+    pub fn source_put(&self, resource: &Value) -> bool {
+        let Some(resource) = from_value(resource) else {
+            return false;
+        };
+        self.source.put(resource);
+        true
+    }
+
+    /// Deletes a resource at the source; false when there is none.
+    pub fn source_delete(&self, resource_type: &str, id: &str) -> bool {
+        self.source.delete(resource_type, id)
+    }
+
+    /// Restarts the target: its jobs are forgotten, its data stays.
+    pub fn restart_target(&self) {
+        self.pathling.restart();
+    }
+
+    /// Key and size of every object in the bucket, by key.
+    #[must_use]
+    pub fn s3_objects(&self) -> Vec<(String, u64)> {
+        let mut objects = Vec::new();
+        collect(&self.bucket(), "", &mut objects);
+        objects.sort();
+        objects
+    }
+
+    /// An object's bytes; None when there is none of that key.
+    #[must_use]
+    pub fn s3_object(&self, key: &str) -> Option<Vec<u8>> {
+        std::fs::read(self.bucket().join(key)).ok()
+    }
+
+    /// The folder on disk that holds the bucket's objects.
+    #[must_use]
+    pub fn bucket(&self) -> std::path::PathBuf {
+        self.folder.path().join(BUCKET)
+    }
+
+    /// Every request that arrived at any listener, in order.
+    #[must_use]
+    pub fn requests(&self) -> Vec<Recorded> {
+        self.world.log.requests()
+    }
+
+    /// Forgets the requests so far.
+    pub fn clear_requests(&self) {
+        self.world.log.clear();
+    }
+
+    /// Every request in which a token or secret went to an origin that it is not for. Empty is right.
+    #[must_use]
+    pub fn token_leaks(&self) -> Vec<String> {
+        leaks(&self.requests(), self.world.settings.files_trusted)
+    }
+
+    /// The faults, to switch on and off.
+    #[must_use]
+    pub fn faults(&self) -> Faults {
+        self.world.faults.clone()
+    }
+}
+
+/// Adds the files below a folder, by their path from it.
+fn collect(folder: &Path, prefix: &str, objects: &mut Vec<(String, u64)>) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let key = format!("{prefix}{}", entry.file_name().to_string_lossy());
+        match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => {
+                collect(&entry.path(), &format!("{key}/"), objects);
+            }
+            Ok(metadata) => objects.push((key, metadata.len())),
+            Err(_) => {}
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! The Bulk Data source: export kick-off, status, manifest, files, under the base `/fhir`; and the other origin
+//! where its files may lie.
+
+mod content;
+mod download;
+mod job;
+mod kick_off;
+mod store;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::body::Body;
+use http::{Method, Request};
+use jiff::SignedDuration;
+use serde_json::json;
+
+use crate::call::{Call, Reply, empty, fhir, operation_outcome, outcome, plain_json, set, with};
+use crate::dataset::{Dataset, Resource};
+use crate::faults::{Fault, Place};
+use crate::record::Service;
+use crate::server;
+use crate::token::smart_configuration;
+use crate::world::World;
+
+use job::Jobs;
+use store::Store;
+
+/// The base of every URL of the source.
+pub(crate) const BASE: &str = "/fhir";
+
+/// The source's data and its export jobs.
+pub(crate) struct Source {
+    pub(crate) world: Arc<World>,
+    store: Mutex<Store>,
+    jobs: Mutex<Jobs>,
+}
+
+impl Source {
+    /// A source with these resources, all of them an hour old.
+    pub(crate) fn new(world: Arc<World>, dataset: Dataset) -> Self {
+        let changed = world.clock.tick() - SignedDuration::from_hours(1);
+        Self {
+            world,
+            store: Mutex::new(Store::new(dataset, changed)),
+            jobs: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn put(&self, resource: Resource) {
+        let time = self.world.clock.tick();
+        self.store().put(resource, time);
+    }
+
+    pub(crate) fn delete(&self, kind: &str, id: &str) -> bool {
+        let time = self.world.clock.tick();
+        self.store().delete(kind, id, time)
+    }
+
+    pub(crate) fn lines(&self, kind: &str) -> Vec<bytes::Bytes> {
+        self.store().lines(kind)
+    }
+
+    pub(crate) fn types(&self) -> Vec<String> {
+        self.store().types()
+    }
+
+    fn store(&self) -> MutexGuard<'_, Store> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn jobs(&self) -> MutexGuard<'_, Jobs> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the call may read; the refusal where it may not.
+    fn authorise(&self, call: &Call) -> Result<(), Reply> {
+        if !self.world.settings.source_auth {
+            return Ok(());
+        }
+        let scopes = self.world.tokens.scopes(call, Service::Source)?;
+        if scopes.iter().any(|scope| may_read(scope)) {
+            return Ok(());
+        }
+        Err(outcome(403, "forbidden", "The scopes do not allow to read"))
+    }
+
+    async fn route(&self, call: &Call) -> Reply {
+        let Some(path) = call.below(BASE) else {
+            return outcome(404, "not-found", "The base is /fhir");
+        };
+        match (&call.method, path.as_slice()) {
+            (&Method::GET, [".well-known", "smart-configuration"]) => {
+                if let Some(told) = self.world.gate(Place::SmartConfiguration, call).await {
+                    return told;
+                }
+                if self.world.settings.source_auth {
+                    plain_json(200, &smart_configuration(&self.world))
+                } else {
+                    outcome(404, "not-found", "There is no authentication here")
+                }
+            }
+            (&Method::GET, ["metadata"]) => {
+                if let Some(told) = self.world.gate(Place::SourceMetadata, call).await {
+                    return told;
+                }
+                fhir(200, &metadata())
+            }
+            (&Method::GET, ["$export"] | ["Patient", "$export"] | ["Group", _, "$export"]) => {
+                if let Some(told) = self.world.gate(Place::KickOff, call).await {
+                    return told;
+                }
+                self.kick_off(call, &path)
+            }
+            (_, [.., "$export"]) => with(
+                outcome(405, "not-supported", "Only GET is supported"),
+                "allow",
+                "GET",
+            ),
+            (&Method::GET, ["jobs", id]) => self.status(call, id).await,
+            (&Method::DELETE, ["jobs", id]) => self.cancel(call, id).await,
+            (&Method::GET, ["jobs", id, "files", name]) => {
+                self.file(call, id, name, Service::Source).await
+            }
+            _ => outcome(404, "not-found", "There is nothing here"),
+        }
+    }
+
+    /// A poll of a status URL: so many 202 answers, then the manifest.
+    async fn status(&self, call: &Call, id: &str) -> Reply {
+        if let Some(told) = self.world.gate(Place::Status, call).await {
+            return told;
+        }
+        if let Err(refusal) = self.authorise(call) {
+            return refusal;
+        }
+        if !["application/json", "application/fhir+json", "*/*"]
+            .into_iter()
+            .any(|kind| call.accepts(kind))
+        {
+            return outcome(406, "not-supported", "Accept must allow application/json");
+        }
+        if self.world.faults.fires(&Fault::SourceLosesJob) {
+            self.jobs().remove(id);
+        }
+        let mut jobs = self.jobs();
+        let Some(job) = jobs.get_mut(id) else {
+            return outcome(404, "not-found", "There is no such export");
+        };
+        let wanted = self.world.settings.polls;
+        if job.polls < wanted {
+            job.polls += 1;
+            let percent = 100 * job.polls / (wanted + 1);
+            let mut reply = fhir(
+                202,
+                &operation_outcome("information", "informational", "The export is under way"),
+            );
+            set(&mut reply, "x-progress", &format!("{percent}% complete"));
+            if let Some(value) = &self.world.settings.retry_after {
+                set(&mut reply, "retry-after", value);
+            }
+            return reply;
+        }
+        job.manifest_reply(&self.world)
+    }
+
+    /// DELETE on a status URL: the job and its files are gone.
+    async fn cancel(&self, call: &Call, id: &str) -> Reply {
+        if let Some(told) = self.world.gate(Place::StatusDelete, call).await {
+            return told;
+        }
+        if let Err(refusal) = self.authorise(call) {
+            return refusal;
+        }
+        if self.jobs().remove(id) {
+            empty(202)
+        } else {
+            outcome(404, "not-found", "There is no such export")
+        }
+    }
+}
+
+/// Whether a SMART scope, version 1 or 2, allows a backend service to read.
+fn may_read(scope: &str) -> bool {
+    let Some((resources, rights)) = scope.split_once('.') else {
+        return false;
+    };
+    let rights = rights.split('?').next().unwrap_or_default();
+    (resources.starts_with("system/") || resources.starts_with("user/"))
+        && (matches!(rights, "read" | "*") || rights.contains('r') && rights != "write")
+}
+
+/// The source's `CapabilityStatement`.
+fn metadata() -> serde_json::Value {
+    json!({
+        "resourceType": "CapabilityStatement",
+        "status": "active",
+        "kind": "instance",
+        "fhirVersion": "4.0.1",
+        "format": ["application/fhir+json"],
+        "software": {"name": "Sandbox source"},
+        "instantiates": ["http://hl7.org/fhir/uv/bulkdata/CapabilityStatement/bulk-data"],
+        "rest": [{
+            "mode": "server",
+            "operation": [{
+                "name": "export",
+                "definition": "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/export",
+            }],
+        }],
+    })
+}
+
+/// The source's listener.
+pub(crate) struct SourceService(pub(crate) Arc<Source>);
+
+impl server::Service for SourceService {
+    async fn answer(&self, request: Request<Body>) -> Reply {
+        let source = &self.0;
+        source
+            .world
+            .record(Service::Source, request, |call| async move {
+                source.route(&call).await
+            })
+            .await
+    }
+}
+
+/// The other origin's listener: only files.
+pub(crate) struct FilesService(pub(crate) Arc<Source>);
+
+impl server::Service for FilesService {
+    async fn answer(&self, request: Request<Body>) -> Reply {
+        let source = &self.0;
+        source
+            .world
+            .record(Service::Files, request, |call| async move {
+                let path = call.below("/files").unwrap_or_default();
+                match (&call.method, path.as_slice()) {
+                    (&Method::GET, [id, name]) => {
+                        source.file(&call, id, name, Service::Files).await
+                    }
+                    _ => outcome(404, "not-found", "There are only files here"),
+                }
+            })
+            .await
+    }
+}

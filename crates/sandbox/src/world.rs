@@ -1,0 +1,126 @@
+//! What the services share: the settings, each other's addresses, the faults, the record, the tokens and the clock.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::body::Body;
+use http::Request;
+use jiff::Timestamp;
+
+use crate::builder::Settings;
+use crate::call::{Call, Reply, empty, fhir, html, operation_outcome, with};
+use crate::faults::{Answer, Fault, Faults, Place};
+use crate::record::{Log, Service};
+use crate::token::Tokens;
+
+/// Where each listener can be reached: scheme, host and port.
+#[derive(Debug, Clone)]
+pub(crate) struct Origins {
+    pub(crate) source: String,
+    pub(crate) token: String,
+    pub(crate) files: String,
+    pub(crate) s3: String,
+    pub(crate) target: String,
+}
+
+/// A clock of whole milliseconds that never shows the same time twice, so that "after" is never in doubt.
+#[derive(Debug, Default)]
+pub(crate) struct Clock(Mutex<i64>);
+
+impl Clock {
+    /// The time now, later than every time told before.
+    pub(crate) fn tick(&self) -> Timestamp {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = Timestamp::now().as_millisecond().max(*last + 1);
+        Timestamp::from_millisecond(*last).unwrap_or(Timestamp::UNIX_EPOCH)
+    }
+}
+
+/// A FHIR instant in UTC with milliseconds.
+pub(crate) fn instant(time: Timestamp) -> String {
+    format!("{time:.3}")
+}
+
+/// Everything that is shared.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) settings: Settings,
+    pub(crate) origins: Origins,
+    pub(crate) faults: Faults,
+    pub(crate) log: Log,
+    pub(crate) tokens: Tokens,
+    pub(crate) clock: Clock,
+}
+
+impl World {
+    /// Reads and records a request, answers it, and records the status.
+    pub(crate) async fn record<F, A>(
+        &self,
+        service: Service,
+        request: Request<Body>,
+        answer: F,
+    ) -> Reply
+    where
+        F: FnOnce(Call) -> A,
+        A: Future<Output = Reply>,
+    {
+        let call = Call::read(request).await;
+        let entry = self.log.begin(
+            service,
+            call.method.as_str(),
+            &call.path,
+            &call.raw_query,
+            &call.headers,
+            &call.body,
+        );
+        let reply = answer(call).await;
+        self.log.end(entry, reply.status().as_u16());
+        reply
+    }
+
+    /// The faults that any place may have. Some answer means that the service gives that one instead of its own.
+    pub(crate) async fn gate(&self, place: Place, call: &Call) -> Option<Reply> {
+        let delay = self.faults.take(|fault| match fault {
+            Fault::Delay(at, milliseconds) if *at == place => Some(*milliseconds),
+            _ => None,
+        });
+        if let Some(milliseconds) = delay {
+            tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+        }
+        if self.faults.fires(&Fault::Hang(place)) {
+            std::future::pending::<()>().await;
+        }
+        if self.faults.fires(&Fault::TokenExpires(place)) {
+            self.tokens.revoke(call);
+            return Some(with(empty(401), "www-authenticate", "Bearer"));
+        }
+        let page = self.faults.take(|fault| match fault {
+            Fault::Html(at, status) if *at == place => Some(*status),
+            _ => None,
+        });
+        if let Some(status) = page {
+            return Some(html(status));
+        }
+        self.faults
+            .take(|fault| match fault {
+                Fault::Answers(at, answer) if *at == place => Some(answer.clone()),
+                _ => None,
+            })
+            .map(|answer| told(&answer))
+    }
+}
+
+/// An answer as a fault tells it.
+fn told(answer: &Answer) -> Reply {
+    let reply = match &answer.outcome {
+        Some((code, diagnostics)) => fhir(
+            answer.status,
+            &operation_outcome("error", code, diagnostics),
+        ),
+        None => empty(answer.status),
+    };
+    match &answer.retry_after {
+        Some(value) => with(reply, "retry-after", value),
+        None => reply,
+    }
+}
