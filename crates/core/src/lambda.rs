@@ -1,6 +1,8 @@
 //! The runtime harness of the five Lambdas: settings, telemetry, the step, and its error as the runtime wants it.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
@@ -53,17 +55,24 @@ pub async fn serve(step: Step) -> std::result::Result<(), RuntimeError> {
         sentry: sentry.as_ref(),
     });
     let context = settings.map(Context::new);
-    let (context, telemetry) = (&context, &telemetry);
-    lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| {
-        answer(step, context, telemetry, event)
-    }))
-    .await
+    let (context, telemetry) = (Arc::new(context), Arc::new(telemetry));
+    // Behind a pointer: the runtime wraps what it is given in many layers.
+    let handler =
+        move |event: LambdaEvent<Value>| -> Pin<Box<dyn Future<Output = Result<Value>> + Send>> {
+            Box::pin(answer(
+                step,
+                Arc::clone(&context),
+                Arc::clone(&telemetry),
+                event,
+            ))
+        };
+    lambda_runtime::run(service_fn(handler)).await
 }
 
 async fn answer(
     step: Step,
-    context: &Result<Context>,
-    telemetry: &Telemetry,
+    context: Arc<Result<Context>>,
+    telemetry: Arc<Telemetry>,
     event: LambdaEvent<Value>,
 ) -> Result<Value> {
     let run = event
@@ -71,7 +80,7 @@ async fn answer(
         .get("run")
         .and_then(Value::as_str)
         .map(str::to_owned);
-    let outcome = match context {
+    let outcome = match &*context {
         Ok(context) => {
             let deadline = deadline(event.context.deadline());
             steps::run_until(step, context, event.payload, Deadline(Some(deadline)))

@@ -15,7 +15,7 @@ use crate::sync::{self, InProgress, KickOff, RunRecord, SyncState};
 /// Asks the source for an export, and gives its status URL.
 ///
 /// With staging, the kick-off is written into the run's record, and the run becomes the one in progress of its key.
-pub async fn fhir_export(context: &Context) -> Result<ExportStarted> {
+pub(super) async fn fhir_export(context: &Context) -> Result<ExportStarted> {
     let settings = context.settings();
     let (client, endpoint) = context.source().await?;
     // Opened first: whatever is wrong with staging is better known before a job runs at the source.
@@ -79,7 +79,7 @@ pub async fn fhir_export(context: &Context) -> Result<ExportStarted> {
 }
 
 /// Asks how the export goes, and gives the manifest when it is complete.
-pub async fn check_export_status(context: &Context, event: &Value) -> Result<ExportComplete> {
+pub(super) async fn check_export_status(context: &Context, event: &Value) -> Result<ExportComplete> {
     let StatusQuery {
         status_url,
         mut carried,

@@ -27,7 +27,7 @@ const LOST: &str = "lost";
 ///
 /// With staging, a retry of this step joins the attempt that is under way, and a call after an attempt that ended begins
 /// the next one.
-pub async fn pathling_import(context: &Context, event: &Value) -> Result<ImportStarted> {
+pub(super) async fn pathling_import(context: &Context, event: &Value) -> Result<ImportStarted> {
     let ImportRequest {
         parameters,
         mut carried,
@@ -70,7 +70,7 @@ pub async fn pathling_import(context: &Context, event: &Value) -> Result<ImportS
 ///
 /// With staging it is the run's newest attempt that is asked for; where that one was lost by the target, or ended as
 /// failed before this call, the next attempt begins and the answer is [`Kind::JobInProgress`].
-pub async fn check_import_status(context: &Context, event: &Value) -> Result<ImportComplete> {
+pub(super) async fn check_import_status(context: &Context, event: &Value) -> Result<ImportComplete> {
     let StatusQuery {
         status_url,
         carried,

@@ -21,7 +21,7 @@ use crate::transfer::{Brought, Transfer};
 /// Moves every file of the manifest to staging, and gives the Parameters that import them.
 ///
 /// Gives [`Kind::JobInProgress`] shortly before `deadline`; the next call goes on.
-pub async fn transfer_to_s3(
+pub(super) async fn transfer_to_s3(
     context: &Context,
     event: &Value,
     deadline: Deadline,
