@@ -28,7 +28,7 @@ const METADATA_LIMIT: usize = 1536;
 const ATTEMPTS: u32 = 12;
 
 /// What is known of a source file that is staged.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DoneRecord {
     /// The version of this record's form.
     #[serde(default)]
@@ -285,4 +285,54 @@ pub(super) fn unreadable(url: &str) -> Error {
     Kind::StagingDenied
         .error(format!("{url} exists but may not be read"))
         .next("Allow s3:GetObject on that key: s3:GetObject and s3:PutObject below STAGING_URL are needed.")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn record(types: usize) -> DoneRecord {
+        let resources = (0..types).map(|number| (format!("ResourceType{number:03}"), 1));
+        let sums = BTreeMap::from([("crc64nvme".to_owned(), "AAAAAAAAAAA=".to_owned())]);
+        let mut record = DoneRecord::new(resources.collect(), sums);
+        record.size = 7;
+        record.objects = vec![StagedObject {
+            key: "runs/a/Patient/00000-b.ndjson".to_owned(),
+            size: 7,
+        }];
+        record
+    }
+
+    fn head(size: u64, metadata: BTreeMap<String, String>) -> Head {
+        Head {
+            size,
+            etag: None,
+            metadata,
+        }
+    }
+
+    #[test]
+    fn a_record_survives_as_metadata() {
+        let record = record(1);
+        let head = head(7, record.metadata().unwrap());
+        let key = &record.objects[0].key;
+        assert_eq!(DoneRecord::carried(key, &head), Some(record.clone()));
+    }
+
+    #[test]
+    fn a_record_that_is_not_true_of_its_object_is_none() {
+        let metadata = record(1).metadata().unwrap();
+        assert_eq!(DoneRecord::carried("k", &head(8, metadata.clone())), None);
+        let text = metadata[METADATA].replace("\"version\":1", "\"version\":2");
+        let later = BTreeMap::from([(METADATA.to_owned(), text)]);
+        assert_eq!(DoneRecord::carried("k", &head(7, later)), None);
+        assert_eq!(DoneRecord::carried("k", &head(7, BTreeMap::new())), None);
+    }
+
+    #[test]
+    fn a_record_too_long_for_metadata_goes_elsewhere() {
+        assert!(record(150).metadata().is_none());
+    }
 }

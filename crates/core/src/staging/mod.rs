@@ -14,6 +14,8 @@ mod folder;
 pub mod layout;
 mod s3;
 mod state;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::collections::BTreeMap;

@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -132,15 +133,18 @@ pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
 /// Runs `change` while no other process that asks for the same lock does. The empty lock file stays behind: to remove it
 /// would let two processes hold locks on two files of one name.
 fn under_lock<T>(target: &Path, change: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    static SAID: Once = Once::new();
     let path = hidden(target, "lock")?;
     let lock = OpenOptions::new().create(true).append(true).open(path)?;
     match lock.lock() {
         Ok(()) => {}
         Err(error) if error.kind() == ErrorKind::Unsupported => {
-            tracing::warn!(
-                file = %target.display(),
-                "the file system of STAGING_URL has no locks: let one process at a time use it"
-            );
+            SAID.call_once(|| {
+                tracing::warn!(
+                    file = %target.display(),
+                    "the file system of STAGING_URL has no locks: let only one process at a time use it"
+                );
+            });
         }
         Err(error) => return Err(error),
     }

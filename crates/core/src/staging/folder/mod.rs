@@ -250,3 +250,28 @@ fn fault(error: &io::Error, path: &Path) -> Error {
         _ => Kind::StagingUnavailable.error(format!("{url}: {error}")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_person_must_mend_is_denied_and_what_may_pass_is_unavailable() {
+        for kind in [
+            ErrorKind::PermissionDenied,
+            ErrorKind::ReadOnlyFilesystem,
+            ErrorKind::StorageFull,
+            ErrorKind::QuotaExceeded,
+            ErrorKind::NotADirectory,
+        ] {
+            let error = fault(&kind.into(), Path::new("/staging/runs"));
+            assert_eq!(error.kind(), Kind::StagingDenied, "{error}");
+            assert!(
+                error.what().starts_with("file:///staging/runs: "),
+                "{error}"
+            );
+        }
+        let error = fault(&ErrorKind::TimedOut.into(), Path::new("/staging"));
+        assert_eq!(error.kind(), Kind::StagingUnavailable);
+    }
+}

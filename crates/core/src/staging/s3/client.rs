@@ -79,6 +79,8 @@ fn endpoint(settings: &SdkConfig) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::expect_used)]
+
     use super::*;
     use aws_config::Region;
 

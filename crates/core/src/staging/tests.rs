@@ -1,0 +1,366 @@
+//! The promises of staging, kept in a folder. The same on S3: `tests/staging_on_s3.rs`.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
+
+use super::*;
+use crate::error::Kind;
+
+const RUN: &str = "0123456789abcdef";
+const URL: &str = "https://fhir.example.org/files/1.ndjson";
+
+struct Room {
+    folder: TempDir,
+    staging: Staging,
+    file: String,
+    part: String,
+}
+
+impl Room {
+    async fn new() -> Self {
+        let folder = TempDir::new().unwrap();
+        let place = Place::Folder(folder.path().join("deep/staging"));
+        Self {
+            staging: Staging::open(&place).await.unwrap(),
+            folder,
+            file: layout::file_key(RUN, "Patient", 1, URL),
+            part: layout::part_key(RUN, 1),
+        }
+    }
+
+    fn path(&self, key: &str) -> PathBuf {
+        self.folder.path().join("deep/staging").join(key)
+    }
+
+    async fn writer(&self, key: &str, text: &str) -> Writer {
+        let mut writer = self.staging.writer(key).unwrap();
+        writer.write(Bytes::from(text.to_owned())).await.unwrap();
+        writer
+    }
+
+    async fn stage(&self, text: &str, resources: u64) -> Result<DoneRecord> {
+        let writer = self.writer(&self.file, text).await;
+        let writers = vec![writer];
+        self.staging
+            .finish(writers, patients(resources), &self.part)
+            .await
+    }
+
+    async fn done(&self) -> Option<DoneRecord> {
+        self.staging.done(&self.file, &self.part).await.unwrap()
+    }
+
+    /// Every file below the staging folder, lock files aside.
+    fn files(&self) -> Vec<String> {
+        let mut files = Vec::new();
+        collect(&self.path(""), &mut files);
+        files.retain(|name| !name.ends_with(".lock"));
+        files
+    }
+}
+
+fn collect(folder: &Path, files: &mut Vec<String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, files);
+        } else {
+            files.push(path.file_name().unwrap().to_string_lossy().into_owned());
+        }
+    }
+}
+
+fn patients(resources: u64) -> DoneRecord {
+    DoneRecord::new(
+        BTreeMap::from([("Patient".to_owned(), resources)]),
+        BTreeMap::new(),
+    )
+}
+
+#[tokio::test]
+async fn a_missing_folder_is_made_and_holds_nothing_of_the_look_at_it() {
+    let room = Room::new().await;
+    assert!(room.path("").is_dir());
+    assert!(room.files().is_empty());
+}
+
+#[tokio::test]
+async fn a_file_in_the_folders_place_is_denied_with_its_url() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("file");
+    fs::write(&path, "").unwrap();
+    for at in [path.clone(), path.join("below")] {
+        let error = Staging::open(&Place::Folder(at)).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::StagingDenied, "{error}");
+        assert!(error.what().contains(&*path.to_string_lossy()), "{error}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_folder_that_cannot_be_written_is_denied() {
+    // /proc takes no files from anybody, not even from root.
+    let error = Staging::open(&Place::Folder("/proc/self".into()))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), Kind::StagingDenied, "{error}");
+}
+
+#[tokio::test]
+async fn a_file_is_seen_when_it_is_finished_and_not_before() {
+    let room = Room::new().await;
+    // More than is kept in memory, so that something is on disk before the end.
+    let text = "x".repeat(3 << 20);
+    let writer = room.writer(&room.file, &text).await;
+    assert_eq!(room.staging.head(&room.file).await.unwrap(), None);
+    assert!(!room.path(&room.file).exists());
+    let temporary = room.files();
+    assert!(
+        temporary.len() == 1 && temporary[0].starts_with('.') && temporary[0].ends_with(".tmp")
+    );
+
+    let done = room
+        .staging
+        .finish(vec![writer], patients(1), &room.part)
+        .await
+        .unwrap();
+    assert_eq!(fs::read_to_string(room.path(&room.file)).unwrap(), text);
+    assert_eq!(done.size, 3 << 20);
+    assert_eq!(room.done().await, Some(done));
+    assert!(!room.files().iter().any(|name| name.starts_with('.')));
+}
+
+#[tokio::test]
+async fn a_file_that_is_given_up_leaves_nothing_behind() {
+    let room = Room::new().await;
+    let text = "x".repeat(3 << 20);
+    room.writer(&room.file, &text).await.abort().await;
+    assert!(room.files().is_empty());
+    drop(room.writer(&room.file, &text).await);
+    assert!(room.files().is_empty());
+    assert_eq!(room.done().await, None);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_staged_file_may_be_read_by_whom_any_other_file_may() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let room = Room::new().await;
+    room.stage("{}\n", 1).await.unwrap();
+    let other = room.path("other");
+    fs::write(&other, "").unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
+    assert_eq!(mode(&room.path(&room.file)), mode(&other));
+}
+
+#[tokio::test]
+async fn a_crash_between_record_and_object_means_that_the_file_is_copied_again() {
+    let room = Room::new().await;
+    // A folder has the object's name, so the object cannot appear although its record is written.
+    fs::create_dir_all(room.path(&room.file)).unwrap();
+    let failed = room.stage("{}\n", 1).await;
+    assert!(failed.is_err());
+    assert!(room.path(&room.part).is_file());
+    assert_eq!(room.done().await, None);
+
+    fs::remove_dir(room.path(&room.file)).unwrap();
+    let done = room.stage("{}\n{}\n", 2).await.unwrap();
+    assert_eq!(room.done().await, Some(done.clone()));
+    assert_eq!((done.size, done.resources["Patient"]), (6, 2));
+}
+
+#[tokio::test]
+async fn an_object_without_its_record_is_not_done_and_gives_way_to_a_whole_one() {
+    let room = Room::new().await;
+    let done = room.stage("{}\n", 1).await.unwrap();
+    fs::remove_file(room.path(&room.part)).unwrap();
+    assert_eq!(room.done().await, None);
+    fs::write(room.path(&room.file), "{} and more").unwrap();
+    assert_eq!(room.stage("{}\n", 1).await.unwrap(), done);
+    assert_eq!(fs::read_to_string(room.path(&room.file)).unwrap(), "{}\n");
+}
+
+#[tokio::test]
+async fn an_object_of_another_length_than_its_record_is_not_done() {
+    let room = Room::new().await;
+    room.stage("{}\n", 1).await.unwrap();
+    fs::write(room.path(&room.file), "{}").unwrap();
+    assert_eq!(room.done().await, None);
+}
+
+#[tokio::test]
+async fn who_finishes_second_gets_the_record_of_the_first_whose_file_stays() {
+    let room = Room::new().await;
+    let first = room.stage("{}\n", 1).await.unwrap();
+    let second = room.stage("{\"other\":1}\n", 2).await.unwrap();
+    assert_eq!(second, first);
+    assert_eq!(fs::read_to_string(room.path(&room.file)).unwrap(), "{}\n");
+    assert!(!room.files().iter().any(|name| name.starts_with('.')));
+}
+
+#[tokio::test]
+async fn a_file_without_resources_is_done_without_an_object() {
+    let room = Room::new().await;
+    let done = room
+        .staging
+        .finish(Vec::new(), patients(0), &room.part)
+        .await
+        .unwrap();
+    assert_eq!(room.done().await, Some(done.clone()));
+    assert!(done.objects.is_empty());
+
+    let empty = room.staging.writer(&room.file).unwrap();
+    let part = layout::part_key(RUN, 2);
+    let none = room.staging.finish(vec![empty], patients(0), &part).await;
+    assert!(none.unwrap().objects.is_empty());
+    assert!(!room.path(&room.file).exists());
+}
+
+#[tokio::test]
+async fn a_file_of_several_types_is_done_when_all_its_objects_are_there() {
+    let room = Room::new().await;
+    let other = layout::file_key(RUN, "Group", 1, URL);
+    let writers = vec![
+        room.writer(&room.file, "{}\n").await,
+        room.writer(&other, "{}\n{}\n").await,
+    ];
+    let done = room
+        .staging
+        .finish(writers, patients(1), &room.part)
+        .await
+        .unwrap();
+    assert_eq!((done.objects.len(), done.size), (2, 9));
+    assert_eq!(room.done().await, Some(done));
+    room.staging.remove(&other).await;
+    assert_eq!(room.done().await, None);
+}
+
+#[tokio::test]
+async fn a_state_that_this_version_does_not_know_is_not_done() {
+    let room = Room::new().await;
+    for state in [
+        r#"{"state":"under-way","upload":"x"}"#,
+        r#"{"state":"done","version":2,"size":0}"#,
+        "{",
+    ] {
+        room.staging.remove(&room.part).await;
+        room.staging
+            .create(&room.part, state.into(), layout::JSON)
+            .await
+            .unwrap();
+        assert_eq!(room.done().await, None, "{state}");
+    }
+    // And it is overwritten by what is done.
+    let done = room.stage("{}\n", 1).await.unwrap();
+    assert_eq!(room.done().await, Some(done));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_who_create_an_object_one_has_created_it_and_the_others_get_it() {
+    let room = Room::new().await;
+    let key = layout::manifest_key(RUN);
+    let create = |number: u8| {
+        let (staging, key) = (room.staging.clone(), key.clone());
+        tokio::spawn(async move { staging.create(&key, vec![number; 64].into(), "").await })
+    };
+    let created: Vec<_> = (0..16).map(create).collect();
+    let mut new = 0;
+    for one in created {
+        match one.await.unwrap().unwrap() {
+            Created::New(_) => new += 1,
+            Created::Exists(object) => {
+                assert_eq!(object.bytes, fs::read(room.path(&key)).unwrap());
+            }
+        }
+    }
+    assert_eq!(new, 1);
+}
+
+#[tokio::test]
+async fn what_changed_since_it_was_read_is_not_replaced() {
+    let room = Room::new().await;
+    let key = layout::record_key(RUN);
+    let staging = &room.staging;
+    let Created::New(first) = staging.create(&key, "1".into(), "").await.unwrap() else {
+        unreachable!("nobody else is here");
+    };
+    let Replaced::Done(second) = staging.replace(&key, "2".into(), &first).await.unwrap() else {
+        unreachable!("nobody else is here");
+    };
+    let stale = staging.replace(&key, "3".into(), &first).await.unwrap();
+    assert_eq!(stale, Replaced::Conflict);
+    let object = staging.read(&key).await.unwrap().unwrap();
+    assert_eq!((&object.bytes[..], &object.version), (&b"2"[..], &second));
+
+    staging.remove(&key).await;
+    let gone = staging.replace(&key, "3".into(), &second).await.unwrap();
+    assert_eq!(gone, Replaced::Conflict);
+    assert_eq!(staging.read(&key).await.unwrap(), None);
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct Counter {
+    count: u32,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_change_is_lost_when_many_change_one_object() {
+    let room = Room::new().await;
+    let key = layout::sync_key(RUN);
+    let change = |_| {
+        let (staging, key) = (room.staging.clone(), key.clone());
+        tokio::spawn(async move {
+            for _ in 0..5 {
+                let add = |counter: &mut Counter| {
+                    counter.count += 1;
+                    Ok(true)
+                };
+                staging.update_json(&key, add).await.unwrap();
+            }
+        })
+    };
+    for changed in (0..6).map(change).collect::<Vec<_>>() {
+        changed.await.unwrap();
+    }
+    let counter: Counter = room.staging.read_json(&key).await.unwrap().unwrap();
+    assert_eq!(counter.count, 30);
+}
+
+#[tokio::test]
+async fn a_change_that_has_nothing_to_write_writes_nothing() {
+    let room = Room::new().await;
+    let key = layout::sync_key(RUN);
+    let nothing = |_: &mut Counter| Ok(false);
+    room.staging.update_json(&key, nothing).await.unwrap();
+    assert_eq!(room.staging.read(&key).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn state_that_is_not_ours_is_named_and_left_alone() {
+    let room = Room::new().await;
+    let key = layout::sync_key(RUN);
+    let text = Bytes::from_static(b"<html>");
+    room.staging.create(&key, text.clone(), "").await.unwrap();
+    let change = |_: &mut Counter| Ok(true);
+    let error = room.staging.update_json(&key, change).await;
+    let error = error.map(|counter| counter.count).unwrap_err();
+    assert_eq!(error.kind(), Kind::StagingDenied);
+    assert!(error.what().contains(&room.staging.url(&key)), "{error}");
+    assert_eq!(room.staging.read(&key).await.unwrap().unwrap().bytes, text);
+}
+
+#[tokio::test]
+async fn no_key_leaves_the_folder() {
+    let room = Room::new().await;
+    for key in ["../outside", "runs/../../outside", "/tmp/outside", ""] {
+        let created = room.staging.create(key, "x".into(), "").await;
+        assert_eq!(created.unwrap_err().kind(), Kind::Input, "{key}");
+        assert!(room.staging.writer(key).is_err(), "{key}");
+    }
+    assert!(!room.path("").parent().unwrap().join("outside").exists());
+}
