@@ -1,2 +1,19 @@
-//! x
-fn main() {}
+//! The command `pathling-import`: the five steps in order, with their waits, where there is no Step Functions.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
+
+mod args;
+mod command;
+mod drive;
+#[cfg(test)]
+mod fixture;
+mod meter;
+mod progress;
+mod stop;
+mod summary;
+mod waits;
+mod words;
+
+fn main() -> std::process::ExitCode {
+    command::run(&args::Args::read())
+}

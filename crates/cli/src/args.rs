@@ -1,0 +1,238 @@
+//! The command line, and the help that comes from the core's tables of settings and errors.
+//!
+//! What every way to call the program shares is in [`Args`] itself, and what belongs to the synchronisation alone is in
+//! [`Sync`], so that a subcommand is one more field: clap prefers a subcommand's name to a file of that name, and
+//! `./name` then means the file.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, ValueEnum};
+use pathling_import_core::config::table::{Form, Need, SETTINGS};
+use pathling_import_core::error::TABLE;
+
+/// How wide the help's own text is set; every terminal has as much.
+const WIDTH: usize = 79;
+
+/// Brings the data of a FHIR server to Pathling: exports it in bulk, stages the files, imports them.
+///
+/// A run that was interrupted, or failed for a passing reason, goes on where it stopped when the same command is
+/// started again.
+#[derive(Debug, Parser)]
+#[command(name = "pathling-import", version, max_term_width = 100)]
+pub(crate) struct Args {
+    /// What to synchronise.
+    #[command(flatten)]
+    pub(crate) sync: Sync,
+
+    /// Say more on stderr; twice for every request.
+    #[arg(short, long, action = ArgAction::Count, global = true)]
+    pub(crate) verbose: u8,
+
+    /// How to write: bars and sentences, or JSON lines on stderr and one JSON object on stdout.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        default_value = "human",
+        global = true
+    )]
+    pub(crate) log_format: Format,
+}
+
+/// What the synchronisation is told.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Sync {
+    /// A JSON file of settings. What it lacks is read from the environment.
+    #[arg(value_name = "CONFIGURATION FILE")]
+    pub(crate) file: Option<PathBuf>,
+
+    /// Start a new run, even where an unfinished one could go on.
+    #[arg(long)]
+    pub(crate) fresh: bool,
+}
+
+/// How the program writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For a person.
+    Human,
+    /// For a program.
+    Json,
+}
+
+impl Args {
+    /// Reads the command line; prints help, version or what is wrong with it, and ends the process, where that is asked.
+    pub(crate) fn read() -> Self {
+        let matches = command().get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+}
+
+fn command() -> clap::Command {
+    Args::command()
+        .after_help("--help lists all settings and exit codes.")
+        .after_long_help(format!("{}\n{}", settings(), exit_codes()))
+}
+
+/// Every setting by both its names.
+fn settings() -> String {
+    let mut out =
+        String::from("Settings, by their names in the environment (in the configuration file):\n");
+    for setting in SETTINGS {
+        // Writing to a String cannot fail.
+        let _ = writeln!(out, "\n  {} ({})", setting.name, setting.camel());
+        let mut text = setting.help.to_owned();
+        if !matches!(setting.form, Form::Text | Form::Secret) {
+            let _ = write!(text, " Expects {}.", setting.expects());
+        }
+        let _ = match setting.need {
+            Need::Default(default) => write!(text, " Default: {default}."),
+            Need::Absent(words) => write!(text, " Without it: {words}."),
+            Need::Required | Need::RequiredUnlessOff(_) => {
+                write!(text, " Is {}.", setting.without())
+            }
+        };
+        wrap(&mut out, &text.replace('`', ""));
+    }
+    out
+}
+
+/// Every exit code with what leads to it.
+fn exit_codes() -> String {
+    let mut out = String::from("Exit codes:\n");
+    let mut codes: Vec<u8> = TABLE.iter().map(|row| row.exit_code).collect();
+    codes.sort_unstable();
+    codes.dedup();
+    let _ = writeln!(out, "\n  0\n      done, or nothing to import");
+    for code in codes {
+        let _ = writeln!(out, "  {code}");
+        for row in TABLE.iter().filter(|row| row.exit_code == code) {
+            let when = if row.name == "JobInProgressError" {
+                " (when the waits ran out)"
+            } else {
+                ""
+            };
+            wrap(
+                &mut out,
+                &format!("{}: {}{when}", row.name, row.cause).replace('`', ""),
+            );
+        }
+        if code == 2 {
+            wrap(&mut out, "a command line that is wrong");
+        }
+    }
+    let _ = writeln!(out, "  130, 143\n      stopped by Ctrl-C, by SIGTERM");
+    out
+}
+
+/// Adds `text` in lines that fit, indented below their heading.
+fn wrap(out: &mut String, text: &str) {
+    const INDENT: &str = "      ";
+    let mut length = 0;
+    for word in text.split_whitespace() {
+        let needed = word.chars().count() + 1;
+        if length == 0 || length + needed > WIDTH {
+            if length > 0 {
+                out.push('\n');
+            }
+            out.push_str(INDENT);
+            length = INDENT.len() + needed - 1;
+        } else {
+            out.push(' ');
+            length += needed;
+        }
+        out.push_str(word);
+    }
+    out.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(args: &[&str]) -> Result<Args, clap::Error> {
+        Args::try_parse_from([&["pathling-import"], args].concat())
+    }
+
+    fn help() -> String {
+        command().render_long_help().to_string()
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_lists_every_setting_by_both_names_with_its_default_and_meaning() {
+        let help = help();
+        let flat = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        for setting in SETTINGS {
+            assert!(
+                help.contains(&format!("\n  {} ({})\n", setting.name, setting.camel())),
+                "{}",
+                setting.name
+            );
+            let meaning = setting.help.replace('`', "");
+            assert!(flat.contains(&meaning), "{meaning}");
+            assert!(
+                flat.contains(&setting.without().replace('`', "")),
+                "{}",
+                setting.name
+            );
+        }
+    }
+
+    #[test]
+    fn the_help_lists_every_error_below_its_exit_code() {
+        let help = help();
+        for row in TABLE {
+            let (_, from_code) = help
+                .split_once(&format!("\n  {}\n", row.exit_code))
+                .unwrap();
+            assert!(
+                from_code.contains(&format!("      {}: ", row.name)),
+                "{}",
+                row.name
+            );
+        }
+    }
+
+    #[test]
+    fn the_help_fits_every_terminal() {
+        let tables = settings() + &exit_codes();
+        assert!(
+            tables.lines().all(|line| line.chars().count() <= WIDTH),
+            "{tables}"
+        );
+    }
+
+    #[test]
+    fn a_file_and_the_options_are_read() {
+        let args = parse(&["-vv", "--log-format", "json", "--fresh", "./settings.json"]).unwrap();
+        assert_eq!(args.sync.file, Some(PathBuf::from("./settings.json")));
+        assert_eq!(
+            (args.verbose, args.log_format, args.sync.fresh),
+            (2, Format::Json, true)
+        );
+        let args = parse(&[]).unwrap();
+        assert_eq!(args.sync.file, None);
+        assert_eq!(
+            (args.verbose, args.log_format, args.sync.fresh),
+            (0, Format::Human, false)
+        );
+    }
+
+    #[test]
+    fn what_is_no_option_is_refused_with_exit_code_2() {
+        for wrong in [
+            &["--fesh"][..],
+            &["a.json", "b.json"],
+            &["--log-format", "xml"],
+            &[""],
+        ] {
+            assert_eq!(parse(wrong).unwrap_err().exit_code(), 2, "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! The closing summary: what arrived, what was left out, how long it took and where it rests.
+//!
+//! Its fields in JSON are a public interface: they may grow, and keep their names.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use pathling_import_core::config::Step;
+use pathling_import_core::sync::RunRecord;
+use serde_json::{Value, json};
+
+use crate::drive::{Extent, Finished};
+use crate::words;
+
+/// What there is to say about a run that ended well.
+#[derive(Debug)]
+pub(crate) struct Summary {
+    finished: Finished,
+    target: String,
+    staged: String,
+    mode: Option<String>,
+    imported: BTreeMap<String, u64>,
+    unsupported: BTreeMap<String, u64>,
+    files: usize,
+    fetched: usize,
+    bytes: u64,
+    deletions: usize,
+    export_errors: usize,
+    attempts: usize,
+}
+
+impl Summary {
+    /// Makes the summary from the run's record. `staged` is the run's folder, `target` the target's address.
+    pub(crate) fn new(
+        finished: Finished,
+        record: &RunRecord,
+        staged: String,
+        target: String,
+    ) -> Self {
+        let transfer = record.transfer.clone().unwrap_or_default();
+        let left_out = record
+            .attempts
+            .last()
+            .map(|attempt| attempt.unsupported.as_slice());
+        let is_left_out = |name: &String| {
+            // A run with nothing to import has no attempt, so nothing of it was imported.
+            !finished.imported
+                || transfer.unsupported.contains(name)
+                || left_out.is_some_and(|types| types.contains(name))
+        };
+        let (unsupported, imported) = transfer
+            .resources
+            .into_iter()
+            .filter(|(_, count)| *count > 0)
+            .partition(|(name, _)| is_left_out(name));
+        Self {
+            mode: mode(&transfer.parameters),
+            target,
+            staged,
+            imported,
+            unsupported,
+            files: transfer.files,
+            fetched: transfer.fetched,
+            bytes: transfer.bytes,
+            deletions: transfer.deletions,
+            export_errors: transfer.export_errors,
+            attempts: record.attempts.len(),
+            finished,
+        }
+    }
+
+    fn resources(&self) -> u64 {
+        self.imported.values().sum()
+    }
+
+    fn took(&self) -> Duration {
+        self.finished.phases.iter().map(|(_, took)| *took).sum()
+    }
+
+    /// One JSON object.
+    pub(crate) fn json(&self) -> Value {
+        let finished = &self.finished;
+        let mut seconds: serde_json::Map<String, Value> = finished
+            .phases
+            .iter()
+            .map(|(step, took)| (step.name().to_owned(), rounded(*took)))
+            .collect();
+        seconds.insert("total".to_owned(), rounded(self.took()));
+        json!({
+            "outcome": if finished.imported { "imported" } else { "nothing to import" },
+            "run": finished.run,
+            "resumed": finished.resumed,
+            "since": match &finished.extent {
+                Some(Extent::Since(since)) => Some(since),
+                _ => None,
+            },
+            "mode": self.mode,
+            "target": self.target,
+            "types": self.imported,
+            "resources": self.resources(),
+            "files": self.files,
+            "fetched": self.fetched,
+            "bytes": self.bytes,
+            "staged": self.staged,
+            "skipped": {
+                "unsupported": self.unsupported,
+                "deletions": self.deletions,
+                "exportErrors": self.export_errors,
+            },
+            "attempts": self.attempts,
+            "seconds": seconds,
+        })
+    }
+
+    /// Lines for a person.
+    pub(crate) fn human(&self) -> String {
+        let mut out = String::new();
+        // Writing to a String cannot fail.
+        let _ = self.write_human(&mut out);
+        out
+    }
+
+    fn write_human(&self, out: &mut String) -> std::fmt::Result {
+        let finished = &self.finished;
+        if finished.imported {
+            let resources = words::count(self.resources(), "resource", "resources");
+            let types = words::count(self.imported.len() as u64, "type", "types");
+            writeln!(out, "Imported {resources} of {types} into {}", self.target)?;
+        } else if self.unsupported.is_empty() {
+            writeln!(out, "Nothing to import: the export holds no resources")?;
+        } else {
+            writeln!(
+                out,
+                "Nothing to import: the target can hold none of the exported types"
+            )?;
+        }
+        if !self.imported.is_empty() {
+            writeln!(out)?;
+            table(out, &self.imported)?;
+        }
+        self.write_skipped(out)?;
+        writeln!(out)?;
+        let resumed = if finished.resumed {
+            ", begun by an earlier start"
+        } else {
+            ""
+        };
+        let kind = match &finished.extent {
+            Some(Extent::Since(since)) => format!(" (changes since {since}{resumed})"),
+            Some(Extent::Full) => format!(" (full export{resumed})"),
+            None => String::new(),
+        };
+        writeln!(out, "Run     {}{kind}", finished.run)?;
+        if let Some(mode) = self.mode.as_ref().filter(|_| finished.imported) {
+            let attempt = match self.attempts {
+                0 | 1 => String::new(),
+                number => format!(" (attempt {number})"),
+            };
+            writeln!(out, "Mode    {mode}{attempt}")?;
+        }
+        writeln!(out, "Staged  {} in {}", self.size(), self.staged)?;
+        writeln!(out, "Took    {}", self.durations())
+    }
+
+    /// What did not reach the target.
+    fn write_skipped(&self, out: &mut String) -> std::fmt::Result {
+        if self.unsupported.is_empty() && self.deletions == 0 && self.export_errors == 0 {
+            return Ok(());
+        }
+        writeln!(out, "\nSkipped")?;
+        if !self.unsupported.is_empty() {
+            writeln!(out, "  types that the target cannot hold:")?;
+            table(out, &self.unsupported)?;
+        }
+        if self.deletions > 0 {
+            let files = words::count(self.deletions as u64, "file", "files");
+            writeln!(
+                out,
+                "  {files} of deletions: not applied, so the target may hold what the source deleted"
+            )?;
+        }
+        if self.export_errors > 0 {
+            let files = words::count(self.export_errors as u64, "file", "files");
+            writeln!(
+                out,
+                "  {files} of errors: the source could not export everything"
+            )?;
+        }
+        Ok(())
+    }
+
+    fn size(&self) -> String {
+        let files = words::count(self.files as u64, "file", "files");
+        let bytes = words::bytes(self.bytes);
+        match self.files - self.fetched.min(self.files) {
+            0 => format!("{files}, {bytes},"),
+            there => format!(
+                "{files} ({} there already), {bytes},",
+                indicatif::HumanCount(there as u64)
+            ),
+        }
+    }
+
+    /// The time by phase: two steps make the export, and two the import.
+    fn durations(&self) -> String {
+        let phase = |name: &str, steps: [Step; 2]| {
+            let mut of_phase = self
+                .finished
+                .phases
+                .iter()
+                .filter(|(step, _)| steps.contains(step))
+                .peekable();
+            of_phase.peek()?;
+            let took: Duration = of_phase.map(|(_, took)| *took).sum();
+            Some(format!("{name} {}", words::duration(took)))
+        };
+        let phases: Vec<String> = [
+            phase("export", [Step::FhirExport, Step::CheckExportStatus]),
+            phase("transfer", [Step::TransferToS3; 2]),
+            phase("import", [Step::PathlingImport, Step::CheckImportStatus]),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        format!("{} ({})", words::duration(self.took()), phases.join(", "))
+    }
+}
+
+/// The import mode that the Parameters ask for.
+fn mode(parameters: &Value) -> Option<String> {
+    let source = parameters.get("parameter")?.as_array()?.first()?;
+    let parts = source.get("part")?.as_array()?;
+    let part = parts.iter().find(|part| part["name"] == "mode")?;
+    part.get("valueCode")?.as_str().map(str::to_owned)
+}
+
+/// Seconds to the millisecond.
+fn rounded(duration: Duration) -> Value {
+    json!(
+        Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+            .as_secs_f64()
+    )
+}
+
+/// Types and counts in two columns.
+fn table(out: &mut String, types: &BTreeMap<String, u64>) -> std::fmt::Result {
+    let counts: Vec<String> = types
+        .values()
+        .map(|count| indicatif::HumanCount(*count).to_string())
+        .collect();
+    let name_width = types.keys().map(String::len).max().unwrap_or_default();
+    let count_width = counts.iter().map(String::len).max().unwrap_or_default();
+    for (name, count) in types.keys().zip(counts) {
+        writeln!(out, "  {name:name_width$}  {count:>count_width$}")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "summary_tests.rs"]
+mod tests;

@@ -1,0 +1,153 @@
+use pathling_import_core::sync::{Attempt, Transferred};
+
+use super::*;
+
+fn record() -> RunRecord {
+    let parameters = json!({"resourceType": "Parameters", "parameter": [
+        {"name": "source", "part": [
+            {"name": "resourceType", "valueCode": "Patient"},
+            {"name": "url", "valueUrl": "s3://b/runs/a1/Patient/*.ndjson"},
+            {"name": "mode", "valueCode": "merge"},
+        ]},
+    ]});
+    let resources = [
+        ("Bundle", 3),
+        ("Foo", 1),
+        ("Observation", 12_345),
+        ("Patient", 10),
+        ("Task", 0),
+    ];
+    RunRecord {
+        transfer: Some(Transferred {
+            files: 5,
+            fetched: 3,
+            bytes: 18_800_000,
+            resources: resources
+                .map(|(name, count)| (name.to_owned(), count))
+                .into(),
+            unsupported: vec!["Bundle".to_owned()],
+            deletions: 1,
+            export_errors: 2,
+            parameters,
+            ..Transferred::default()
+        }),
+        attempts: vec![Attempt {
+            number: 1,
+            unsupported: vec!["Foo".to_owned()],
+            ..Attempt::default()
+        }],
+        ..RunRecord::default()
+    }
+}
+
+fn finished() -> Finished {
+    let took = [200, 900_000, 3_000, 100, 5_000].map(Duration::from_millis);
+    Finished {
+        run: "a1".to_owned(),
+        imported: true,
+        resumed: false,
+        extent: Some(Extent::Full),
+        phases: Step::FIVE.into_iter().zip(took).collect(),
+    }
+}
+
+fn summary(finished: Finished, record: &RunRecord) -> Summary {
+    Summary::new(
+        finished,
+        record,
+        "s3://b/runs/a1".to_owned(),
+        "https://target.example.org/fhir".to_owned(),
+    )
+}
+
+#[test]
+fn a_person_reads_what_arrived_what_was_skipped_and_how_long_it_took() {
+    let expected = "\
+Imported 12,355 resources of 2 types into https://target.example.org/fhir
+
+  Observation  12,345
+  Patient          10
+
+Skipped
+  types that the target cannot hold:
+  Bundle  3
+  Foo     1
+  1 file of deletions: not applied, so the target may hold what the source deleted
+  2 files of errors: the source could not export everything
+
+Run     a1 (full export)
+Mode    merge
+Staged  5 files (2 there already), 18.80 MB, in s3://b/runs/a1
+Took    15 min 8 s (export 15 min, transfer 3 s, import 5.1 s)
+";
+    assert_eq!(summary(finished(), &record()).human(), expected);
+}
+
+#[test]
+fn a_program_reads_the_same() {
+    let json = summary(finished(), &record()).json();
+    assert_eq!(
+        json,
+        json!({
+            "outcome": "imported", "run": "a1", "resumed": false, "since": null, "mode": "merge",
+            "target": "https://target.example.org/fhir",
+            "types": {"Observation": 12_345, "Patient": 10}, "resources": 12_355,
+            "files": 5, "fetched": 3, "bytes": 18_800_000, "staged": "s3://b/runs/a1",
+            "skipped": {"unsupported": {"Bundle": 3, "Foo": 1}, "deletions": 1, "exportErrors": 2},
+            "attempts": 1,
+            "seconds": {"fhir-export": 0.2, "check-export-status": 900.0, "transfer-to-s3": 3.0,
+                "pathling-import": 0.1, "check-import-status": 5.0, "total": 908.3},
+        })
+    );
+}
+
+#[test]
+fn an_empty_export_is_nothing_to_import() {
+    let nothing = Finished {
+        imported: false,
+        ..finished()
+    };
+    let empty = summary(nothing.clone(), &RunRecord::default());
+    assert!(
+        empty
+            .human()
+            .starts_with("Nothing to import: the export holds no resources\n\nRun ")
+    );
+    assert_eq!(empty.json()["outcome"], "nothing to import");
+    let unheld = summary(nothing, &record());
+    assert!(unheld.human().starts_with(
+        "Nothing to import: the target can hold none of the exported types\n\nSkipped"
+    ));
+    assert_eq!(unheld.json()["resources"], 0);
+    assert_eq!(unheld.json()["skipped"]["unsupported"]["Patient"], 10);
+}
+
+#[test]
+fn a_run_that_went_on_says_so_and_tells_only_the_phases_of_this_start() {
+    let resumed = Finished {
+        resumed: true,
+        extent: Some(Extent::Since("2026-01-01T00:00:00Z".to_owned())),
+        phases: vec![
+            (Step::TransferToS3, Duration::from_secs(2)),
+            (Step::PathlingImport, Duration::from_secs(1)),
+        ],
+        ..finished()
+    };
+    let mut record = record();
+    record.attempts.push(Attempt {
+        number: 2,
+        ..Attempt::default()
+    });
+    let text = summary(resumed, &record).human();
+    assert!(
+        text.contains(
+            "Run     a1 (changes since 2026-01-01T00:00:00Z, begun by an earlier start)\n"
+        ),
+        "{text}"
+    );
+    assert!(text.contains("Mode    merge (attempt 2)\n"), "{text}");
+    assert!(
+        text.ends_with("Took    3 s (transfer 2 s, import 1 s)\n"),
+        "{text}"
+    );
+}
