@@ -156,14 +156,15 @@ impl Client {
                 None => self.authorize(&request).await?,
             };
             let response = transport.exchange(&request, authorization).await?;
-            if let (StatusCode::UNAUTHORIZED, false, Authorization::Token(refused), Some(tokens)) = (
-                response.status(),
-                renewed,
-                &response.about().authorization,
-                &self.inner.tokens,
-            ) {
+            if response.status() == StatusCode::UNAUTHORIZED
+                && !renewed
+                && let Authorization::Token(refused) = &response.about().authorization
+                && let Some(tokens) = &self.inner.tokens
+            {
+                let refused = refused.clone();
+                drop(response);
                 renewed = true;
-                instead = Some(tokens.instead_of(refused, transport).await?);
+                instead = Some(tokens.instead_of(&refused, transport).await?);
                 continue;
             }
             let Some(url) = transport.next_hop(&response, hops)? else {

@@ -19,10 +19,10 @@ const LONGEST: usize = 64 * 1024;
 const WORDS: usize = 500;
 
 /// What an unwanted answer is, as an error: `what_for` (for instance `kick-off of the export`), method, URL, status and
-/// what the server's OperationOutcome says.
+/// what the server's `OperationOutcome` says.
 ///
 /// 401 and 403 are authentication, and it is said whether a token was sent and if not, why. 408, 429, 502, 503, 504, any
-/// other 5xx without an OperationOutcome, and one with an issue of code `transient` are unavailable, with the Retry-After
+/// other 5xx without an `OperationOutcome`, and one with an issue of code `transient` are unavailable, with the Retry-After
 /// if there is one. All else is failed ([`Side::failed`]).
 pub async fn failure(response: Response, what_for: &str) -> Error {
     let status = response.status();
@@ -91,7 +91,7 @@ impl Unwanted {
         if let Authorization::Token(token) = authorization {
             secrets.push(token.value());
         }
-        let text = quoted(&outcome.text(), WORDS, &secrets);
+        let text = quoted(&outcome.whole_text(), WORDS, &secrets);
         Self {
             said: if text.is_empty() {
                 String::new()
@@ -137,7 +137,7 @@ fn authentication(
             ),
         ),
         Authorization::NotWanted => (
-            format!("no token was sent, because the {name} said that none is needed"),
+            "no token was sent, because this request is one that carries none".to_owned(),
             format!(
                 "The link may have expired. If it wants a token after all, tell whoever runs the {name}."
             ),

@@ -75,10 +75,7 @@ impl Fake {
             let (tokens, handler) = (Arc::clone(&tokens), handler.clone());
             async move {
                 match seen.line.as_str() {
-                    DISCOVERY => {
-                        let host = seen.headers["host"].to_str().unwrap();
-                        axum::Json(json!({"token_endpoint": format!("http://{host}/token")})).into_response()
-                    }
+                    DISCOVERY => discovery(&seen),
                     TOKEN => {
                         let number = {
                             let mut tokens = tokens.lock().unwrap();
@@ -110,6 +107,12 @@ impl Fake {
     pub(super) fn at(&self, path: &str) -> Url {
         self.url.join(path).unwrap()
     }
+}
+
+/// A SMART configuration that names `/token` of the same server.
+pub(super) fn discovery(seen: &Seen) -> Answer {
+    let host = seen.headers["host"].to_str().unwrap();
+    axum::Json(json!({"token_endpoint": format!("http://{host}/token")})).into_response()
 }
 
 pub(super) const DISCOVERY: &str = "GET /fhir/.well-known/smart-configuration";
@@ -155,11 +158,10 @@ pub(super) fn client(endpoint: &Url) -> Client {
 
 /// A client without credentials and with little patience.
 pub(super) fn impatient(endpoint: &Url) -> Client {
-    let patience = Duration::from_millis(250);
     Client::new(ClientOptions {
         credentials: None,
-        connect_timeout: patience,
-        idle_timeout: patience,
+        connect_timeout: Duration::from_millis(150),
+        idle_timeout: Duration::from_millis(250),
         ..options(endpoint)
     })
     .unwrap()

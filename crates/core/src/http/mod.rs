@@ -24,6 +24,8 @@ mod words;
 
 #[cfg(test)]
 mod fake;
+#[cfg(test)]
+mod tests;
 
 pub use body::{Body, Fault};
 pub use client::{Client, ClientOptions, ClientSecret};

@@ -86,12 +86,6 @@ pub(super) fn has_userinfo(url: &Url) -> bool {
 }
 
 /// `[endpoint]/path`, whether or not the endpoint ends with a slash. A query or fragment of the endpoint is dropped.
-///
-/// ```
-/// # use pathling_import_core::http::below;
-/// let endpoint = url::Url::parse("https://h/fhir/").unwrap();
-/// assert_eq!(below(&endpoint, "$export").as_str(), "https://h/fhir/$export");
-/// ```
 #[must_use]
 pub fn below(endpoint: &Url, path: &str) -> Url {
     let mut url = endpoint.clone();

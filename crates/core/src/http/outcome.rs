@@ -1,4 +1,4 @@
-//! FHIR's OperationOutcome: how a server says in words what went wrong.
+//! FHIR's `OperationOutcome`: how a server says in words what went wrong.
 //!
 //! Only what messages and decisions need of it: severity, code and text of each issue.
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::shown::bounded;
 
-/// How much of an OperationOutcome a message holds, in characters.
+/// How much of an `OperationOutcome` a message holds, in characters.
 const LONGEST: usize = 500;
 
 /// One issue of an [`OperationOutcome`] (FHIR R4, `OperationOutcome.issue`).
@@ -20,14 +20,14 @@ pub struct Issue {
     pub text: String,
 }
 
-/// A parsed OperationOutcome.
+/// A parsed `OperationOutcome`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OperationOutcome {
     issues: Vec<Issue>,
 }
 
 impl OperationOutcome {
-    /// Reads an OperationOutcome in JSON; `None` for anything else, arbitrary bytes included.
+    /// Reads an `OperationOutcome` in JSON; `None` for anything else, arbitrary bytes included.
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
@@ -59,6 +59,11 @@ impl OperationOutcome {
     /// What the issues say, joined by `; ` and cut at 500 characters; the code where an issue says nothing else.
     #[must_use]
     pub fn text(&self) -> String {
+        bounded(&self.whole_text(), LONGEST).into_owned()
+    }
+
+    /// The same uncut, for whoever has something to take out first: half a token is one too.
+    pub(super) fn whole_text(&self) -> String {
         let mut texts: Vec<&str> = Vec::new();
         for issue in &self.issues {
             let text = if issue.text.is_empty() {
@@ -70,7 +75,7 @@ impl OperationOutcome {
                 texts.push(text);
             }
         }
-        bounded(&texts.join("; "), LONGEST).into_owned()
+        texts.join("; ")
     }
 
     /// Whether an issue has the code `transient`: then a failed poll is not the job's failure (Bulk Data IG, "Error

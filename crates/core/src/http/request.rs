@@ -1,5 +1,7 @@
 //! What is asked: method, URL, headers, body, and whether a token may go along.
 
+use std::fmt;
+
 use bytes::Bytes;
 use reqwest::Method;
 use reqwest::header::{
@@ -9,6 +11,7 @@ use reqwest::header::{
 use url::Url;
 
 use super::origin::{Origin, has_userinfo};
+use super::shown::shown;
 
 /// Whether a request carries a token. It is said for every request, because the manifest's `requiresAccessToken` says it
 /// for every file.
@@ -140,6 +143,12 @@ impl Request {
             let _ = self.url.set_username("");
             let _ = self.url.set_password(None);
         }
+    }
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Request({} {})", self.method, shown(&self.url))
     }
 }
 

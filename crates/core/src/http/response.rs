@@ -1,5 +1,6 @@
 //! What was answered: status, headers, and the body on demand.
 
+use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt;
@@ -162,6 +163,12 @@ impl Response {
             }
         }
         Ok((bytes, true))
+    }
+}
+
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Response({})", self.described())
     }
 }
 

@@ -25,7 +25,7 @@ impl Backoff {
         Self {
             first,
             cap,
-            retry_after_max: Duration::from_secs(21_600),
+            retry_after_max: Duration::from_hours(6),
             retries,
             done: 0,
         }

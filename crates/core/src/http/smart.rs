@@ -47,10 +47,13 @@ pub(super) async fn discover(
         .follow_without_token(Request::get(url).accept("application/json"))
         .await?;
     let described = response.described();
-    if response.status() != StatusCode::OK {
+    let status = response.status();
+    if status != StatusCode::OK {
         let error = failure(response, "SMART discovery").await;
-        return Err(if error.kind() == side.unavailable() {
-            error
+        let wait = error.wait();
+        let ill = status.is_server_error() || error.kind() == side.unavailable();
+        return Err(if ill {
+            side.unavailable().error(error.what()).retry_after(wait)
         } else {
             refused(side, error.what().to_owned())
         });

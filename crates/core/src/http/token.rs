@@ -26,10 +26,10 @@ use crate::error::{Error, Kind, Result};
 const LONGEST: usize = 1 << 18;
 
 /// How long a token is taken to live where the server does not say: SMART recommends at most five minutes.
-const UNSAID: Duration = Duration::from_secs(300);
+const UNSAID: Duration = Duration::from_mins(5);
 
 /// The most that is believed: it bounds only when a token is asked for again.
-const MOST: Duration = Duration::from_secs(86_400);
+const MOST: Duration = Duration::from_hours(24);
 
 /// A token, and which one of all that this client has had.
 #[derive(Clone, Debug)]
@@ -250,7 +250,7 @@ impl Answer {
             value: Secret::new(value),
             header,
             number,
-            renew_at: asked + life.saturating_sub((life / 10).min(Duration::from_secs(60))),
+            renew_at: asked + life.saturating_sub((life / 10).min(Duration::from_mins(1))),
         })
     }
 }

@@ -30,9 +30,12 @@ pub(super) fn of_request(error: &reqwest::Error, connect: Duration, idle: Durati
         Some(io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable) => {
             format!("there is no way to the host ({cause})")
         }
-        Some(io::ErrorKind::InvalidData) if error.is_connect() => format!("TLS failed ({cause})"),
         _ if cause.contains("connection closed") => {
             format!("the connection was closed before an answer came ({cause})")
+        }
+        // The system's own errors are told above, a proxy names itself: what is left before the request is TLS.
+        _ if error.is_connect() && of_https(error) && !cause.contains("tunnel") => {
+            format!("TLS failed ({cause})")
         }
         _ if error.is_connect() => format!("no connection ({cause})"),
         _ => format!("the exchange failed ({cause})"),
@@ -45,6 +48,10 @@ pub(super) fn deepest(error: &(dyn StdError + 'static)) -> String {
         .last()
         .map(ToString::to_string)
         .unwrap_or_default()
+}
+
+fn of_https(error: &reqwest::Error) -> bool {
+    error.url().is_some_and(|url| url.scheme() == "https")
 }
 
 fn io_kind(error: &(dyn StdError + 'static)) -> Option<io::ErrorKind> {
