@@ -45,7 +45,7 @@ const CLAIMS: [(&str, TokenClaim); 4] = [
 ];
 
 /// Faults without an argument, by name.
-const PLAIN: [(&str, Fault); 45] = [
+const PLAIN: [(&str, Fault); 47] = [
     (
         "kick-off-without-content-location",
         Fault::KickOffWithoutContentLocation,
@@ -106,6 +106,8 @@ const PLAIN: [(&str, Fault); 45] = [
     ("s3-internal-error", Fault::S3InternalError),
     ("s3-complete-fails", Fault::S3CompleteFails),
     ("s3-complete-fails-in-body", Fault::S3CompleteFailsInBody),
+    ("s3-complete-conflicts", Fault::S3CompleteConflicts),
+    ("s3-hangs", Fault::S3Hangs),
 ];
 
 /// The name with its argument.
@@ -135,7 +137,6 @@ pub(crate) fn name(fault: &Fault) -> String {
         }
         Fault::FileLongLine(bytes) => format!("file-long-line={bytes}"),
         Fault::ImportFails(status) => format!("import-fails={status}"),
-        Fault::S3Hangs => "s3-hangs".to_owned(),
         plain => key(&PLAIN, plain).to_owned(),
     }
 }
@@ -182,7 +183,6 @@ pub(crate) fn parse(text: &str) -> Result<Fault, ParseFaultError> {
             text.parse().map_err(|_| wrong("a number"))?,
         )),
         "import-fails" => Ok(Fault::ImportFails(number()?)),
-        "s3-hangs" => Ok(Fault::S3Hangs),
         _ => Err(ParseFaultError(format!("there is no fault named {name}"))),
     }
 }
@@ -242,7 +242,6 @@ mod tests {
             "requires-access-token=text",
             "file-long-line=100",
             "import-fails=500",
-            "s3-hangs",
         ] {
             assert_eq!(parse(text).unwrap().name(), text);
         }

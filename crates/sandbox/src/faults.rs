@@ -215,6 +215,8 @@ pub enum Fault {
     S3CompleteFails,
     /// S3 answers 200 to the completion of a multipart upload, with an error as its body.
     S3CompleteFailsInBody,
+    /// S3 answers 409 to the completion of a multipart upload: begin again.
+    S3CompleteConflicts,
     /// S3 accepts requests and never answers.
     S3Hangs,
 }

@@ -26,6 +26,7 @@
 
 mod builder;
 mod call;
+mod control;
 mod dataset;
 mod fault_names;
 mod faults;

@@ -1,3 +1,180 @@
-//! The program `sandbox`.
+//! The program `sandbox`: starts a sandbox, prints the settings that lead to it, and waits.
 
-fn main() {}
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use sandbox::{Fault, PathlingVersion, Ports, Sandbox};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// A FHIR source, a token endpoint, an S3 and a Pathling on this machine, for trying out pathling-import.
+///
+/// Prints the settings that pathling-import needs against it, then runs until it is interrupted.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// A folder of NDJSON files or FHIR JSON resources that the source holds; otherwise synthetic patients
+    #[arg(long, value_name = "FOLDER")]
+    data: Option<PathBuf>,
+    /// How many synthetic patients the source holds
+    #[arg(long, default_value_t = 20, conflicts_with = "data")]
+    patients: usize,
+    /// Which Pathling the target is
+    #[arg(long, value_enum, default_value = "7")]
+    pathling: Version,
+    /// A fault that is on, by its name; may be repeated
+    #[arg(long, value_name = "NAME[=ARGUMENT]")]
+    fault: Vec<Fault>,
+    /// Source and target want no tokens
+    #[arg(long)]
+    no_auth: bool,
+    /// How many polls of export and import are answered with 202
+    #[arg(long, default_value_t = 0)]
+    polls: usize,
+    /// The Retry-After of the source's 202 answers to polls
+    #[arg(long, value_name = "SECONDS|DATE")]
+    retry_after: Option<String>,
+    /// At how many resources the source cuts its files
+    #[arg(long, default_value_t = 1000)]
+    resources_per_file: usize,
+    /// How the settings are printed
+    #[arg(long, value_enum, default_value = "env")]
+    format: Format,
+    /// A file that the settings are written to when everything runs
+    #[arg(long, value_name = "PATH")]
+    ready_file: Option<PathBuf>,
+    /// Ends after so many seconds
+    #[arg(long = "for", value_name = "SECONDS")]
+    seconds: Option<u64>,
+    /// A listener on this port (0: any) that tells what arrived; its address is printed as SANDBOX_CONTROL
+    #[arg(long, value_name = "PORT")]
+    control: Option<u16>,
+    /// The source's port; 0 is any that is free
+    #[arg(long, default_value_t = 0)]
+    source_port: u16,
+    /// The token endpoint's port
+    #[arg(long, default_value_t = 0)]
+    token_port: u16,
+    /// The port of the other origin of files
+    #[arg(long, default_value_t = 0)]
+    files_port: u16,
+    /// S3's port
+    #[arg(long, default_value_t = 0)]
+    s3_port: u16,
+    /// The target's port
+    #[arg(long, default_value_t = 0)]
+    target_port: u16,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Version {
+    #[value(name = "7")]
+    Seven,
+    #[value(name = "2")]
+    Two,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    Env,
+    Json,
+}
+
+impl Format {
+    fn write(self, settings: &[(String, String)]) -> String {
+        match self {
+            Self::Env => settings
+                .iter()
+                .map(|(name, value)| format!("export {name}='{}'\n", value.replace('\'', r"'\''")))
+                .collect(),
+            Self::Json => {
+                let members = settings
+                    .iter()
+                    .map(|(name, value)| (name.clone(), value.clone().into()))
+                    .collect();
+                format!("{:#}\n", serde_json::Value::Object(members))
+            }
+        }
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Arguments::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "sandbox: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> io::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let time = arguments.seconds.map(Duration::from_secs);
+    let (format, ready_file, control) = (
+        arguments.format,
+        arguments.ready_file.clone(),
+        arguments.control,
+    );
+
+    let mut sandbox = start(arguments).await?;
+    let mut settings = sandbox.env();
+    if let Some(port) = control {
+        let origin = sandbox.control(port).await?;
+        settings.push(("SANDBOX_CONTROL".to_owned(), origin));
+    }
+    let text = format.write(&settings);
+    io::stdout().write_all(text.as_bytes())?;
+    io::stdout().flush()?;
+    if let Some(path) = ready_file {
+        write_whole(&path, &text)?;
+    }
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        () = tokio::time::sleep(time.unwrap_or(Duration::MAX)) => {}
+    }
+    Ok(())
+}
+
+async fn start(arguments: Arguments) -> io::Result<Sandbox> {
+    let mut builder = Sandbox::builder()
+        .pathling(match arguments.pathling {
+            Version::Seven => PathlingVersion::Seven,
+            Version::Two => PathlingVersion::Two,
+        })
+        .data(sandbox::Dataset::synthetic(arguments.patients))
+        .auth(!arguments.no_auth)
+        .polls(arguments.polls)
+        .import_polls(arguments.polls)
+        .resources_per_file(arguments.resources_per_file)
+        .ports(Ports {
+            source: arguments.source_port,
+            token: arguments.token_port,
+            files: arguments.files_port,
+            s3: arguments.s3_port,
+            target: arguments.target_port,
+        });
+    if let Some(folder) = arguments.data {
+        builder = builder.data_dir(folder);
+    }
+    if let Some(value) = arguments.retry_after {
+        builder = builder.retry_after(value);
+    }
+    for fault in arguments.fault {
+        builder = builder.fault(fault);
+    }
+    builder.start().await
+}
+
+/// Writes a file so that whoever waits for it never sees half of it.
+fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+    let mut hidden = path.as_os_str().to_owned();
+    hidden.push(".part");
+    std::fs::write(&hidden, text)?;
+    std::fs::rename(&hidden, path)
+}

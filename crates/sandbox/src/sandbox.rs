@@ -6,12 +6,13 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::builder::Builder;
+use crate::control::Control;
 use crate::dataset::from_value;
 use crate::faults::Faults;
 use crate::pathling::{BASE as TARGET_BASE, Pathling, Row};
 use crate::record::{Recorded, leaks};
 use crate::s3::{ACCESS_KEY, BUCKET, REGION, SECRET_KEY};
-use crate::server::Server;
+use crate::server::{Server, bind, serve};
 use crate::source::{BASE as SOURCE_BASE, Source};
 use crate::token::{SOURCE_CLIENT, TARGET_CLIENT};
 use crate::world::World;
@@ -158,10 +159,7 @@ impl Sandbox {
     /// Key and size of every object in the bucket, by key.
     #[must_use]
     pub fn s3_objects(&self) -> Vec<(String, u64)> {
-        let mut objects = Vec::new();
-        collect(&self.bucket(), "", &mut objects);
-        objects.sort();
-        objects
+        objects(&self.bucket())
     }
 
     /// An object's bytes; None when there is none of that key.
@@ -193,11 +191,30 @@ impl Sandbox {
         leaks(&self.requests(), self.world.settings.files_trusted)
     }
 
+    /// Another listener, for scripts in other processes: `GET /requests`, `/rows/{type}`,
+    /// `/counts`, `/leaks`, `/objects`; `POST /source`, `/faults`, `/restart-target`; `DELETE /requests`, `/faults`,
+    /// `/source/{type}/{id}`. Gives its address, such as
+    /// `http://127.0.0.1:8080`. Fails where the port is taken.
+    pub async fn control(&mut self, port: u16) -> std::io::Result<String> {
+        let (listener, origin) = bind(port).await?;
+        let control = Control::new(self);
+        self.servers.push(serve(listener, Arc::new(control)));
+        Ok(origin)
+    }
+
     /// The faults, to switch on and off.
     #[must_use]
     pub fn faults(&self) -> Faults {
         self.world.faults.clone()
     }
+}
+
+/// Key and size of every object in a bucket's folder, by key.
+pub(crate) fn objects(bucket: &Path) -> Vec<(String, u64)> {
+    let mut objects = Vec::new();
+    collect(bucket, "", &mut objects);
+    objects.sort();
+    objects
 }
 
 /// Adds the files below a folder, by their path from it.

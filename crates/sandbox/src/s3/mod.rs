@@ -1,7 +1,12 @@
 //! The object store: s3s and s3s-fs behind what real stores check and s3s-fs does not.
 
 mod access;
+mod checked;
+mod operations;
 mod policy;
+mod store;
+mod sums;
+mod uploads;
 
 use std::io;
 use std::path::Path;
@@ -21,6 +26,7 @@ use crate::world::World;
 
 use access::Access;
 pub use policy::S3Policy;
+use store::Store;
 
 /// The bucket that is there from the start.
 pub const BUCKET: &str = "staging";
@@ -48,7 +54,7 @@ impl S3 {
         let files = FileSystem::new(root).map_err(|error| {
             io::Error::other(format!("no store at {}: {error:?}", root.display()))
         })?;
-        let mut builder = S3ServiceBuilder::new(files);
+        let mut builder = S3ServiceBuilder::new(Store::new(files, Arc::clone(&world), root));
         builder.set_auth(SimpleAuth::from_single(access_key, secret_key));
         builder.set_access(Access::new(Arc::clone(&world), root, policy));
         Ok(Self {
