@@ -1,1 +1,28 @@
-//! x
+//! The harness of the tests that cross crates: real binaries, driven against a [`sandbox::Sandbox`].
+//!
+//! - [`Function`] is one of the five Lambda binaries as a process of its own, served by a Lambda Runtime API.
+//! - [`Story`] drives the five in the workflow's order.
+//! - [`pathling_import`] runs the command.
+//! - [`check`] asserts what has to hold afterwards, whatever the story was.
+//!
+//! Like a test itself, the harness panics where anything is not as it should be, and says what was.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::missing_panics_doc)]
+
+mod binary;
+pub mod check;
+mod command;
+mod env;
+mod function;
+mod output;
+mod records;
+mod story;
+
+pub use binary::binary;
+pub use command::{CommandRun, Finished, Running, pathling_import};
+pub use env::Env;
+pub use function::{Function, LambdaError};
+pub use output::Output;
+pub use records::Records;
+pub use story::{Failed, Story, Told};
