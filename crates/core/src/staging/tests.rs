@@ -59,7 +59,7 @@ impl Room {
     fn files(&self) -> Vec<String> {
         let mut files = Vec::new();
         collect(&self.path(""), &mut files);
-        files.retain(|name| !name.ends_with(".lock"));
+        files.retain(|name| Path::new(name).extension().is_none_or(|end| end != "lock"));
         files
     }
 }
@@ -120,9 +120,9 @@ async fn a_file_is_seen_when_it_is_finished_and_not_before() {
     assert_eq!(room.staging.head(&room.file).await.unwrap(), None);
     assert!(!room.path(&room.file).exists());
     let temporary = room.files();
-    assert!(
-        temporary.len() == 1 && temporary[0].starts_with('.') && temporary[0].ends_with(".tmp")
-    );
+    assert_eq!(temporary.len(), 1);
+    let ending = Path::new(&temporary[0]).extension();
+    assert!(temporary[0].starts_with('.') && ending.is_some_and(|end| end == "tmp"));
 
     let done = room
         .staging

@@ -18,6 +18,7 @@ const CREDENTIALS: &[&str] = &[
     "InvalidClientTokenId",
     "InvalidSecurity",
     "InvalidToken",
+    "NotSignedUp",
     "RequestTimeTooSkewed",
     "SignatureDoesNotMatch",
     "TokenRefreshRequired",
@@ -88,6 +89,10 @@ where
         let code = error.code().unwrap_or_default().to_owned();
         let chain = chain(&error);
         let text = match (status, error.message()) {
+            // Told to go on, then told off, or told nothing: whoever reads this wants all that is known.
+            (Some(status @ 200..300), _) => {
+                format!("S3 answered {status}, but not success: {chain}")
+            }
             (Some(status), Some(message)) => format!("S3 answered {status} {code}: {message}"),
             (Some(status), None) => format!("S3 answered {status} {code}"),
             (None, _) => chain.clone(),
@@ -194,7 +199,7 @@ impl Fault {
             Some(501) => denied(
                 "The store does not know this request. Where it dislikes checksums, set AWS_REQUEST_CHECKSUM_CALCULATION=when_required.".to_owned(),
             ),
-            Some(408 | 429 | 500..) => Kind::StagingUnavailable.error(what),
+            Some(200..300 | 408 | 429 | 500..) => Kind::StagingUnavailable.error(what),
             Some(_) => denied(
                 "See what the store says about the request, and correct STAGING_URL or the store's settings.".to_owned(),
             ),
@@ -254,6 +259,7 @@ mod tests {
             (409, "ConditionalRequestConflict"),
             (409, "OperationAborted"),
             (200, "InternalError"),
+            (200, ""),
         ] {
             let error = fault(status, code).error("s3://b/k", "s3:PutObject");
             assert_eq!(error.kind(), Kind::StagingUnavailable, "{error}");
