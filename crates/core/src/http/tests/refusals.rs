@@ -1,7 +1,11 @@
 //! The table of errors, applied to answers.
 
-use serde_json::{Value, json as value};
 use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::StatusCode;
+use axum::response::IntoResponse as _;
+use serde_json::{Value, json as value};
 
 use super::{answer, json};
 use crate::error::{Error, Kind};
@@ -125,16 +129,28 @@ async fn an_html_page_is_named_so() {
 
 #[tokio::test]
 async fn a_complaint_that_never_ends_does_not_hold_up_its_status() {
-    let url = raw(
+    let stalls = raw(
         "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 99\r\n\r\n{",
         false,
     )
     .await;
-    let response = impatient(&url)
-        .send(Request::get(url.clone()))
-        .await
-        .unwrap();
-    assert_eq!(failure(response, "x").await.kind(), Kind::SourceUnavailable);
+    // A byte at a time, each before the idle timeout.
+    let drips = Fake::start(|_| async {
+        let bytes = futures_util::stream::unfold((), |()| async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            Some((Ok::<_, std::io::Error>("x"), ()))
+        });
+        (StatusCode::BAD_GATEWAY, Body::from_stream(bytes)).into_response()
+    })
+    .await;
+    for url in [stalls, drips.url] {
+        let response = impatient(&url)
+            .send(Request::get(url.clone()))
+            .await
+            .unwrap();
+        let told = tokio::time::timeout(Duration::from_secs(3), failure(response, "x")).await;
+        assert_eq!(told.unwrap().kind(), Kind::SourceUnavailable);
+    }
 }
 
 #[tokio::test]
