@@ -243,7 +243,7 @@ async fn a_signal_stops_it_cleanly_and_says_how_to_go_on() {
             sandbox
                 .requests()
                 .iter()
-                .any(|request| request.status == 202 && !request.path.contains("$export"))
+                .any(|request| request.status == Some(202) && !request.path.contains("$export"))
         });
         assert!(
             Command::new("kill")
@@ -275,7 +275,7 @@ async fn a_signal_stops_it_cleanly_and_says_how_to_go_on() {
         let kick_offs = sandbox
             .requests()
             .iter()
-            .filter(|request| request.path.contains("$export") && request.status == 202)
+            .filter(|request| request.path.contains("$export") && request.status == Some(202))
             .count();
         assert_eq!(kick_offs, 1);
     }
