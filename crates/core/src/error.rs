@@ -182,7 +182,10 @@ impl Kind {
     #[must_use]
     pub fn row(self) -> &'static Row {
         // Every kind has a row: a test walks them all. The fallback keeps this total without a panic.
-        TABLE.iter().find(|row| row.kind == self).unwrap_or(&TABLE[0])
+        TABLE
+            .iter()
+            .find(|row| row.kind == self)
+            .unwrap_or(&TABLE[0])
     }
 
     /// The name in the public contract, e.g. `JobInProgressError`.
@@ -293,7 +296,11 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.what)?;
         if !self.next.is_empty() {
-            let stop = if self.what.ends_with(['.', '!', '?', '\n']) { "" } else { "." };
+            let stop = if self.what.ends_with(['.', '!', '?', '\n']) {
+                ""
+            } else {
+                "."
+            };
             write!(f, "{stop} {}", self.next)?;
         }
         Ok(())
@@ -318,8 +325,14 @@ mod tests {
         for row in TABLE {
             assert_eq!(row.kind.row().name, row.name);
             assert!(row.name.ends_with("Error"));
-            assert_eq!(TABLE.iter().filter(|other| other.name == row.name).count(), 1);
-            assert_eq!(TABLE.iter().filter(|other| other.kind == row.kind).count(), 1);
+            assert_eq!(
+                TABLE.iter().filter(|other| other.name == row.name).count(),
+                1
+            );
+            assert_eq!(
+                TABLE.iter().filter(|other| other.kind == row.kind).count(),
+                1
+            );
         }
         assert_eq!(TABLE.len(), 14);
     }

@@ -3,6 +3,7 @@
 //! The steps pass the manifest on exactly as the source sent it, unknown fields included; [`Manifest`] is a typed view
 //! of the parts that this program acts on.
 
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 use url::Url;
 
@@ -89,19 +90,39 @@ impl Manifest {
         })
     }
 
-    /// The `_since` that the manifest's `request` repeats: `None` where there is no request to tell, `Some(None)` for a
-    /// full export.
+    /// What the export asked for, as far as the manifest's `request` repeats it.
     #[must_use]
-    pub fn since_in_request(&self) -> Option<Option<String>> {
+    pub fn asked(&self) -> Option<Asked> {
         let request = self.request.as_deref()?;
         let url = Url::parse(request)
             .or_else(|_| Url::parse("http://relative.invalid/").and_then(|base| base.join(request)))
             .ok()?;
-        Some(
-            url.query_pairs()
-                .find(|(name, _)| name == "_since")
-                .map(|(_, value)| value.into_owned()),
-        )
+        let since = url.query_pairs().find(|(name, _)| name == "_since");
+        Some(since.map(|(_, value)| value.into_owned()).into())
+    }
+}
+
+/// What an export asked for; in JSON an instant, or null.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// All there is.
+    Everything,
+    /// What changed after this instant: a delta.
+    ChangesAfter(String),
+}
+
+impl From<Option<String>> for Asked {
+    fn from(since: Option<String>) -> Self {
+        since.map_or(Self::Everything, Self::ChangesAfter)
+    }
+}
+
+impl Serialize for Asked {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Everything => serializer.serialize_none(),
+            Self::ChangesAfter(instant) => serializer.serialize_str(instant),
+        }
     }
 }
 
@@ -177,7 +198,7 @@ mod tests {
             Manifest::read(&json!({"transactionTime": "2026-01-01T00:00:00Z"}), None).unwrap();
         assert!(manifest.output.is_empty());
         assert_eq!(manifest.requires_access_token, None);
-        assert_eq!(manifest.since_in_request(), None);
+        assert_eq!(manifest.asked(), None);
     }
 
     #[test]
@@ -243,14 +264,17 @@ mod tests {
     #[test]
     fn the_request_tells_a_delta_from_a_full_export() {
         let read = |request: &str| {
-            Manifest::read(&json!({"transactionTime": "t", "request": request}), None)
-                .unwrap()
-                .since_in_request()
+            let value = json!({"transactionTime": "t", "request": request});
+            Manifest::read(&value, None).unwrap().asked()
         };
-        assert_eq!(read("https://h/$export?_type=Patient"), Some(None));
         assert_eq!(
-            read("https://h/$export?_since=2026-01-01T00%3A00%3A00Z"),
-            Some(Some("2026-01-01T00:00:00Z".to_owned()))
+            read("https://h/$export?_type=Patient"),
+            Some(Asked::Everything)
+        );
+        let instant = "2026-01-01T00:00:00Z".to_owned();
+        assert_eq!(
+            read("/$export?_since=2026-01-01T00%3A00%3A00Z"),
+            Some(Asked::ChangesAfter(instant))
         );
     }
 }

@@ -445,7 +445,7 @@ pub async fn status(client: &Client, endpoint: &Url, status_url: &Url) -> Result
     }
 }
 
-/// What a response's OperationOutcome says, in brackets, or nothing.
+/// What a response's `OperationOutcome` says, in brackets, or nothing.
 async fn said(response: http::Response) -> String {
     let body = response.bytes_limited(64 << 10).await.unwrap_or_default();
     OperationOutcome::parse(&body)

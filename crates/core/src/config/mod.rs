@@ -3,6 +3,7 @@
 //! Settings come from the environment, or from a JSON file whose keys are the same names in lower camel case; what the
 //! file lacks is read from the environment. An empty value is an unset one.
 
+mod origin;
 mod place;
 mod read;
 mod secret;
@@ -14,6 +15,8 @@ use std::time::Duration;
 
 use url::Url;
 
+pub(crate) use origin::has_userinfo;
+pub use origin::{Origin, is_loopback};
 pub use place::Place;
 pub use secret::Secret;
 pub use table::Step;
@@ -62,7 +65,7 @@ pub struct Endpoint {
     /// The client's credentials; none where authentication is switched off.
     pub credentials: Option<Credentials>,
     /// Origins beside its own that may get the token.
-    pub trusted_origins: Vec<Url>,
+    pub trusted_origins: Vec<Origin>,
     /// Whether credentials may go over plain HTTP to other hosts.
     pub allow_plaintext: bool,
     /// How long a connection may take to come about.
@@ -71,7 +74,7 @@ pub struct Endpoint {
     pub idle_timeout: Duration,
 }
 
-/// An OAuth2 client of the client credentials grant.
+/// A client of OAuth 2, the client credentials grant.
 #[derive(Clone, Debug)]
 pub struct Credentials {
     /// The client's id.
@@ -316,17 +319,6 @@ fn endpoint(reader: &mut Reader, names: &Names) -> Option<Endpoint> {
         connect_timeout,
         idle_timeout,
     })
-}
-
-/// Whether a URL names this very machine.
-#[must_use]
-pub fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(url::Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::table::{Form, Need, SETTINGS, Setting, Step, setting};
-use super::{Place, Secret};
+use super::{Origin, Place, Secret, has_userinfo};
 use crate::error::{Error, Kind, Result};
 
 /// Where a value was found, for messages.
@@ -290,17 +290,10 @@ impl Reader {
         self.parsed(name, |_, text| parse_url(text))
     }
 
-    pub(super) fn origins(&mut self, name: &'static str) -> Vec<Url> {
+    pub(super) fn origins(&mut self, name: &'static str) -> Vec<Origin> {
         let parse = |_: &Setting, text: &str| {
             list(text)
-                .map(|item| match parse_url(item) {
-                    Ok(url) if url.path() == "/" => Ok(url),
-                    Ok(_) => Err(Some(
-                        "must not hold paths, only origins such as https://files.example.org"
-                            .to_owned(),
-                    )),
-                    Err(why) => Err(why),
-                })
+                .map(|item| Origin::parse(item).map_err(Some))
                 .collect()
         };
         self.parsed(name, parse).unwrap_or_default()
@@ -373,7 +366,7 @@ fn parse_url(text: &str) -> Result<Url, Option<String>> {
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) {
         return Err(None);
     }
-    if !url.username().is_empty() || url.password().is_some() {
+    if has_userinfo(&url) {
         return Err(Some("must not hold a user name or a password".to_owned()));
     }
     if url.query().is_some() || url.fragment().is_some() {

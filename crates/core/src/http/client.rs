@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::origin::{Origin, carries_secrets, has_userinfo};
+use super::address::carries_secrets;
 use super::request::{Request, TokenUse};
 use super::response::Response;
 use super::shown::shown;
 use super::token::{Token, Tokens};
 use super::transport::{Authorization, Transport};
 use super::{Side, StatusCode};
-use crate::config::Secret;
+use crate::config::{Origin, Secret, has_userinfo};
 use crate::error::{Kind, Result};
 
 /// Credentials of the kind "client secret" (OAuth 2 client credentials).

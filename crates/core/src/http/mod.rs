@@ -7,11 +7,11 @@
 //! transfer do, the latter with [`Backoff`]. It knows neither manifests nor files nor settings by name beyond those that
 //! its own messages name.
 
+mod address;
 mod body;
 mod client;
 mod failure;
 mod flight;
-mod origin;
 mod outcome;
 mod request;
 mod response;
@@ -27,10 +27,10 @@ mod fake;
 #[cfg(test)]
 mod tests;
 
+pub use address::{below, status_url_for_polling};
 pub use body::{Body, Fault};
 pub use client::{Client, ClientOptions, ClientSecret};
 pub use failure::failure;
-pub use origin::{Origin, below, is_loopback, status_url_for_polling};
 pub use outcome::{Issue, OperationOutcome};
 pub use request::{Request, TokenUse};
 pub use reqwest::{Method, StatusCode};

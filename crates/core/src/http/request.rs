@@ -10,8 +10,8 @@ use reqwest::header::{
 };
 use url::Url;
 
-use super::origin::{Origin, has_userinfo};
 use super::shown::shown;
+use crate::config::{Origin, has_userinfo};
 
 /// Whether a request carries a token. It is said for every request, because the manifest's `requiresAccessToken` says it
 /// for every file.

@@ -6,8 +6,8 @@
 use serde_json::Value;
 use url::Url;
 
+use super::address::{below, carries_secrets};
 use super::failure::failure;
-use super::origin::{below, carries_secrets};
 use super::request::Request;
 use super::shown::{quoted, shown, shown_str};
 use super::transport::Transport;

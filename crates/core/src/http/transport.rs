@@ -11,12 +11,12 @@ use tracing::debug;
 use url::Url;
 
 use super::Side;
-use super::origin::Origin;
 use super::request::Request;
 use super::response::{About, Response};
 use super::shown::{shown, shown_str};
 use super::token::Token;
 use super::words;
+use crate::config::Origin;
 use crate::error::{Kind, Result};
 
 const USER_AGENT: &str = concat!("pathling-import/", env!("CARGO_PKG_VERSION"));

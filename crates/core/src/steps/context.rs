@@ -6,7 +6,7 @@ use url::Url;
 
 use crate::config::{Dialect, Endpoint, Settings};
 use crate::error::{Kind, Result};
-use crate::http::{Client, ClientOptions, ClientSecret, Origin, Side};
+use crate::http::{Client, ClientOptions, ClientSecret, Side};
 use crate::pathling;
 use crate::staging::Staging;
 use crate::transfer::progress::{self, Observer};
@@ -129,7 +129,7 @@ fn client(side: Side, endpoint: &Endpoint) -> Result<Client> {
                 secret: credentials.secret.clone(),
                 scopes: credentials.scopes.clone(),
             }),
-        trusted_origins: endpoint.trusted_origins.iter().map(Origin::from).collect(),
+        trusted_origins: endpoint.trusted_origins.clone(),
         allow_plaintext: endpoint.allow_plaintext,
         connect_timeout: endpoint.connect_timeout,
         idle_timeout: endpoint.idle_timeout,

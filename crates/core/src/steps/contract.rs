@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::config::{ImportMode, Step};
 use crate::error::{Error, Kind, Result};
+use crate::manifest::Asked;
 use crate::staging::layout;
 
 /// What every output carries beside its result, so that all steps of a run know that they belong together.
@@ -17,7 +18,7 @@ pub struct Carried {
     pub run: String,
     /// What the export asked for: an instant, or null for a full one. Absent where nothing tells.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub since: Option<Option<String>>,
+    pub since: Option<Asked>,
     /// The import mode, where `fhir-export` decided it: `merge` or `overwrite`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<String>,
@@ -63,8 +64,8 @@ impl Carried {
             // It is `since` beside `run` that tells.
             Some(_) if run.is_empty() => None,
             None => None,
-            Some(Value::Null) => Some(None),
-            Some(Value::String(instant)) => Some(Some(instant.clone())),
+            Some(Value::Null) => Some(Asked::Everything),
+            Some(Value::String(instant)) => Some(Asked::ChangesAfter(instant.clone())),
             Some(_) => return Err(bad(step, "since", "an instant or null")),
         };
         Ok(Self {

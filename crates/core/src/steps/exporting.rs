@@ -29,7 +29,7 @@ pub(super) async fn fhir_export(context: &Context) -> Result<ExportStarted> {
     let run = layout::run_of(&status_url);
     let mut carried = Carried {
         run: run.clone(),
-        since: Some(settings.since.clone()),
+        since: Some(settings.since.clone().into()),
         mode: None,
         key: None,
     };
@@ -79,7 +79,10 @@ pub(super) async fn fhir_export(context: &Context) -> Result<ExportStarted> {
 }
 
 /// Asks how the export goes, and gives the manifest when it is complete.
-pub(super) async fn check_export_status(context: &Context, event: &Value) -> Result<ExportComplete> {
+pub(super) async fn check_export_status(
+    context: &Context,
+    event: &Value,
+) -> Result<ExportComplete> {
     let StatusQuery {
         status_url,
         mut carried,

@@ -70,7 +70,10 @@ pub(super) async fn pathling_import(context: &Context, event: &Value) -> Result<
 ///
 /// With staging it is the run's newest attempt that is asked for; where that one was lost by the target, or ended as
 /// failed before this call, the next attempt begins and the answer is [`Kind::JobInProgress`].
-pub(super) async fn check_import_status(context: &Context, event: &Value) -> Result<ImportComplete> {
+pub(super) async fn check_import_status(
+    context: &Context,
+    event: &Value,
+) -> Result<ImportComplete> {
     let StatusQuery {
         status_url,
         carried,
@@ -109,21 +112,18 @@ pub(super) async fn check_import_status(context: &Context, event: &Value) -> Res
         )
         .await);
     }
-    let url = match newest
+    let Some(url) = newest
         .status_url
         .as_deref()
         .and_then(|url| Url::parse(url).ok())
-    {
-        Some(url) => url,
-        None => {
-            return Err(next_attempt(
-                context,
-                staging,
-                &record,
-                "the attempt before it was cut off",
-            )
-            .await);
-        }
+    else {
+        return Err(next_attempt(
+            context,
+            staging,
+            &record,
+            "the attempt before it was cut off",
+        )
+        .await);
     };
     match poll(context, &url).await {
         Ok(Status::InProgress {

@@ -6,7 +6,7 @@ use url::Url;
 
 use super::contract::Carried;
 use crate::error::{Kind, Result};
-use crate::manifest::Manifest;
+use crate::manifest::{Asked, Manifest};
 use crate::staging::{Created, Staging, layout};
 use crate::sync::{self, ManifestSeen, RunRecord};
 
@@ -121,14 +121,14 @@ pub(super) fn since_of(
     carried: &Carried,
     record: Option<&RunRecord>,
     manifest: &Manifest,
-) -> Option<Option<String>> {
+) -> Option<Asked> {
     carried
         .since
         .clone()
         .or_else(|| {
             record
                 .and_then(RunRecord::newest_kick_off)
-                .map(|kick_off| kick_off.since.clone())
+                .map(|kick_off| kick_off.since.clone().into())
         })
-        .or_else(|| manifest.since_in_request())
+        .or_else(|| manifest.asked())
 }

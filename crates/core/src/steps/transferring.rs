@@ -11,7 +11,7 @@ use super::run::{keep_manifest, since_of};
 use super::{Context, Deadline, require_staging_for_key};
 use crate::config::{ImportMode, PARTIAL_OVERWRITE, Settings};
 use crate::error::{Kind, Result};
-use crate::manifest::Manifest;
+use crate::manifest::{Asked, Manifest};
 use crate::pathling::{self, Location};
 use crate::staging::layout;
 use crate::sync::{self, RunRecord, Transferred};
@@ -44,8 +44,8 @@ pub(super) async fn transfer_to_s3(
     let kept = keep_manifest(staging, &carried.run, &value, &fresh, base.as_ref()).await?;
     carried.run = kept.run;
     carried.since = since_of(&carried, Some(&kept.record), &fresh)
-        .or_else(|| settings.since.clone().map(Some))
-        .or(Some(None));
+        .or_else(|| settings.since.clone().map(Asked::ChangesAfter))
+        .or(Some(Asked::Everything));
     carried.mode = carried.mode.or_else(|| {
         kept.record
             .newest_kick_off()
@@ -131,7 +131,7 @@ fn location(
 fn import_mode(settings: &Settings, carried: &Carried) -> Result<ImportMode> {
     let decided = carried.mode.as_deref().and_then(ImportMode::parse);
     let asked = decided.unwrap_or(settings.import_mode);
-    let is_delta = matches!(carried.since, Some(Some(_)));
+    let is_delta = matches!(carried.since, Some(Asked::ChangesAfter(_)));
     if is_delta && asked == ImportMode::Overwrite && !settings.allow_partial_overwrite {
         return Err(Kind::Configuration.error(PARTIAL_OVERWRITE));
     }

@@ -153,7 +153,8 @@ impl LineChecker {
 
     fn resource(&self, text: &[u8]) -> Result<(), BadLine> {
         // What the parser skips it does not look at closely enough to see this.
-        let text = std::str::from_utf8(text.trim_ascii_end()).map_err(|_| self.bad("is not UTF-8".to_owned()))?;
+        let text = std::str::from_utf8(text.trim_ascii_end())
+            .map_err(|_| self.bad("is not UTF-8".to_owned()))?;
         let keys: Keys = serde_json::from_str(text).map_err(|error| {
             // The parser's message may quote the line; its column may not.
             self.bad(if error.is_data() {
@@ -215,7 +216,7 @@ impl<'de> Deserialize<'de> for Keys {
                 while let Some(key) = map.next_key::<Key>()? {
                     match key {
                         Key::ResourceType if resource_type.is_none() => {
-                            resource_type = Some(map.next_value::<Text>()?.0)
+                            resource_type = Some(map.next_value::<Text>()?.0);
                         }
                         Key::Id if id.is_none() => id = Some(map.next_value::<Text>()?.0),
                         Key::Other => {

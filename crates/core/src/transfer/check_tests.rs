@@ -5,7 +5,7 @@ fn check(resource_type: &str, file: &[u8], chunk: usize) -> Result<(Vec<u8>, u64
     let mut staged = Vec::new();
     for part in file.chunks(chunk.max(1)) {
         checker.chunk(Bytes::copy_from_slice(part), |bytes| {
-            staged.extend_from_slice(&bytes)
+            staged.extend_from_slice(&bytes);
         })?;
     }
     checker.finish(|bytes| staged.extend_from_slice(&bytes))?;

@@ -91,7 +91,7 @@ impl Transfer {
                 None => staged.next().await,
                 Some(deadline) => match tokio::time::timeout_at(deadline, staged.next()).await {
                     Ok(next) => next,
-                    Err(_) => return Err(self.out_of_time(done, &brought)),
+                    Err(_) => return Err(Self::out_of_time(done, &brought)),
                 },
             };
             let Some(outcome) = next else { break };
@@ -114,7 +114,7 @@ impl Transfer {
         Ok(brought)
     }
 
-    fn out_of_time(&self, done: usize, brought: &Brought) -> crate::Error {
+    fn out_of_time(done: usize, brought: &Brought) -> crate::Error {
         let progress = format!(
             "{done} of {} files are staged, {} bytes",
             brought.files, brought.bytes

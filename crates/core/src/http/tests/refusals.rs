@@ -167,7 +167,7 @@ async fn a_refusal_says_whether_a_token_was_sent_and_why_not() {
     let without = impatient(&source.url);
     let untrusted = format!(
         "no token was sent, because {} is not a trusted origin (SOURCE_TRUSTED_ORIGINS)",
-        crate::http::Origin::from(&files.url)
+        crate::config::Origin::from(&files.url)
     );
     for (client, request, says) in [
         (

@@ -8,9 +8,10 @@ use futures_util::future::join_all;
 use serde_json::json as value;
 
 use super::{answer, json, ok, takes_only};
+use crate::config::Origin;
 use crate::error::Kind;
 use crate::http::fake::{DISCOVERY, Fake, TOKEN, client, discovery, impatient, options};
-use crate::http::{Client, ClientOptions, Origin, Request, TokenUse};
+use crate::http::{Client, ClientOptions, Request, TokenUse};
 
 #[tokio::test]
 async fn many_requests_at_once_discover_once_and_share_one_token() {
