@@ -76,7 +76,7 @@ pub(super) async fn check_import_status(
 ) -> Result<ImportComplete> {
     let StatusQuery {
         status_url,
-        carried,
+        mut carried,
     } = StatusQuery::read(Step::CheckImportStatus, event)?;
     require_staging_for_key(context, &carried)?;
     let url = parse_status_url(&status_url)?;
@@ -94,6 +94,9 @@ pub(super) async fn check_import_status(
             .cloned()
             .map(|newest| (staging, record, newest))
     }) else {
+        if carried.run.is_empty() {
+            carried.run = layout::run_of(&status_url);
+        }
         return match poll(context, &url).await? {
             Status::Complete(result) => Ok(ImportComplete { result, carried }),
             Status::Lost(error) => Err(error),
