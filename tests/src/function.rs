@@ -1,5 +1,6 @@
 //! One of the five Lambda binaries as a process, served by a Lambda Runtime API.
 
+use std::ffi::OsString;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -36,6 +37,11 @@ pub struct Function {
 impl Function {
     /// Starts the binary `<name>-lambda` with this environment and what Lambda's runtime adds to it.
     pub async fn start(name: &str, env: &Env) -> Self {
+        Self::start_through(&[], name, env).await
+    }
+
+    /// As [`Function::start`], through another program that takes the binary as its last argument and becomes it.
+    pub async fn start_through(wrapper: &[String], name: &str, env: &Env) -> Self {
         let simulator = Simulator::builder()
             .function_name(name)
             .build()
@@ -44,7 +50,10 @@ impl Function {
         let mut given = simulator.lambda_env_vars();
         // Lambda's own libraries are not here.
         given.remove("LD_LIBRARY_PATH");
-        let mut child = Command::new(binary(&format!("{name}-lambda")))
+        let mut line: Vec<OsString> = wrapper.iter().map(OsString::from).collect();
+        line.push(binary(&format!("{name}-lambda")).into());
+        let mut child = Command::new(&line[0])
+            .args(&line[1..])
             .env_clear()
             .envs(given)
             .envs(env.iter())

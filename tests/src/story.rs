@@ -16,6 +16,7 @@ const RETRIES: usize = 40;
 pub struct Story {
     env: Env,
     own: Vec<(Step, String, Option<String>)>,
+    wrapper: Option<(Step, Vec<String>)>,
     functions: [Option<Function>; 5],
     past_logs: String,
     in_progress: Vec<(Step, LambdaError)>,
@@ -60,6 +61,7 @@ impl Story {
         Self {
             env,
             own: Vec::new(),
+            wrapper: None,
             functions: [const { None }; 5],
             past_logs: String::new(),
             in_progress: Vec::new(),
@@ -91,6 +93,14 @@ impl Story {
     #[must_use]
     pub fn lacking(mut self, step: Step, name: &str) -> Self {
         self.own.push((step, name.to_owned(), None));
+        self
+    }
+
+    /// This function is started through another program: see [`Function::start_through`].
+    #[must_use]
+    pub fn through(mut self, step: Step, wrapper: &[&str]) -> Self {
+        let wrapper = wrapper.iter().map(|&word| word.to_owned()).collect();
+        self.wrapper = Some((step, wrapper));
         self
     }
 
@@ -203,7 +213,10 @@ impl Story {
                     None => env.unset(name),
                 }
             }
-            self.functions[at] = Some(Function::start(step.name(), &env).await);
+            let wrapper = self.wrapper.as_ref().filter(|(of, _)| *of == step);
+            let wrapper = wrapper.map_or(&[][..], |(_, wrapper)| wrapper);
+            let function = Function::start_through(wrapper, step.name(), &env).await;
+            self.functions[at] = Some(function);
         }
         self.functions[at].as_mut().expect("it was started")
     }
