@@ -50,6 +50,7 @@ class LocalAws:
             )
         self.lambdas = self._client("lambda")
         self.workflows = self._client("stepfunctions")
+        self.deployed = 0
         self._wait_until_healthy()
 
     def _client(self, service):
@@ -71,10 +72,11 @@ class LocalAws:
         self.process.terminate()
         self.process.wait(timeout=PATIENCE)
 
-    def deploy(self, name, parameters, secrets, extra):
+    def deploy(self, parameters, secrets, extra):
         """Creates the five functions and the state machine as template.yaml describes them with these parameters, and
         gives the state machine's ARN. `extra` is environment that AWS itself would give, or need not be given there."""
-        arns = {}
+        self.deployed += 1
+        name, arns = f"stack-{self.deployed}", {}
         for step, logical in workflow.STEPS.items():
             properties = workflow.template()["Resources"][logical]["Properties"]
             variables = workflow.environment(step, parameters, secrets) | extra
@@ -131,10 +133,12 @@ class Execution:
 def bootstrap(step, extra):
     """A function's zip. The binary itself stays where cargo built it, since a debug build is large; and the
     credentials of the sandbox's S3 are set here, where AWS and ministack would give those of the function's role."""
-    credentials = {name: value for name, value in extra.items() if name.startswith(("AWS_ACCESS_KEY", "AWS_SECRET", "AWS_SESSION"))}
+    program = Path(BINARIES, f"{step}-lambda")
+    assert program.exists(), f"{program} is missing: cargo build --workspace --bins"
     lines = ["#!/bin/sh", "unset AWS_SESSION_TOKEN"]
-    lines += [f"export {name}={shlex.quote(value)}" for name, value in credentials.items()]
-    lines += [f"exec {shlex.quote(str(binary(step)))}", ""]
+    for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]:
+        lines.append(f"export {name}={shlex.quote(extra[name])}")
+    lines += [f"exec {shlex.quote(str(program))}", ""]
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         entry = zipfile.ZipInfo("bootstrap")
@@ -142,8 +146,3 @@ def bootstrap(step, extra):
         archive.writestr(entry, "\n".join(lines))
     return packed.getvalue()
 
-
-def binary(step):
-    built = Path(BINARIES, f"{step}-lambda")
-    assert built.exists(), f"{built} is missing: cargo build --workspace --bins"
-    return built

@@ -1,0 +1,112 @@
+"""The bundled workflow, from an export to rows in the target, and each way in which it may end."""
+
+import pytest
+
+from local_aws import BINARIES
+from sandbox import Sandbox
+
+IN_ORDER = [
+    "FHIR export",
+    "Check export status",
+    "Transfer to S3",
+    "Pathling import",
+    "Check import result",
+    "Check import status",
+]
+
+
+@pytest.fixture
+def run(aws, tmp_path):
+    """Runs the workflow against a sandbox with these options, under a template with these parameters; gives both."""
+    started = []
+
+    def run_it(*options, **parameters):
+        if not started:
+            started.append(Sandbox(BINARIES / "sandbox", tmp_path, *options))
+        settings = started[0].settings
+        machine = aws.deploy(
+            {
+                "StagingBucket": settings["STAGING_URL"].removeprefix("s3://"),
+                "SourceEndpoint": settings["SOURCE_ENDPOINT"],
+                "SourceClientId": settings["SOURCE_CLIENT_ID"],
+                "SourceClientSecret": "source",
+                "SourceScopes": settings["SOURCE_SCOPES"],
+                "TargetEndpoint": settings["TARGET_ENDPOINT"],
+                "TargetClientId": settings["TARGET_CLIENT_ID"],
+                "TargetClientSecret": "target",
+                "TargetScopes": settings["TARGET_SCOPES"],
+                **parameters,
+            },
+            {"source": settings["SOURCE_CLIENT_SECRET"], "target": settings["TARGET_CLIENT_SECRET"]},
+            {name: value for name, value in settings.items() if name.startswith("AWS_")},
+        )
+        return aws.run(machine), started[0]
+
+    yield run_it
+    for sandbox in started:
+        sandbox.stop()
+
+
+@pytest.mark.parametrize("pathling", ["7", "2"])
+def test_everything_arrives_and_each_poll_of_a_running_job_is_repeated(run, pathling):
+    execution, sandbox = run("--pathling", pathling, "--polls", "2")
+    assert execution.status == "SUCCEEDED", execution
+    assert execution.states == IN_ORDER
+    assert execution.errors["Check export status"] == ["JobInProgressError"] * 2
+    assert execution.errors["Check import status"] == ["JobInProgressError"] * 2
+    assert execution.errors["FHIR export"] == execution.errors["Pathling import"] == []
+    assert execution.output["result"]["resourceType"]
+    source, target = sandbox.counts()
+    assert source == target
+    for kind in source:
+        assert sorted(sandbox.source(kind)) == sorted(sandbox.target(kind))
+    assert sandbox.token_leaks() == []
+
+
+def test_an_export_without_resources_needs_no_import(run):
+    execution, sandbox = run(Since="2099-01-01T00:00:00Z")
+    assert execution.status == "SUCCEEDED", execution
+    assert execution.states == IN_ORDER[:-1] + ["Import not necessary"]
+    assert "statusUrl" in execution.output and execution.output["statusUrl"] is None
+    assert sandbox.counts()[1] == {}
+
+
+def test_a_change_at_the_source_arrives_by_the_next_execution(run):
+    first, sandbox = run()
+    assert first.status == "SUCCEEDED", first
+    changed = {"resourceType": "Patient", "id": "changed-since", "active": True}
+    sandbox.put(changed)
+    second, _ = run()
+    assert second.status == "SUCCEEDED", second
+    assert sorted(sandbox.source("Patient")) == sorted(sandbox.target("Patient"))
+
+
+@pytest.mark.parametrize(
+    ("fault", "state", "error"),
+    [
+        ("answers=kick-off:401", "FHIR export", "AuthenticationError"),
+        ("answers=status:404", "Check export status", "ExportFailedError"),
+        ("file-bad-json", "Transfer to S3", "IntegrityError"),
+        ("answers=import-kick-off:403", "Pathling import", "AuthenticationError"),
+        ("import-fails=400", "Check import status", "ImportFailedError"),
+    ],
+)
+def test_what_no_retry_can_mend_is_not_retried(run, fault, state, error):
+    execution, sandbox = run("--fault", fault)
+    assert (execution.status, execution.error) == ("FAILED", error), execution
+    assert execution.states[-1] == state
+    assert execution.errors[state] == [error]
+    assert sandbox.counts()[1] == {}
+
+
+def test_what_a_retry_may_mend_is_retried_five_times(run):
+    execution, sandbox = run("--fault", "answers=target-metadata:502", "--fault", "answers=import-kick-off:502")
+    assert (execution.status, execution.error) == ("FAILED", "TargetUnavailableError"), execution
+    assert execution.errors["Pathling import"] == ["TargetUnavailableError"] * 6
+    assert sandbox.counts()[1] == {}
+
+
+def test_an_export_that_never_ends_fails_when_the_polls_run_out(run):
+    execution, _ = run("--polls", "1000", ExportPollTimes="3")
+    assert (execution.status, execution.error) == ("FAILED", "JobInProgressError"), execution
+    assert execution.errors["Check export status"] == ["JobInProgressError"] * 4
