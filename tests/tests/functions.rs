@@ -69,7 +69,7 @@ async fn the_five_functions_bring_everything_to_both_pathlings_over_a_folder() {
 async fn a_running_job_is_a_job_in_progress_error_with_progress_and_retry_after() {
     let sandbox = Sandbox::builder()
         .polls(1)
-        .import_polls(1)
+        .import_polls(2)
         .retry_after("7")
         .start()
         .await
@@ -91,7 +91,7 @@ async fn a_running_job_is_a_job_in_progress_error_with_progress_and_retry_after(
     let (step, error) = story.in_progress().last().unwrap();
     assert_eq!(*step, Step::CheckImportStatus);
     assert_eq!(error.error_type, "JobInProgressError");
-    assert!(error.error_message.contains('%'), "{error:?}");
+    assert!(error.error_message.contains("(33%)"), "{error:?}");
 }
 
 #[tokio::test]
