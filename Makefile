@@ -50,7 +50,7 @@ test-rust: demo-data ## Run the Rust tests alone
 .PHONY: test-workflow
 test-workflow: .venv/aws/ready ## Run the bundled workflow alone, with the real binaries, in a local Step Functions
 	cargo build --locked --workspace --bins --tests
-	.venv/aws/bin/python -m pytest -q tests/workflow
+	.venv/aws/bin/python -m pytest -q -p no:cacheprovider tests/workflow
 
 .PHONY: check
 check: check-rust check-dependencies check-template ## Check format, lints, docs, dependencies, template and workflow

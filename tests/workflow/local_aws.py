@@ -72,20 +72,22 @@ class LocalAws:
         self.process.terminate()
         self.process.wait(timeout=PATIENCE)
 
-    def deploy(self, parameters, secrets, extra):
+    def deploy(self, parameters, secrets, extra, timeouts):
         """Creates the five functions and the state machine as template.yaml describes them with these parameters, and
-        gives the state machine's ARN. `extra` is environment that AWS itself would give, or need not be given there."""
+        gives the state machine's ARN. `extra` is environment that AWS itself would give, or need not be given there;
+        `timeouts` replaces a step's own."""
         self.deployed += 1
         name, arns = f"stack-{self.deployed}", {}
+        described = workflow.template()
         for step, logical in workflow.STEPS.items():
-            properties = workflow.template()["Resources"][logical]["Properties"]
+            properties = described["Globals"]["Function"] | described["Resources"][logical]["Properties"]
             variables = workflow.environment(step, parameters, secrets) | extra
             answer = self.lambdas.create_function(
                 FunctionName=f"{name}-{step}",
-                Runtime="provided.al2023",
-                Handler="bootstrap",
+                Runtime=properties["Runtime"],
+                Handler=properties["Handler"],
                 Role=f"arn:aws:iam::{ACCOUNT}:role/{step}",
-                Timeout=properties.get("Timeout", 120),
+                Timeout=timeouts.get(step, properties["Timeout"]),
                 Environment={"Variables": variables},
                 Code={"ZipFile": bootstrap(step, extra)},
             )

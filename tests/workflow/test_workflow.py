@@ -20,7 +20,7 @@ def run(aws, tmp_path):
     """Runs the workflow against a sandbox with these options, under a template with these parameters; gives both."""
     started = []
 
-    def run_it(*options, **parameters):
+    def run_it(*options, timeouts=None, **parameters):
         if not started:
             started.append(Sandbox(BINARIES / "sandbox", tmp_path, *options))
         settings = started[0].settings
@@ -39,6 +39,7 @@ def run(aws, tmp_path):
             },
             {"source": settings["SOURCE_CLIENT_SECRET"], "target": settings["TARGET_CLIENT_SECRET"]},
             {name: value for name, value in settings.items() if name.startswith("AWS_")},
+            timeouts or {},
         )
         return aws.run(machine), started[0]
 
@@ -49,11 +50,12 @@ def run(aws, tmp_path):
 
 @pytest.mark.parametrize("pathling", ["7", "2"])
 def test_everything_arrives_and_each_poll_of_a_running_job_is_repeated(run, pathling):
-    execution, sandbox = run("--pathling", pathling, "--polls", "2")
+    # Oftener than the retrier of all errors would.
+    execution, sandbox = run("--pathling", pathling, "--polls", "6")
     assert execution.status == "SUCCEEDED", execution
     assert execution.states == IN_ORDER
-    assert execution.errors["Check export status"] == ["JobInProgressError"] * 2
-    assert execution.errors["Check import status"] == ["JobInProgressError"] * 2
+    assert execution.errors["Check export status"] == ["JobInProgressError"] * 6
+    assert execution.errors["Check import status"] == ["JobInProgressError"] * 6
     assert execution.errors["FHIR export"] == execution.errors["Pathling import"] == []
     assert execution.output["result"]["resourceType"]
     source, target = sandbox.counts()
@@ -61,6 +63,15 @@ def test_everything_arrives_and_each_poll_of_a_running_job_is_repeated(run, path
     for kind in source:
         assert sorted(sandbox.source(kind)) == sorted(sandbox.target(kind))
     assert sandbox.token_leaks() == []
+
+
+def test_a_transfer_whose_time_runs_out_is_called_again_and_goes_on(run):
+    files = ("--resources-per-file", "10", "--fault", "delay=file:1000")
+    execution, sandbox = run(*files, timeouts={"transfer-to-s3": 3})
+    assert execution.status == "SUCCEEDED", execution
+    assert set(execution.errors["Transfer to S3"]) == {"JobInProgressError"}
+    source, target = sandbox.counts()
+    assert source == target
 
 
 def test_an_export_without_resources_needs_no_import(run):
