@@ -33,6 +33,7 @@ pub struct Ports {
 
 /// What every service knows of how it should be.
 #[derive(Debug, Clone)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(crate) struct Settings {
     pub(crate) pathling: PathlingVersion,
     pub(crate) polls: usize,
@@ -48,6 +49,7 @@ pub(crate) struct Settings {
     pub(crate) allow: Vec<String>,
     pub(crate) key_refresh: Duration,
     pub(crate) delete_delay: Duration,
+    pub(crate) import_delay: Duration,
     pub(crate) prefix: String,
 }
 
@@ -74,13 +76,14 @@ impl Default for Builder {
                 source_auth: true,
                 target_auth: true,
                 token_auth_methods: vec![TokenAuthMethod::Basic, TokenAuthMethod::Post],
-                token_lifetime: Duration::from_secs(3600),
+                token_lifetime: Duration::from_hours(1),
                 resources_per_file: 1000,
                 files_elsewhere: false,
                 files_trusted: false,
                 allow: ["s3://", "file:///"].map(str::to_owned).to_vec(),
                 key_refresh: Duration::from_millis(1300),
                 delete_delay: Duration::ZERO,
+                import_delay: Duration::ZERO,
                 prefix: "pathling".to_owned(),
             },
             data: Dataset::synthetic(20),
@@ -201,6 +204,14 @@ impl Builder {
     #[must_use]
     pub fn key_refresh(mut self, wait: Duration) -> Self {
         self.settings.key_refresh = wait;
+        self
+    }
+
+    /// How long an import takes at least. Default: no time. (Real ones take seconds.) Polls of one that is not done
+    /// are answered 202.
+    #[must_use]
+    pub fn import_delay(mut self, delay: Duration) -> Self {
+        self.settings.import_delay = delay;
         self
     }
 

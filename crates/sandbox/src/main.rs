@@ -48,7 +48,7 @@ struct Arguments {
     /// Ends after so many seconds
     #[arg(long = "for", value_name = "SECONDS")]
     seconds: Option<u64>,
-    /// A listener on this port (0: any) that tells what arrived; its address is printed as SANDBOX_CONTROL
+    /// A listener on this port (0: any) that tells what arrived; its address is printed as `SANDBOX_CONTROL`
     #[arg(long, value_name = "PORT")]
     control: Option<u16>,
     /// The source's port; 0 is any that is free
@@ -85,10 +85,10 @@ enum Format {
 impl Format {
     fn write(self, settings: &[(String, String)]) -> String {
         match self {
-            Self::Env => settings
-                .iter()
-                .map(|(name, value)| format!("export {name}='{}'\n", value.replace('\'', r"'\''")))
-                .collect(),
+            Self::Env => settings.iter().fold(String::new(), |text, (name, value)| {
+                let quoted = value.replace('\'', r"'\''");
+                text + "export " + name + "='" + &quoted + "'\n"
+            }),
             Self::Json => {
                 let members = settings
                     .iter()

@@ -150,10 +150,10 @@ impl Log {
     }
 
     fn know(&self, secret: &str, known: Known) {
-        self.known
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(secret.to_owned(), known);
+        let encoded: String = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
+        let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(encoded, known);
+        all.insert(secret.to_owned(), known);
     }
 
     /// Notes a request.

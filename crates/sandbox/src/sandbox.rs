@@ -138,6 +138,7 @@ impl Sandbox {
     }
 
     /// Creates or changes a resource at the source; false when the value is no resource.
+    #[allow(clippy::must_use_candidate, reason = "done for its effect")]
     pub fn source_put(&self, resource: &Value) -> bool {
         let Some(resource) = from_value(resource) else {
             return false;
@@ -147,6 +148,7 @@ impl Sandbox {
     }
 
     /// Deletes a resource at the source; false when there is none.
+    #[allow(clippy::must_use_candidate, reason = "done for its effect")]
     pub fn source_delete(&self, resource_type: &str, id: &str) -> bool {
         self.source.delete(resource_type, id)
     }

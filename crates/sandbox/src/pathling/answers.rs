@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Pathling, PathlingVersion, Row};
+use super::{Pathling, PathlingVersion, Row, not_supported};
 use crate::call::{Call, Reply, empty, fhir, outcome, plain_json};
 use crate::token::smart_configuration;
 use crate::types::{importable, is_importable};
@@ -86,7 +86,7 @@ impl Pathling {
             return refusal;
         }
         if call.parameter("_id").is_some() {
-            return self.not_supported(call);
+            return not_supported(call);
         }
         let tables = self.tables();
         let rows = tables.rows(kind);
@@ -114,7 +114,7 @@ impl Pathling {
     /// `GET [type]/[id]`, which only 2 knows.
     pub(super) fn read(&self, call: &Call, kind: &str, id: &str) -> Reply {
         if self.version == PathlingVersion::Seven {
-            return self.not_supported(call);
+            return not_supported(call);
         }
         if let Err(refusal) = self.authorise(call, &["pathling:read"]) {
             return refusal;
@@ -137,7 +137,7 @@ impl Pathling {
     /// `DELETE [type]/[id]`, which only 2 knows: slow, and only one of a type at a time.
     pub(super) async fn delete(&self, call: &Call, kind: &str, id: &str) -> Reply {
         if self.version == PathlingVersion::Seven {
-            return self.not_supported(call);
+            return not_supported(call);
         }
         if let Err(refusal) = self.authorise(call, &["pathling:delete", "pathling:write"]) {
             return refusal;

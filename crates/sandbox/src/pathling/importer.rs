@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::PathlingVersion;
 use super::failure::Failure;
@@ -28,18 +28,19 @@ pub(super) struct Importer {
     pub(super) s3_root: PathBuf,
     tables: Mutex<Tables>,
     turn: tokio::sync::Mutex<()>,
-    /// The database's key as the job cache sees it, and when it last saw another version.
-    key: Mutex<(u64, u64, Instant)>,
 }
 
 impl Importer {
     pub(super) fn new(world: Arc<World>, s3_root: PathBuf) -> Self {
+        let refresh = match world.settings.pathling {
+            PathlingVersion::Seven => Duration::ZERO,
+            PathlingVersion::Two => world.settings.key_refresh,
+        };
         Self {
             world,
             s3_root,
-            tables: Mutex::default(),
+            tables: Mutex::new(Tables::new(refresh)),
             turn: tokio::sync::Mutex::default(),
-            key: Mutex::new((0, 0, Instant::now())),
         }
     }
 
@@ -47,28 +48,10 @@ impl Importer {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The key of the database as it is seen now: on 2 it follows a write only after a moment.
-    pub(super) fn database_key(&self) -> u64 {
-        let version = self.tables().version;
-        let mut key = self.key.lock().unwrap_or_else(PoisonError::into_inner);
-        let (seen, latest, since) = &mut *key;
-        if *latest != version {
-            *latest = version;
-            *since = Instant::now();
-        }
-        let wait = match self.world.settings.pathling {
-            PathlingVersion::Seven => Duration::ZERO,
-            PathlingVersion::Two => self.world.settings.key_refresh,
-        };
-        if since.elapsed() >= wait {
-            *seen = version;
-        }
-        *seen
-    }
-
     /// Waits for its turn, then imports; gives the URLs that are told as imported.
     pub(super) async fn run(self: Arc<Self>, work: Work) -> Result<Vec<String>, Failure> {
         let _turn = self.turn.lock().await;
+        tokio::time::sleep(self.world.settings.import_delay).await;
         let importer = Arc::clone(&self);
         tokio::task::spawn_blocking(move || importer.import(&work))
             .await

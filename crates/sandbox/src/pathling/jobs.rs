@@ -15,7 +15,7 @@ use crate::faults::Fault;
 use crate::world::instant;
 
 /// How long a poll waits for a job that should be done, so that tests without waits see it done.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_millis(500);
 
 type State = Option<Result<Vec<String>, Failure>>;
 
@@ -114,7 +114,7 @@ impl Pathling {
             call.raw_query,
             header("prefer"),
             header("authorization"),
-            self.importer.database_key(),
+            self.tables().key(),
         );
         let mut jobs = self.jobs();
         let known = jobs.0.iter().rev().find(|job| job.key == key);
@@ -226,7 +226,7 @@ impl Pathling {
     }
 
     fn done_seven(&self, call: &Call) -> Reply {
-        let tag = format!("W/\"{:x}\"", self.importer.database_key() + 0x5a0d);
+        let tag = format!("W/\"{:x}\"", self.tables().key() + 0x5a0d);
         if call
             .header("if-none-match")
             .is_some_and(|known| known == tag)

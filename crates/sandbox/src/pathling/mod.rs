@@ -140,18 +140,18 @@ impl Pathling {
             (&Method::GET, [kind, id]) => self.read(call, kind, id),
             (&Method::DELETE, [kind]) => self.delete_without_id(kind),
             (&Method::DELETE, [kind, id]) => self.delete(call, kind, id).await,
-            _ => self.not_supported(call),
+            _ => not_supported(call),
         }
     }
+}
 
-    /// What 7 says to nearly everything that is no import.
-    fn not_supported(&self, call: &Call) -> Reply {
-        let text = format!(
-            "This server does not know how to handle {} operation at {}",
-            call.method, call.path
-        );
-        outcome(400, "not-supported", &text)
-    }
+/// What 7 says to nearly everything that is no import.
+fn not_supported(call: &Call) -> Reply {
+    let text = format!(
+        "This server does not know how to handle {} operation at {}",
+        call.method, call.path
+    );
+    outcome(400, "not-supported", &text)
 }
 
 /// The target's listener.

@@ -1,6 +1,7 @@
 //! The tables of Pathling: rows by type, and what each mode of an import does to them.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -33,14 +34,44 @@ pub(super) enum Refused {
 }
 
 /// All tables. A type may have a table without rows.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Tables {
     rows: BTreeMap<String, Vec<Row>>,
-    /// Grows with every write that changes something; the key of Pathling's database.
-    pub(super) version: u64,
+    /// Grows with every write that changes something.
+    version: u64,
+    /// The version that is told for a while after the last write.
+    before: u64,
+    changed: Instant,
+    refresh: Duration,
 }
 
 impl Tables {
+    /// No tables. `refresh`: how long after a write the database's key is still the old one.
+    pub(super) fn new(refresh: Duration) -> Self {
+        Self {
+            rows: BTreeMap::new(),
+            version: 0,
+            before: 0,
+            changed: Instant::now(),
+            refresh,
+        }
+    }
+
+    /// The key of the database, as the job cache sees it now.
+    pub(super) fn key(&self) -> u64 {
+        if self.changed.elapsed() >= self.refresh {
+            self.version
+        } else {
+            self.before
+        }
+    }
+
+    fn touch(&mut self) {
+        self.before = self.key();
+        self.version += 1;
+        self.changed = Instant::now();
+    }
+
     pub(super) fn rows(&self, kind: &str) -> &[Row] {
         self.rows.get(kind).map_or(&[], Vec::as_slice)
     }
@@ -58,15 +89,14 @@ impl Tables {
         let existed = self.rows.contains_key(kind);
         let table = self.rows.entry(kind.to_owned()).or_default();
         match mode {
-            Mode::Overwrite => *table = rows,
             Mode::Append => table.extend(rows),
             Mode::Ignore if existed => return Ok(()),
             Mode::Error if existed => return Err(Refused::Exists),
-            Mode::Ignore | Mode::Error => *table = rows,
+            Mode::Overwrite | Mode::Ignore | Mode::Error => *table = rows,
             Mode::Merge if existed && rows.is_empty() => return Ok(()),
             Mode::Merge => merge(table, rows)?,
         }
-        self.version += 1;
+        self.touch();
         Ok(())
     }
 
@@ -83,7 +113,9 @@ impl Tables {
         let before = table.len();
         table.retain(|row| row.id.as_deref() != Some(id));
         let gone = table.len() < before;
-        self.version += u64::from(gone);
+        if gone {
+            self.touch();
+        }
         gone
     }
 }

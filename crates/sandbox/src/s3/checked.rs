@@ -151,6 +151,6 @@ fn judge(said: &Said, md5: [u8; 16], computed: Checksum) -> S3Result<(String, Ch
             ));
         }
     }
-    let hex = md5.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = format!("{:032x}", u128::from_be_bytes(md5));
     Ok((hex, computed))
 }

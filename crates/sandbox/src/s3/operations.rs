@@ -2,15 +2,15 @@
 
 use async_trait::async_trait;
 use s3s::dto::{
-    AbortMultipartUploadInput, AbortMultipartUploadOutput, CompleteMultipartUploadInput,
-    CompleteMultipartUploadOutput, CreateBucketInput, CreateBucketOutput,
-    CreateMultipartUploadInput, CreateMultipartUploadOutput, DeleteObjectInput, DeleteObjectOutput,
-    DeleteObjectsInput, DeleteObjectsOutput, GetBucketLocationInput, GetBucketLocationOutput,
-    GetObjectInput, GetObjectOutput, HeadBucketInput, HeadBucketOutput, HeadObjectInput,
-    HeadObjectOutput, ListBucketsInput, ListBucketsOutput, ListMultipartUploadsInput,
-    ListMultipartUploadsOutput, ListObjectsInput, ListObjectsOutput, ListObjectsV2Input,
-    ListObjectsV2Output, ListPartsInput, ListPartsOutput, MultipartUpload, PutObjectInput,
-    PutObjectOutput, UploadPartInput, UploadPartOutput,
+    AbortMultipartUploadInput, AbortMultipartUploadOutput, ChecksumAlgorithm, ChecksumType,
+    CompleteMultipartUploadInput, CompleteMultipartUploadOutput, CreateBucketInput,
+    CreateBucketOutput, CreateMultipartUploadInput, CreateMultipartUploadOutput, DeleteObjectInput,
+    DeleteObjectOutput, DeleteObjectsInput, DeleteObjectsOutput, GetBucketLocationInput,
+    GetBucketLocationOutput, GetObjectInput, GetObjectOutput, HeadBucketInput, HeadBucketOutput,
+    HeadObjectInput, HeadObjectOutput, ListBucketsInput, ListBucketsOutput,
+    ListMultipartUploadsInput, ListMultipartUploadsOutput, ListObjectsInput, ListObjectsOutput,
+    ListObjectsV2Input, ListObjectsV2Output, ListPartsInput, ListPartsOutput, MultipartUpload,
+    PutObjectInput, PutObjectOutput, UploadPartInput, UploadPartOutput,
 };
 use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
 
@@ -55,7 +55,10 @@ impl S3 for Store {
         let mut said = said(
             input.content_md5.clone(),
             sums!(input),
-            input.checksum_algorithm.as_ref().map(|name| name.as_str()),
+            input
+                .checksum_algorithm
+                .as_ref()
+                .map(ChecksumAlgorithm::as_str),
             req.trailing_headers.clone(),
         );
         said.wanted = Some(Algorithm::Crc64Nvme);
@@ -87,7 +90,7 @@ impl S3 for Store {
             None => Algorithm::Crc64Nvme,
         };
         let kind = req.input.checksum_type.clone();
-        let full_object = match kind.as_ref().map(|kind| kind.as_str()) {
+        let full_object = match kind.as_ref().map(ChecksumType::as_str) {
             None => algorithm == Algorithm::Crc64Nvme,
             Some("FULL_OBJECT") => true,
             Some(_) => false,
@@ -126,7 +129,10 @@ impl S3 for Store {
         let mut said = said(
             input.content_md5.clone(),
             sums!(input),
-            input.checksum_algorithm.as_ref().map(|name| name.as_str()),
+            input
+                .checksum_algorithm
+                .as_ref()
+                .map(ChecksumAlgorithm::as_str),
             req.trailing_headers.clone(),
         );
         said.wanted = Some(upload.algorithm);

@@ -88,7 +88,7 @@ impl Store {
         Err(s3_error!(NoSuchKey, "The specified key does not exist."))
     }
 
-    /// The object's ETag; None when there is no such object.
+    /// The object's `ETag`; None when there is no such object.
     async fn etag(&self, bucket: &str, key: &str) -> S3Result<Option<ETag>> {
         if self.need_object(bucket, key).is_err() {
             return Ok(None);

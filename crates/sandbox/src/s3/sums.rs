@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use crc_fast::{CrcAlgorithm, checksum_combine};
 use http::HeaderMap;
 use s3s::checksum::ChecksumHasher;
+use s3s::crypto;
 use s3s::dto::Checksum;
 use s3s::{S3Result, s3_error};
 
@@ -73,11 +74,11 @@ impl Algorithm {
     /// Makes a hasher compute it.
     pub(super) fn switch_on(self, hasher: &mut ChecksumHasher) {
         match self {
-            Self::Crc32 => hasher.crc32 = Some(Default::default()),
-            Self::Crc32c => hasher.crc32c = Some(Default::default()),
-            Self::Crc64Nvme => hasher.crc64nvme = Some(Default::default()),
-            Self::Sha1 => hasher.sha1 = Some(Default::default()),
-            Self::Sha256 => hasher.sha256 = Some(Default::default()),
+            Self::Crc32 => hasher.crc32 = Some(crypto::Crc32::default()),
+            Self::Crc32c => hasher.crc32c = Some(crypto::Crc32c::default()),
+            Self::Crc64Nvme => hasher.crc64nvme = Some(crypto::Crc64Nvme::default()),
+            Self::Sha1 => hasher.sha1 = Some(crypto::Sha1::default()),
+            Self::Sha256 => hasher.sha256 = Some(crypto::Sha256::default()),
         }
     }
 

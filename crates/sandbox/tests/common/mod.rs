@@ -237,13 +237,54 @@ impl Client {
     }
 }
 
+/// A Patient's line.
+pub fn patient(id: &str, family: &str) -> String {
+    json!({"resourceType": "Patient", "id": id, "name": [{"family": family}]}).to_string()
+}
+
+/// A folder on disk to stage files in.
+pub struct Staging(pub tempfile::TempDir);
+
+impl Staging {
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    /// Writes a file and tells its URL.
+    pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> String {
+        let path = self.0.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, content).unwrap();
+        self.url(name)
+    }
+
+    /// The URL of a file, a folder or a glob.
+    pub fn url(&self, name: &str) -> String {
+        format!("file://{}/{name}", self.0.path().display())
+    }
+}
+
+/// The ids of the target's rows of a type, in order.
+pub fn ids(sandbox: &Sandbox, kind: &str) -> Vec<String> {
+    let mut ids: Vec<_> = sandbox
+        .rows(kind)
+        .into_iter()
+        .map(|row| row.id.unwrap_or_default())
+        .collect();
+    ids.sort();
+    ids
+}
+
 /// Copies every output into `staging/run/<Type>/<n>.ndjson`.
 pub async fn staged(client: &Client, manifest: &Value) {
     let s3 = client.s3();
     for (index, output) in manifest["output"].as_array().unwrap().iter().enumerate() {
         let answer = client.source(output["url"].as_str().unwrap(), &[]).await;
         assert_eq!(answer.status, 200);
-        let lines = answer.body.iter().filter(|byte| **byte == b'\n').count();
+        let lines = String::from_utf8(answer.body.clone())
+            .unwrap()
+            .lines()
+            .count();
         assert_eq!(output["count"], json!(lines));
         s3.put_object()
             .bucket(BUCKET)
