@@ -59,29 +59,35 @@ async fn synchronise(args: &Args) -> u8 {
         colours: false,
         sentry: sentry.as_ref(),
     });
-    let failing = Failing {
+    let ending = Ending {
         form,
+        fresh: args.sync.fresh,
         telemetry: &telemetry,
     };
     let settings = match settings {
         Ok(settings) => settings,
-        Err(error) => return failing.because_of(&error, &Position::default()),
+        Err(error) => return ending.failed(&error, &Position::default()),
     };
     let progress = Progress::new(form);
     let context = Context::new(settings).observed_by(progress.observer());
     let drive = Drive::new(&context, &progress, context.settings());
     let outcome = tokio::select! {
+        biased;
         outcome = drive.go(args.sync.fresh) => Ok(outcome),
         stop = told_to_stop.told() => Err(stop),
     };
     progress.clear();
     match outcome {
         Ok(Ok(finished)) => {
-            summarise(&context, finished, args.log_format).await;
+            // The run is done, whether or not anybody waits for the summary.
+            tokio::select! {
+                () = summarise(&context, finished, args.log_format) => {}
+                _ = told_to_stop.told() => {}
+            }
             0
         }
-        Ok(Err(error)) => failing.because_of(&error, &drive.position()),
-        Err(stop) => stopped(form, stop, &drive.position()),
+        Ok(Err(error)) => ending.failed(&error, &drive.position()),
+        Err(stop) => ending.stopped(stop, &drive.position()),
     }
 }
 
@@ -116,81 +122,78 @@ fn level(form: Form, verbose: u8) -> &'static str {
     }
 }
 
-/// What happens when the run fails.
-struct Failing<'a> {
+/// What is said when the run ends early.
+struct Ending<'a> {
     form: Form,
+    fresh: bool,
     telemetry: &'a Telemetry,
 }
 
-impl Failing<'_> {
-    /// Says it to the person and to Sentry. Gives the exit code.
-    fn because_of(&self, error: &Error, position: &Position) -> u8 {
+impl Ending<'_> {
+    /// Says to the person and to Sentry why the run failed. Gives the exit code.
+    fn failed(&self, error: &Error, position: &Position) -> u8 {
         let step = position.step.unwrap_or(Step::Command).name();
         let run = position.run.as_deref();
         // A run that has not ended is found by the next start.
         let goes_on = run.filter(|_| !error.ends_the_run());
         if self.form == Form::Log {
-            let (what, advice) = (words::tame(error.what()), words::tame(error.advice()));
             tracing::error!(
                 step,
                 run,
                 error = error.name(),
-                what,
-                advice,
+                what = error.what(),
+                advice = error.advice(),
                 goes_on,
                 "the command failed"
             );
         } else {
-            say(&failure(error, goes_on));
+            say(&self.failure(error, goes_on));
         }
         self.telemetry.report(error, step, run);
         self.telemetry.flush();
         error.kind().row().exit_code
     }
-}
 
-/// A failure in words: what happened, what to do, and whether the run goes on.
-fn failure(error: &Error, goes_on: Option<&str>) -> String {
-    let mut text = format!("error: {}: {}", error.name(), words::tame(error.what()));
-    if !error.advice().is_empty() {
-        text.push('\n');
-        text.push_str(&words::tame(error.advice()));
+    /// A failure in words: what happened, what to do, and whether the run goes on.
+    fn failure(&self, error: &Error, goes_on: Option<&str>) -> String {
+        let mut text = format!("error: {}: {}", error.name(), words::tame(error.what()));
+        if !error.advice().is_empty() {
+            text.push('\n');
+            text.push_str(&words::tame(error.advice()));
+        }
+        if let Some(run) = goes_on {
+            let again = self.again();
+            // Writing to a String cannot fail.
+            let _ = write!(text, "\n{again}: run {run} goes on.");
+        }
+        text
     }
-    if let Some(run) = goes_on {
-        // Writing to a String cannot fail.
-        let _ = write!(
-            text,
-            "\nThe next start of the same command goes on with run {run}."
-        );
-    }
-    text
-}
 
-/// Says how to go on after a signal. Gives the exit code.
-fn stopped(form: Form, stop: Stop, position: &Position) -> u8 {
-    let at = position.step.map(Step::name);
-    let run = position.run.as_deref();
-    if form == Form::Log {
-        tracing::warn!(
-            signal = stop.name(),
-            step = at,
-            run,
-            "stopped; the same command goes on with the run"
-        );
-        return stop.exit_code();
+    /// Says how to go on after a signal. Gives the exit code.
+    fn stopped(&self, stop: Stop, position: &Position) -> u8 {
+        let (name, again) = (stop.name(), self.again());
+        let run = position.run.as_deref();
+        let at = position.step.map(Step::name);
+        if self.form == Form::Log {
+            tracing::warn!(signal = name, step = at, run, next = again, "stopped");
+            return stop.exit_code();
+        }
+        let at = at.map(|step| format!(" at {step}")).unwrap_or_default();
+        say(&match run {
+            Some(run) => format!("stopped by {name}{at}. {again}: run {run} goes on."),
+            None => format!("stopped by {name}{at}. {again}."),
+        });
+        stop.exit_code()
     }
-    let at = at.map(|step| format!(" at {step}")).unwrap_or_default();
-    say(&match run {
-        Some(run) => format!(
-            "stopped by {}{at}. Start the same command again: run {run} goes on.",
-            stop.name()
-        ),
-        None => format!(
-            "stopped by {}{at}. Start the same command again.",
-            stop.name()
-        ),
-    });
-    stop.exit_code()
+
+    /// How to go on.
+    fn again(&self) -> &'static str {
+        if self.fresh {
+            "Start the same command again without --fresh"
+        } else {
+            "Start the same command again"
+        }
+    }
 }
 
 /// Shows the closing summary on stdout.
@@ -245,22 +248,41 @@ fn say(text: &str) {
 mod tests {
     use super::*;
 
+    fn ending(fresh: bool, telemetry: &Telemetry) -> Ending<'_> {
+        Ending {
+            form: Form::Lines,
+            fresh,
+            telemetry,
+        }
+    }
+
     #[test]
-    fn a_failure_says_its_name_what_happened_and_what_to_do() {
+    fn a_failure_says_its_name_what_happened_what_to_do_and_what_goes_on() {
+        let telemetry = telemetry::start(&TelemetryOptions {
+            format: LogFormat::Human,
+            level: "off",
+            colours: false,
+            sentry: None,
+        });
         let error = Kind::Authentication
             .error("GET https://source/$export answered 403")
             .next("Ask for scopes.");
+        let text = ending(false, &telemetry).failure(&error, Some("a1"));
         assert_eq!(
-            failure(&error, Some("a1")),
-            "error: AuthenticationError: GET https://source/$export answered 403\nAsk for scopes.\nThe next start of the same command goes on with run a1."
+            text,
+            "error: AuthenticationError: GET https://source/$export answered 403\nAsk for scopes.\nStart the same command again: run a1 goes on."
         );
+        let text = ending(true, &telemetry).failure(&error, Some("a1"));
+        assert!(
+            text.ends_with("again without --fresh: run a1 goes on."),
+            "{text}"
+        );
+        let error = Kind::Configuration
+            .error("2 settings are wrong:\n- A\n- B\n")
+            .next("Read.");
+        let text = ending(false, &telemetry).failure(&error, None);
         assert_eq!(
-            failure(
-                &Kind::Configuration
-                    .error("2 settings are wrong:\n- A\n- B\n")
-                    .next("Read."),
-                None
-            ),
+            text,
             "error: ConfigurationError: 2 settings are wrong:\n- A\n- B\nRead."
         );
     }

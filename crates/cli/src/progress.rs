@@ -150,10 +150,14 @@ impl Progress {
             Event::Retrying { .. } if inner.form == Form::Log => {}
             Event::Retrying { what, wait, why } => {
                 let (what, why) = (words::one_line(&what), words::one_line(&why));
-                self.line(&format!(
-                    "{what}: {why}; again in {}",
-                    words::duration(wait)
-                ));
+                let again = words::duration(wait);
+                // Most reasons name the file themselves.
+                let what = if why.contains(&what) {
+                    String::new()
+                } else {
+                    format!("{what}: ")
+                };
+                self.line(&format!("{what}{why}; again in {again}"));
             }
         }
     }
@@ -185,8 +189,12 @@ impl Progress {
         let progress = self.clone();
         let countdown = move |_: &ProgressState, out: &mut dyn std::fmt::Write| {
             if let Some(at) = *lock(&progress.inner.asking_again) {
-                let left = at.saturating_duration_since(Instant::now());
-                let _ = write!(out, ", again in {}", words::duration(left));
+                let left = at.saturating_duration_since(Instant::now()).as_secs();
+                // Whole seconds do not flicker; below one it is as good as asking.
+                if left > 0 {
+                    let left = words::duration(Duration::from_secs(left));
+                    let _ = write!(out, ", again in {left}");
+                }
             }
         };
         ProgressStyle::default_spinner()
@@ -204,7 +212,7 @@ impl Progress {
         ProgressStyle::default_bar()
             .with_key("now", now)
             .progress_chars("=> ")
-            .template("{spinner} {prefix} [{bar:24}] {now}")
+            .template("{spinner} {prefix} [{wide_bar}] {now}")
             .unwrap_or_else(|_| ProgressStyle::default_bar())
     }
 }
@@ -220,9 +228,12 @@ impl Watch for Progress {
             );
             return;
         }
-        let since = since
-            .map(|since| format!(" of {since}"))
-            .unwrap_or_default();
+        // Seconds are enough for a person.
+        let since = since.map(|since| match since.split_once('.') {
+            Some((seconds, _)) => format!(", kicked off at {seconds}Z,"),
+            None => format!(", kicked off at {since},"),
+        });
+        let since = since.unwrap_or_default();
         let step = step.name();
         self.line(&format!(
             "going on with the unfinished run {run}{since} at {step} (--fresh starts anew)"

@@ -114,7 +114,7 @@ impl Waits {
         Kind::JobInProgress
             .error(format!("{what}; {waits}"))
             .next(format!(
-                "Start the same command again: it goes on from here. {name}_TIMES and {name}_WAIT say how long it waits."
+                "{name}_TIMES and {name}_WAIT say how often and how long the command waits."
             ))
             .retry_after(error.wait())
     }
@@ -178,7 +178,7 @@ mod tests {
             error.what(),
             "the export is at 40 %; gave up after 3 waits, 1 min 10 s in all"
         );
-        assert!(error.advice().contains("goes on"), "{error}");
+        assert!(error.advice().contains("EXPORT_RETRY_TIMES"), "{error}");
     }
 
     #[test]
