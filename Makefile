@@ -5,13 +5,10 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-# How the demo's programs are built: `release`, or `dev`, which is quicker to build.
-PROFILE ?= release
 PYTHON ?= python3
 
 CARGO_DENY := 0.20.2
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
-PROGRAMS := $(TARGET_DIR)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 # --prefer-offline: what npm has once fetched it does not ask for again.
 NPM_CI := npm ci --prefer-offline --no-audit --no-fund --loglevel=error
 
@@ -20,12 +17,17 @@ help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: ## Build the command pathling-import and the sandbox
-	cargo build --locked --profile $(PROFILE) --package pathling-import-cli --package sandbox
+build: ## Build the command pathling-import, optimised, as target/release/pathling-import
+	cargo build --locked --release --package pathling-import-cli
+
+# Everything, unoptimised, as the tests want it: what `make demo` builds, `make test` does not build again.
+.PHONY: programs
+programs:
+	cargo build --locked --workspace --bins
 
 .PHONY: demo
-demo: build demo-data ## Synchronise HL7's examples from a sandbox, change some, synchronise again
-	$(PYTHON) demo/demo.py $(PROGRAMS) demo-data/package
+demo: programs demo-data ## Synchronise HL7's examples from a sandbox, change some, synchronise again
+	$(PYTHON) demo/demo.py $(TARGET_DIR)/debug demo-data/package
 
 .PHONY: demo-data
 demo-data: demo-data/package/package.json ## Fetch HL7's examples of FHIR R4 (19 MB, from npm)
@@ -43,13 +45,11 @@ demo-data/package/package.json: demo/package.json demo/package-lock.json
 test: demo-data test-rust test-workflow ## Run all tests
 
 .PHONY: test-rust
-test-rust: demo-data ## Run the Rust tests alone
-	cargo build --locked --workspace --bins --tests
+test-rust: programs demo-data ## Run the Rust tests alone
 	cargo test --locked --workspace
 
 .PHONY: test-workflow
-test-workflow: .venv/aws/ready ## Run the bundled workflow alone, with the real binaries, in a local Step Functions
-	cargo build --locked --workspace --bins --tests
+test-workflow: programs .venv/aws/ready ## Run the bundled workflow alone, with the real binaries, in a local Step Functions
 	.venv/aws/bin/python -m pytest -q -p no:cacheprovider tests/workflow
 
 .PHONY: check
