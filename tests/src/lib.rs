@@ -11,15 +11,19 @@
 #![allow(clippy::missing_panics_doc)]
 
 mod binary;
+mod case;
 pub mod check;
 mod command;
 mod env;
 mod function;
+pub mod moment;
 mod output;
 mod records;
+mod said;
 mod story;
 
 pub use binary::binary;
+pub use case::{Case, prove};
 pub use command::{CommandRun, Finished, Running, pathling_import};
 pub use env::Env;
 pub use function::{Function, LambdaError};

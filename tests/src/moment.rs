@@ -1,0 +1,22 @@
+//! Waiting for a moment in a run, by what the sandbox recorded of it: tests never sleep and hope.
+
+use std::time::Duration;
+
+use sandbox::{Recorded, Sandbox};
+
+/// Waits until `holds` does; panics after a generous while, and says what it waited for.
+pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..6000 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("it never came about that {what}");
+}
+
+/// Waits until so many recorded requests are `wanted`.
+pub async fn until_asked(sandbox: &Sandbox, times: usize, wanted: impl Fn(&Recorded) -> bool) {
+    let enough = || sandbox.requests().iter().filter(|it| wanted(it)).count() >= times;
+    until(&format!("the request came {times} times"), enough).await;
+}
