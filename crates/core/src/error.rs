@@ -165,7 +165,7 @@ pub const TABLE: &[Row] = &[
         cause: "the target says so, on kick-off or poll (Pathling 2's 403 on the poll included)",
         retried: false,
         exit_code: 1,
-        advice: "Read what the target says and its log; the staged files are kept, and a new start imports again.",
+        advice: "Read what the target says and its log, and mend it there; a new start imports the same staged files again.",
     },
     Row {
         kind: Kind::ImportIncomplete,
@@ -276,17 +276,14 @@ impl Error {
         self.retry_after
     }
 
-    /// Whether the run that met this error is over: its export or its files will never be other than they are, or the
-    /// target has judged them. All other errors leave a run that the next start goes on with.
+    /// Whether the run that met this error is over: its export or its files will never be other than they are. All other
+    /// errors leave a run that the next start goes on with; one of a file or of the import does so until it is said to be
+    /// [`Error::for_good`].
     #[must_use]
     pub fn ends_the_run(&self) -> bool {
         match self.kind {
-            Kind::ExportFailed
-            | Kind::Manifest
-            | Kind::Integrity
-            | Kind::ImportFailed
-            | Kind::ImportIncomplete => true,
-            Kind::Transfer => self.final_answer,
+            Kind::ExportFailed | Kind::Manifest | Kind::Integrity => true,
+            Kind::Transfer | Kind::ImportFailed | Kind::ImportIncomplete => self.final_answer,
             _ => false,
         }
     }

@@ -163,6 +163,9 @@ pub struct SyncState {
     pub version: u32,
     /// The run that has not ended yet.
     pub in_progress: Option<InProgress>,
+    /// When a kick-off was sent whose answer has not been written down: a job may run at the source that nobody knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kick_off_sent: Option<String>,
     /// The last runs that ended, the oldest first.
     pub runs: Vec<Ended>,
     /// What this version does not know.

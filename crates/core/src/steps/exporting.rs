@@ -5,11 +5,11 @@ use serde_json::Value;
 use super::contract::{Carried, ExportComplete, ExportStarted, StatusQuery};
 use super::run::{keep_manifest, since_of};
 use super::{Context, require_staging_for_key};
-use crate::config::Step;
+use crate::config::{Settings, Step};
 use crate::error::{Kind, Result};
 use crate::export::{self, Status, Wanted};
 use crate::manifest::Manifest;
-use crate::staging::layout;
+use crate::staging::{Staging, layout};
 use crate::sync::{self, InProgress, KickOff, RunRecord, SyncState};
 
 /// Asks the source for an export, and gives its status URL.
@@ -18,64 +18,93 @@ use crate::sync::{self, InProgress, KickOff, RunRecord, SyncState};
 pub(super) async fn fhir_export(context: &Context) -> Result<ExportStarted> {
     let settings = context.settings();
     let (client, endpoint) = context.source().await?;
-    // Opened first: whatever is wrong with staging is better known before a job runs at the source.
-    let staging = context.staging_if_any().await?;
     let wanted = Wanted {
         types: settings.types.clone(),
         since: settings.since.clone(),
     };
+    let state = match context.staging_if_any().await? {
+        Some(staging) => Some((staging, announce(staging, settings).await?)),
+        None => None,
+    };
     let accepted = export::kick_off(client, endpoint, &wanted).await?;
     let status_url = accepted.status_url.to_string();
     let run = layout::run_of(&status_url);
+    tracing::info!(run, since = settings.since, "export kicked off");
     let mut carried = Carried {
         run: run.clone(),
         since: Some(settings.since.clone().into()),
         mode: None,
         key: None,
     };
-    tracing::info!(run, since = settings.since, "export kicked off");
-    if let Some(staging) = staging {
-        let key = sync::key(settings);
+    if let Some((staging, key)) = state {
+        let why = match settings.since {
+            Some(_) => "SINCE is set",
+            None => "SINCE is not set",
+        };
         let kick_off = KickOff {
             at: sync::now(),
             date: accepted.date,
             status_url: status_url.clone(),
             since: settings.since.clone(),
-            why: if settings.since.is_some() {
-                "SINCE is set"
-            } else {
-                "SINCE is not set"
-            }
-            .to_owned(),
+            why: why.to_owned(),
             mode: None,
             types: settings.types.clone(),
             key: key.clone(),
         };
-        let at = kick_off.at.clone();
-        RunRecord::update(staging, &run, |record| {
-            if record.kick_offs.iter().all(|known| known.at != kick_off.at) {
-                record.kick_offs.push(kick_off.clone());
-                // A server that answers a new kick-off with an old job begins the run anew.
-                record.outcome = None;
-            }
-            true
-        })
-        .await?;
-        SyncState::update(staging, &key, |state| {
-            state.in_progress = Some(InProgress {
-                run: run.clone(),
-                kick_off: at.clone(),
-                since_setting: settings.since.clone(),
-            });
-            true
-        })
-        .await?;
+        write_down(staging, &run, kick_off).await?;
         carried.key = Some(key);
     }
     Ok(ExportStarted {
         status_url,
         carried,
     })
+}
+
+/// Writes down that a kick-off is about to be sent, and gives the synchronisation's key. So whatever is wrong with staging
+/// shows before a job runs at the source, and a kick-off whose answer got lost is not forgotten.
+async fn announce(staging: &Staging, settings: &Settings) -> Result<String> {
+    let key = sync::key(settings);
+    let at = sync::now();
+    let mut earlier = None;
+    SyncState::update(staging, &key, |state| {
+        earlier = state
+            .kick_off_sent
+            .replace(at.clone())
+            .filter(|earlier| *earlier != at);
+        true
+    })
+    .await?;
+    if let Some(earlier) = earlier {
+        tracing::warn!(
+            earlier,
+            "the answer to an earlier kick-off got lost; a second export may be running at the source"
+        );
+    }
+    Ok(key)
+}
+
+/// Writes a kick-off into the record of its run, and makes that run the one in progress.
+async fn write_down(staging: &Staging, run: &str, kick_off: KickOff) -> Result<()> {
+    RunRecord::update(staging, run, |record| {
+        if !record.kick_offs.contains(&kick_off) {
+            record.kick_offs.push(kick_off.clone());
+            // A server that answers a new kick-off with an old job begins the run anew.
+            record.outcome = None;
+        }
+        true
+    })
+    .await?;
+    SyncState::update(staging, &kick_off.key, |state| {
+        state.kick_off_sent = None;
+        state.in_progress = Some(InProgress {
+            run: run.to_owned(),
+            kick_off: kick_off.at.clone(),
+            since_setting: kick_off.since.clone(),
+        });
+        true
+    })
+    .await?;
+    Ok(())
 }
 
 /// Asks how the export goes, and gives the manifest when it is complete.

@@ -15,7 +15,8 @@ use crate::pathling::{self, Location, Status};
 use crate::staging::{Staging, layout};
 use crate::sync::{self, Attempt, Outcome, RunRecord};
 
-/// How often a run is imported anew because the target lost the job.
+/// How many attempts a run has without success before it is given up: those that the target lost, and those that failed
+/// and were begun again by a later start.
 const ATTEMPTS: usize = 3;
 
 const IMPORTED: &str = "imported";
@@ -149,18 +150,16 @@ pub(super) async fn check_import_status(
             carried,
         }),
         Ok(Status::Lost(error)) => {
-            close(staging, &record.run, newest.number, LOST, Some(&error)).await?;
-            if record.attempts.len() >= ATTEMPTS {
-                return Err(error.within(&format!("the target lost the import {ATTEMPTS} times")));
+            let error = unsuccessful(staging, &record.run, newest.number, LOST, error).await?;
+            if error.ends_the_run() {
+                return Err(error.within(&format!("after {ATTEMPTS} attempts")));
             }
             Err(next_attempt(context, staging, &record, "the target lost the job").await)
         }
-        Err(error) => {
-            if error.kind() == Kind::ImportFailed {
-                close(staging, &record.run, newest.number, FAILED, Some(&error)).await?;
-            }
-            Err(error)
+        Err(error) if error.kind() == Kind::ImportFailed => {
+            Err(unsuccessful(staging, &record.run, newest.number, FAILED, error).await?)
         }
+        Err(error) => Err(error),
     }
 }
 
@@ -295,12 +294,10 @@ async fn attempt(
             .await?;
             Ok(url)
         }
-        Err(error) => {
-            if error.kind() == Kind::ImportFailed {
-                close(staging, run, number, FAILED, Some(&error)).await?;
-            }
-            Err(error)
+        Err(error) if error.kind() == Kind::ImportFailed => {
+            Err(unsuccessful(staging, run, number, FAILED, error).await?)
         }
+        Err(error) => Err(error),
     }
 }
 
@@ -312,37 +309,53 @@ async fn kick_off(context: &Context, nonce: &str, send: &[Location]) -> Result<U
     Ok(url)
 }
 
-/// Writes down how an attempt ended.
+/// Writes down how an attempt ended without success, and gives the error for its caller: one that ends the run where there
+/// have been too many in a row.
+async fn unsuccessful(
+    staging: &Staging,
+    run: &str,
+    number: u32,
+    outcome: &str,
+    error: Error,
+) -> Result<Error> {
+    let record = close(staging, run, number, outcome, Some(&error)).await?;
+    let ended_so = |attempt: &&Attempt| matches!(attempt.outcome.as_deref(), Some(FAILED | LOST));
+    let in_a_row = record.attempts.iter().rev().take_while(ended_so).count();
+    if in_a_row < ATTEMPTS {
+        return Ok(error);
+    }
+    let advice = "Read what the target says and its log. These files are given up: a new start asks for a new export.";
+    Ok(error.next(advice).for_good())
+}
+
+/// Writes down how an attempt ended, and gives the run's record.
 async fn close(
     staging: &Staging,
     run: &str,
     number: u32,
     outcome: &str,
     error: Option<&Error>,
-) -> Result<()> {
+) -> Result<RunRecord> {
     RunRecord::update(staging, run, |record| {
-        match record
+        let attempt = record
             .attempts
             .iter_mut()
-            .find(|attempt| attempt.number == number)
-        {
-            Some(attempt) if attempt.outcome.is_none() => {
-                attempt.outcome = Some(outcome.to_owned());
-                attempt.ended = Some(sync::now());
-                attempt.message = error.map(|error| error.what().to_owned());
-                if outcome == SUCCEEDED {
-                    // In one write: a crash right after it must not make the next start import the run again.
-                    record.outcome = Some(Outcome {
-                        at: sync::now(),
-                        name: IMPORTED.to_owned(),
-                        message: None,
-                    });
-                }
-                true
-            }
-            _ => false,
+            .find(|attempt| attempt.number == number);
+        let Some(attempt) = attempt.filter(|attempt| attempt.outcome.is_none()) else {
+            return false;
+        };
+        attempt.outcome = Some(outcome.to_owned());
+        attempt.ended = Some(sync::now());
+        attempt.message = error.map(|error| error.what().to_owned());
+        if outcome == SUCCEEDED {
+            // In one write: a crash right after it must not make the next start import the run again.
+            record.outcome = Some(Outcome {
+                at: sync::now(),
+                name: IMPORTED.to_owned(),
+                message: None,
+            });
         }
+        true
     })
     .await
-    .map(|_| ())
 }
