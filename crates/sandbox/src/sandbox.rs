@@ -15,6 +15,7 @@ use crate::s3::{ACCESS_KEY, BUCKET, REGION, SECRET_KEY};
 use crate::server::{Server, bind, serve};
 use crate::source::{BASE as SOURCE_BASE, Source};
 use crate::token::{SOURCE_CLIENT, TARGET_CLIENT};
+use crate::types::is_importable;
 use crate::world::World;
 
 /// A Bulk Data source, a token endpoint, an S3 and a Pathling, all in this process. Dropped, they are gone.
@@ -123,6 +124,12 @@ impl Sandbox {
     #[must_use]
     pub fn target_types(&self) -> Vec<String> {
         self.pathling.types()
+    }
+
+    /// Whether the target can hold resources of this type.
+    #[must_use]
+    pub fn holds(&self, resource_type: &str) -> bool {
+        is_importable(self.world.settings.pathling, resource_type)
     }
 
     /// The lines that the source holds of a type.

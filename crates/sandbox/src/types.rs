@@ -1,5 +1,7 @@
 //! The resource types of FHIR R4 (4.0.1), and which of them Pathling can hold.
 
+use crate::pathling::PathlingVersion;
+
 /// All resource types of R4 with the two abstract ones.
 const R4: [&str; 148] = [
     "Account",
@@ -152,11 +154,10 @@ const R4: [&str; 148] = [
     "VisionPrescription",
 ];
 
-/// Types of R4 that no Pathling holds.
-const UNSUPPORTED: [&str; 6] = [
+/// Types of R4 that no Pathling holds. Each leaves out one more: see [`is_importable`].
+const UNSUPPORTED: [&str; 5] = [
     "Bundle",
     "Parameters",
-    "Task",
     "StructureMap",
     "DomainResource",
     "Resource",
@@ -168,15 +169,21 @@ pub fn is_r4(name: &str) -> bool {
     R4.contains(&name)
 }
 
-/// Whether Pathling can hold resources of this type.
+/// Whether a Pathling of this version can hold resources of this type. 7 was seen to refuse `Task`; the encoders of 2 leave
+/// out `StructureDefinition`, as their source says.
 #[must_use]
-pub fn is_importable(name: &str) -> bool {
-    is_r4(name) && !UNSUPPORTED.contains(&name)
+pub fn is_importable(version: PathlingVersion, name: &str) -> bool {
+    let left_out = match version {
+        PathlingVersion::Seven => "Task",
+        PathlingVersion::Two => "StructureDefinition",
+    };
+    name != left_out && is_r4(name) && !UNSUPPORTED.contains(&name)
 }
 
-/// The types that Pathling can hold.
-pub(crate) fn importable() -> impl Iterator<Item = &'static str> {
-    R4.into_iter().filter(|name| is_importable(name))
+/// The types that a Pathling of this version can hold.
+pub(crate) fn importable(version: PathlingVersion) -> impl Iterator<Item = &'static str> {
+    R4.into_iter()
+        .filter(move |name| is_importable(version, name))
 }
 
 /// The types that a patient-level export leaves out: they are about no patient.
@@ -193,5 +200,8 @@ const NOT_ABOUT_PATIENTS: [&str; 8] = [
 
 /// Whether a patient- or group-level export delivers the type.
 pub(crate) fn is_about_patients(name: &str) -> bool {
-    is_importable(name) && !NOT_ABOUT_PATIENTS.contains(&name) && !name.ends_with("Definition")
+    is_r4(name)
+        && !UNSUPPORTED.contains(&name)
+        && !NOT_ABOUT_PATIENTS.contains(&name)
+        && !name.ends_with("Definition")
 }

@@ -37,7 +37,7 @@ impl Pathling {
             .iter()
             .map(|code| json!({"code": code}))
             .collect();
-        let resources: Vec<_> = importable()
+        let resources: Vec<_> = importable(self.version)
             .map(|kind| json!({"type": kind, "interaction": interactions}))
             .collect();
         let definition = "https://pathling.csiro.au/fhir/OperationDefinition";
@@ -78,7 +78,7 @@ impl Pathling {
 
     /// `GET [type]`: how many there are, and the first of them unless only the number is asked for.
     pub(super) fn search(&self, call: &Call, kind: &str) -> Reply {
-        if !is_importable(kind) {
+        if !is_importable(self.version, kind) {
             let text = format!("HAPI-0302: Unknown resource type '{kind}'");
             return outcome(404, "not-found", &text);
         }
@@ -142,7 +142,7 @@ impl Pathling {
         if let Err(refusal) = self.authorise(call, &["pathling:delete", "pathling:write"]) {
             return refusal;
         }
-        if !is_importable(kind) {
+        if !is_importable(self.version, kind) {
             let text = format!("HAPI-0302: Unknown resource type '{kind}'");
             return outcome(404, "not-found", &text);
         }
@@ -171,7 +171,7 @@ impl Pathling {
                 "not-supported",
                 "This server does not know how to handle DELETE operation",
             )
-        } else if is_importable(kind) {
+        } else if is_importable(self.version, kind) {
             outcome(400, "processing", "ID must be supplied")
         } else {
             outcome(404, "not-found", "HAPI-0302: Unknown resource type")

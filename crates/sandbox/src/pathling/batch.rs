@@ -49,9 +49,9 @@ impl Pathling {
     }
 }
 
-/// Whether a batch takes this type and id: letters, digits, hyphens and dots.
+/// Whether a batch of 2 takes this type and id: letters, digits, hyphens and dots.
 fn is_plain((kind, id): (&str, &str)) -> bool {
-    is_importable(kind)
+    is_importable(PathlingVersion::Two, kind)
         && !id.is_empty()
         && id
             .bytes()

@@ -71,7 +71,7 @@ fn import(importer: &Importer, source: &Value) -> Result<(), Failure> {
 }
 
 fn check_type(kind: &str) -> Result<(), Failure> {
-    if is_importable(kind) {
+    if is_importable(PathlingVersion::Seven, kind) {
         Ok(())
     } else if matches!(kind, "DomainResource" | "Resource") {
         Err(Failure::new(

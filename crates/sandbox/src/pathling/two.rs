@@ -91,7 +91,7 @@ pub(super) fn plan(call: &Call) -> Result<Plan, Failure> {
         if !is_r4(kind) {
             return Err(Failure::new(400, "Unknown resource type."));
         }
-        if !is_importable(kind) {
+        if !is_importable(PathlingVersion::Two, kind) {
             return Err(Failure::new(
                 400,
                 format!("The resource type '{kind}' is not supported."),

@@ -204,16 +204,12 @@ impl S3 for Store {
             ));
         }
         if self.world.faults.fires(&Fault::S3CompleteFailsInBody) {
-            let failure = async {
-                Err(s3_error!(
-                    InternalError,
-                    "We encountered an internal error. Please try again."
-                ))
-            };
-            return Ok(S3Response::new(CompleteMultipartUploadOutput {
-                future: Some(Box::pin(failure)),
-                ..CompleteMultipartUploadOutput::default()
-            }));
+            let mut failure = s3_error!(
+                InternalError,
+                "We encountered an internal error. Please try again."
+            );
+            failure.set_status_code(http::StatusCode::OK);
+            return Err(failure);
         }
         let _guard = self.writing(&bucket, &key).await;
         let (if_none_match, if_match) = (input.if_none_match.take(), input.if_match.take());

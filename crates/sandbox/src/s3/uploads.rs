@@ -87,25 +87,25 @@ impl Upload {
         if listed.is_empty() {
             return Err(s3_error!(MalformedXML, "There must be at least one part"));
         }
-        let mut parts = Vec::new();
-        let mut last = 0;
-        for (index, listed) in listed.iter().enumerate() {
-            let part = self.listed(listed)?;
-            let number = listed.part_number.unwrap_or_default();
-            if number <= last {
-                return Err(s3_error!(
-                    InvalidPartOrder,
-                    "The list of parts was not in ascending order."
-                ));
-            }
-            last = number;
-            if usize::try_from(number).ok() != Some(index + 1) {
-                return Err(s3_error!(
-                    NotImplemented,
-                    "The sandbox wants part numbers from 1 without a gap"
-                ));
-            }
-            parts.push(part);
+        let parts: Vec<_> = listed
+            .iter()
+            .map(|part| self.listed(part))
+            .collect::<S3Result<_>>()?;
+        let numbers: Vec<_> = listed.iter().filter_map(|part| part.part_number).collect();
+        if !numbers.is_sorted_by(|one, next| one < next) {
+            return Err(s3_error!(
+                InvalidPartOrder,
+                "The list of parts was not in ascending order."
+            ));
+        }
+        if !(1..)
+            .zip(&numbers)
+            .all(|(wanted, number)| wanted == *number)
+        {
+            return Err(s3_error!(
+                NotImplemented,
+                "The sandbox wants part numbers from 1 without a gap"
+            ));
         }
         if parts.iter().rev().skip(1).any(|part| part.size < LEAST) {
             return Err(s3_error!(
