@@ -19,6 +19,7 @@ mod function;
 pub mod moment;
 mod output;
 mod records;
+mod refusal;
 mod said;
 mod story;
 
@@ -29,4 +30,5 @@ pub use env::Env;
 pub use function::{Function, LambdaError};
 pub use output::Output;
 pub use records::Records;
+pub use refusal::{Refusal, refused};
 pub use story::{Failed, Story, Told};
