@@ -1,4 +1,4 @@
-//! The control listener: what a test asks the [`Sandbox`](crate::Sandbox) in its own process, a script asks here.
+//! The control listener: what a test asks the [`Sandbox`] in its own process, a script asks here.
 //!
 //! | request | answer |
 //! |---|---|
