@@ -5,7 +5,7 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use sandbox::{Sandbox, is_importable};
+use sandbox::Sandbox;
 use serde_json::Value;
 
 use crate::Records as _;
@@ -15,7 +15,7 @@ pub fn assert_arrived(sandbox: &Sandbox) {
     let importable: Vec<String> = sandbox
         .source_types()
         .into_iter()
-        .filter(|kind| is_importable(kind))
+        .filter(|kind| sandbox.holds(kind))
         .collect();
     assert!(!importable.is_empty(), "the source has nothing to import");
     assert_eq!(sandbox.target_types(), importable, "types in the target");
