@@ -1,13 +1,15 @@
 //! `fhir-export` and `check-export-status`.
 
 use serde_json::Value;
+use url::Url;
 
 use super::contract::{Carried, ExportComplete, ExportStarted, StatusQuery};
 use super::run::{keep_manifest, since_of};
 use super::{Context, require_staging_for_key};
 use crate::config::{Settings, Step};
-use crate::error::{Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::export::{self, Status, Wanted};
+use crate::http::{OperationOutcome, shown};
 use crate::manifest::Manifest;
 use crate::staging::{Staging, layout};
 use crate::sync::{self, InProgress, KickOff, RunRecord, SyncState};
@@ -141,7 +143,8 @@ pub(super) async fn check_export_status(
         }
         Status::Complete(result) => result,
     };
-    let manifest = Manifest::read(&result, Some(&url))?;
+    let manifest =
+        Manifest::read(&result, Some(&url)).map_err(|error| told(&error, &url, &result))?;
     if carried.run.is_empty() {
         carried.run = layout::run_of(&status_url);
     }
@@ -158,4 +161,15 @@ pub(super) async fn check_export_status(
         status_url,
         carried,
     })
+}
+
+/// Where it was that no manifest came from, and what came in its place where that says so itself.
+fn told(error: &Error, url: &Url, value: &Value) -> Error {
+    let says = OperationOutcome::from_value(value)
+        .map(|outcome| outcome.text())
+        .filter(|text| !text.is_empty())
+        .map(|text| format!(": {text}"))
+        .unwrap_or_default();
+    let what = format!("GET {}: {}{says}", shown(url), error.what());
+    Kind::Manifest.error(what).next(error.advice().to_owned())
 }
