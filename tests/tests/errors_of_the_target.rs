@@ -1,11 +1,10 @@
-//! What bad input from the target gets, through the real functions, and what an event gets that is none.
+//! What bad input from the target gets, through the real functions, and what wrong credentials get at both ends.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use pathling_import_core::config::Step::{self, CheckImportStatus, PathlingImport};
-use pathling_import_tests::check::{assert_import_never_asked, assert_nothing_imported};
+use pathling_import_tests::check::assert_import_never_asked;
 use pathling_import_tests::{Case, Records as _, Story, prove};
 use sandbox::{Answer, Dataset, Fault, PathlingVersion, Place, Sandbox};
-use serde_json::json;
 
 fn answers(place: Place, answer: impl Into<Answer>) -> Fault {
     Fault::answers(place, answer)
@@ -140,143 +139,6 @@ async fn a_target_that_is_no_pathling_is_a_configuration_error() {
         assert!(failed.error_message.contains(word), "{failed:?}");
     }
     assert_import_never_asked(&sandbox);
-}
-
-#[tokio::test]
-async fn an_event_that_lacks_what_the_step_needs_is_an_input_error() {
-    let sandbox = Sandbox::builder().start().await.unwrap();
-    let mut story = Story::of(&sandbox);
-    let parameters = json!({"resourceType": "Parameters", "parameter": []});
-    let source = |part: serde_json::Value| json!({"parameters": {"resourceType": "Parameters", "parameter": [{"name": "source", "part": part}]}});
-    for (step, event, field) in [
-        (Step::CheckExportStatus, json!({}), "\"statusUrl\""),
-        (Step::CheckExportStatus, json!(null), "no JSON object"),
-        (
-            Step::CheckExportStatus,
-            json!("https://h/1"),
-            "no JSON object",
-        ),
-        (Step::CheckExportStatus, json!([]), "no JSON object"),
-        (
-            Step::CheckExportStatus,
-            json!({"statusUrl": null}),
-            "\"statusUrl\"",
-        ),
-        (
-            Step::CheckExportStatus,
-            json!({"statusUrl": 5}),
-            "\"statusUrl\"",
-        ),
-        (
-            Step::CheckExportStatus,
-            json!({"statusUrl": ""}),
-            "\"statusUrl\"",
-        ),
-        (
-            Step::CheckExportStatus,
-            json!({"statusUrl": "jobs/1"}),
-            "\"statusUrl\"",
-        ),
-        (
-            Step::CheckExportStatus,
-            json!({"statusUrl": "file:///etc/passwd"}),
-            "\"statusUrl\"",
-        ),
-        (
-            Step::CheckExportStatus,
-            json!({"statusUrl": "https://h/1", "run": "../../x"}),
-            "\"run\"",
-        ),
-        (
-            Step::CheckExportStatus,
-            json!({"statusUrl": "https://h/1", "run": 7}),
-            "\"run\"",
-        ),
-        (
-            Step::CheckExportStatus,
-            json!({"statusUrl": "https://h/1", "key": "../x"}),
-            "\"key\"",
-        ),
-        (
-            Step::CheckExportStatus,
-            json!({"statusUrl": "https://h/1", "run": "ab", "since": 5}),
-            "\"since\"",
-        ),
-        (Step::TransferToS3, json!({}), "\"result\""),
-        (Step::TransferToS3, json!({"result": null}), "\"result\""),
-        (
-            Step::TransferToS3,
-            json!({"statusUrl": "https://h/1"}),
-            "\"result\"",
-        ),
-        (
-            Step::TransferToS3,
-            json!({"result": {}, "mode": "destroy"}),
-            "\"mode\"",
-        ),
-        (Step::PathlingImport, json!({}), "\"parameters\""),
-        (
-            Step::PathlingImport,
-            json!({"parameters": []}),
-            "\"parameters\"",
-        ),
-        (
-            Step::PathlingImport,
-            json!({"parameters": {"resourceType": "Bundle"}}),
-            "\"parameters\"",
-        ),
-        (
-            Step::PathlingImport,
-            json!({"parameters": parameters, "run": "a/b"}),
-            "\"run\"",
-        ),
-        (Step::PathlingImport, source(json!([])), "resourceType"),
-        (
-            Step::PathlingImport,
-            source(json!([{"name": "resourceType", "valueCode": "Patient"}])),
-            "valueUrl",
-        ),
-        (Step::CheckImportStatus, json!({}), "\"statusUrl\""),
-        (
-            Step::CheckImportStatus,
-            json!({"statusUrl": {"url": "https://h/1"}}),
-            "\"statusUrl\"",
-        ),
-    ] {
-        let failed = story.call(step, &event).await.unwrap_err();
-        assert_eq!(failed.error_type, "InputError", "{event}: {failed:?}");
-        for word in [field, "previous step's output"] {
-            let message = &failed.error_message;
-            assert!(message.contains(word), "{event}: no {word} in {message}");
-        }
-    }
-    assert_eq!(sandbox.requests(), [], "before anybody is asked anything");
-    assert_eq!(sandbox.s3_objects(), []);
-}
-
-#[tokio::test]
-async fn a_result_that_is_no_manifest_is_a_manifest_error() {
-    let sandbox = Sandbox::builder().start().await.unwrap();
-    let mut story = Story::of(&sandbox);
-    for (result, says) in [
-        (json!("a text"), "no JSON object"),
-        (
-            json!({"resourceType": "OperationOutcome"}),
-            "OperationOutcome",
-        ),
-        (json!({"output": []}), "transactionTime"),
-        (
-            json!({"transactionTime": "2026-01-01T00:00:00Z", "output": "x"}),
-            "output",
-        ),
-    ] {
-        let event = json!({"result": result});
-        let failed = story.call(Step::TransferToS3, &event).await.unwrap_err();
-        assert_eq!(failed.error_type, "ManifestError", "{event}: {failed:?}");
-        assert!(failed.error_message.contains(says), "{event}: {failed:?}");
-    }
-    assert_eq!(sandbox.s3_objects(), []);
-    assert_nothing_imported(&sandbox);
 }
 
 #[tokio::test]

@@ -1,0 +1,199 @@
+//! Sentry: a failed step is one event, there when the function answers, with what is needed to find the cause and no
+//! secret.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::routing::post;
+use pathling_import_core::config::Step;
+use pathling_import_tests::Story;
+use pathling_import_tests::check::assert_no_secrets;
+use sandbox::{Answer, Fault, Place, Sandbox};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+/// The public key of the DSN.
+const KEY: &str = "9ec79c33ec9942ab8353589fcb2e04dc";
+
+/// A Sentry that keeps what it is sent.
+struct FakeSentry {
+    dsn: String,
+    envelopes: Arc<Mutex<Vec<String>>>,
+}
+
+impl FakeSentry {
+    async fn start() -> Self {
+        let envelopes = Arc::<Mutex<Vec<String>>>::default();
+        let kept = Arc::clone(&envelopes);
+        let keep = move |body: String| {
+            kept.lock().unwrap().push(body);
+            async { "{}" }
+        };
+        let router = Router::new().route("/api/42/envelope/", post(keep));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Self {
+            dsn: format!("http://{KEY}@{address}/42"),
+            envelopes,
+        }
+    }
+
+    fn raw(&self) -> String {
+        self.envelopes.lock().unwrap().join("\n")
+    }
+
+    /// What is in the envelopes: a header each, then an item's header and the item.
+    fn items(&self) -> Vec<(String, Value)> {
+        let envelopes = self.envelopes.lock().unwrap();
+        let mut items = Vec::new();
+        for envelope in envelopes.iter() {
+            let mut lines = envelope.lines().skip(1);
+            while let (Some(header), Some(item)) = (lines.next(), lines.next()) {
+                let header: Value = serde_json::from_str(header).unwrap();
+                let kind = header["type"].as_str().unwrap().to_owned();
+                items.push((kind, serde_json::from_str(item).unwrap()));
+            }
+        }
+        items
+    }
+
+    /// The one event that arrived; everything else that arrived is too much.
+    fn only_event(&self) -> Value {
+        let items = self.items();
+        let [(kind, event)] = &items[..] else {
+            panic!("not one item: {items:#?}")
+        };
+        assert_eq!(kind, "event");
+        event.clone()
+    }
+}
+
+fn reporting(sandbox: &Sandbox, sentry: &FakeSentry) -> Story {
+    Story::of(sandbox)
+        .with("SENTRY_DSN", &sentry.dsn)
+        .with("SENTRY_ENVIRONMENT", "night shift")
+        .with("SENTRY_RELEASE", "pathling-import@test-7")
+}
+
+#[tokio::test]
+async fn a_failed_step_is_one_event_with_its_name_step_run_environment_and_release() {
+    let sandbox = Sandbox::builder().start().await.unwrap();
+    let sentry = FakeSentry::start().await;
+    let mut story = reporting(&sandbox, &sentry);
+    let event = story.until(Step::CheckExportStatus).await.unwrap();
+    sandbox.faults().on(Fault::ManifestIsArray);
+    let failed = story
+        .call(Step::CheckExportStatus, &event)
+        .await
+        .unwrap_err();
+    // It is there when the answer is: nobody waits here.
+    let reported = sentry.only_event();
+    // Absent is Sentry's word for the level "error".
+    assert_eq!(reported["level"], Value::Null);
+    let exception = &reported["exception"]["values"][0];
+    assert_eq!(exception["type"], "ManifestError");
+    assert_eq!(exception["value"], failed.error_message);
+    assert_eq!(reported["tags"]["error"], "ManifestError");
+    assert_eq!(reported["tags"]["step"], "check-export-status");
+    assert_eq!(reported["tags"]["run"], event["run"]);
+    assert_eq!(reported["environment"], "night shift");
+    assert_eq!(reported["release"], "pathling-import@test-7");
+    assert_no_secrets(&sandbox, &sentry.raw());
+    // The key is in the request, not in what is logged.
+    assert!(!story.logs().contains(KEY));
+}
+
+#[tokio::test]
+async fn each_failure_of_a_warm_function_is_one_event_of_its_own() {
+    let sandbox = Sandbox::builder().start().await.unwrap();
+    let sentry = FakeSentry::start().await;
+    let mut story = reporting(&sandbox, &sentry);
+    for times in 1..=3 {
+        sandbox.faults().once(Fault::answers(Place::KickOff, 404));
+        let failed = story.call(Step::FhirExport, &json!({})).await.unwrap_err();
+        assert_eq!(failed.error_type, "ExportFailedError");
+        assert_eq!(sentry.items().len(), times);
+    }
+    story.call(Step::FhirExport, &json!({})).await.unwrap();
+    assert_eq!(sentry.items().len(), 3, "a success is not reported");
+    for (_, event) in sentry.items() {
+        assert_eq!(event["tags"]["step"], "fhir-export");
+        assert_eq!(event["tags"]["run"], Value::Null, "there was none yet");
+    }
+}
+
+#[tokio::test]
+async fn a_job_in_progress_and_a_story_that_ends_well_are_not_reported() {
+    let sandbox = Sandbox::builder().polls(2).import_polls(1).start().await;
+    let sandbox = sandbox.unwrap();
+    let sentry = FakeSentry::start().await;
+    let mut story = reporting(&sandbox, &sentry);
+    story.tell().await.unwrap();
+    assert_eq!(story.in_progress().len(), 3);
+    // Ending the processes would not hold back what is still to be sent.
+    story.restart().await;
+    assert_eq!(sentry.items(), []);
+}
+
+#[tokio::test]
+async fn every_step_reports_and_no_report_holds_a_secret() {
+    let sandbox = Sandbox::builder().start().await.unwrap();
+    let sentry = FakeSentry::start().await;
+    let mut story = reporting(&sandbox, &sentry);
+    let mut event = json!({});
+    for (step, fault) in Step::FIVE.into_iter().zip([
+        Fault::answers(Place::KickOff, Answer::new(403)),
+        Fault::answers(Place::Status, Answer::new(401)),
+        Fault::answers(Place::File, Answer::new(403)),
+        Fault::answers(Place::ImportKickOff, Answer::new(401)),
+        Fault::answers(Place::ImportStatus, Answer::new(401)),
+    ]) {
+        sandbox.faults().on(fault.clone());
+        let failed = story.call(step, &event).await.unwrap_err();
+        assert_eq!(failed.error_type, "AuthenticationError", "{fault}");
+        sandbox.faults().off(fault);
+        event = story.finish(step, &event).await.unwrap();
+    }
+    let steps: Vec<_> = sentry
+        .items()
+        .iter()
+        .map(|(_, event)| event["tags"]["step"].clone())
+        .collect();
+    assert_eq!(steps, Step::FIVE.map(Step::name));
+    assert_no_secrets(&sandbox, &sentry.raw());
+}
+
+#[tokio::test]
+async fn wrong_settings_are_reported_too_under_the_programs_own_release() {
+    let sandbox = Sandbox::builder().start().await.unwrap();
+    let sentry = FakeSentry::start().await;
+    let mut story = Story::of(&sandbox)
+        .with("SENTRY_DSN", &sentry.dsn)
+        .without("SOURCE_ENDPOINT");
+    let failed = story.call(Step::FhirExport, &json!({})).await.unwrap_err();
+    assert_eq!(failed.error_type, "ConfigurationError");
+    let reported = sentry.only_event();
+    assert_eq!(
+        reported["exception"]["values"][0]["type"],
+        "ConfigurationError"
+    );
+    let release = format!("pathling-import@{}", env!("CARGO_PKG_VERSION"));
+    assert_eq!(reported["release"], release);
+    assert_no_secrets(&sandbox, &sentry.raw());
+}
+
+#[tokio::test]
+async fn a_sentry_that_is_not_there_keeps_no_answer_back() {
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let nobody = gone.local_addr().unwrap();
+    drop(gone);
+    let sandbox = Sandbox::builder().start().await.unwrap();
+    let dsn = format!("http://{KEY}@{nobody}/42");
+    let mut story = Story::of(&sandbox).with("SENTRY_DSN", dsn);
+    sandbox.faults().once(Fault::answers(Place::KickOff, 404));
+    let failed = story.call(Step::FhirExport, &json!({})).await.unwrap_err();
+    assert_eq!(failed.error_type, "ExportFailedError");
+    story.tell().await.unwrap();
+}
