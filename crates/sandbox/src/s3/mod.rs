@@ -78,10 +78,17 @@ impl server::Service for S3 {
             std::future::pending::<()>().await;
         }
         let request = request.map(s3s::Body::http_body_unsync);
-        let reply = match self.service.call(request).await {
-            Ok(reply) => reply.map(Body::new),
-            Err(error) => {
+        // A task of its own: a client that goes away must not cut a write in its middle, which is one step to a real store.
+        let service = self.service.clone();
+        let answered = tokio::spawn(async move { service.call(request).await });
+        let reply = match answered.await {
+            Ok(Ok(reply)) => reply.map(Body::new),
+            Ok(Err(error)) => {
                 tracing::warn!(?error, "S3 could not answer");
+                empty(500)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "S3 could not answer");
                 empty(500)
             }
         };

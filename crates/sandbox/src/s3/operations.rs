@@ -139,7 +139,14 @@ impl S3 for Store {
         let body = input.body.take().ok_or_else(|| s3_error!(IncompleteBody))?;
         let (body, shared) = super::checked::checked(body, said, async { Ok(None) })?;
         input.body = Some(body);
+        let (bucket, key) = (input.bucket.clone(), input.key.clone());
         let mut response = shared.judge(self.inner.upload_part(req).await)?;
+        if let Err(ended) = self.upload(&bucket, &key, &id) {
+            // Aborted meanwhile: nobody else would remove this part.
+            let part = self.root.join(format!(".upload_id-{id}.part-{number}"));
+            let _ = tokio::fs::remove_file(part).await;
+            return Err(ended);
+        }
         let verdict = shared.lock();
         let part = UploadedPart {
             etag: verdict.md5.clone(),

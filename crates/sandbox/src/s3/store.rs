@@ -28,7 +28,7 @@ type Name = (String, String);
 pub(super) struct Store {
     pub(super) inner: Arc<FileSystem>,
     pub(super) world: Arc<World>,
-    root: Arc<PathBuf>,
+    pub(super) root: Arc<PathBuf>,
     state: Arc<Mutex<State>>,
 }
 
