@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use pathling_import_core::config::table::SETTINGS;
 use pathling_import_core::config::{Settings, Step};
@@ -20,6 +21,9 @@ use crate::stop::{self, Stop};
 use crate::summary::Summary;
 use crate::words;
 
+/// How long the process waits at its end for what it cannot cut short.
+const LETTING_GO: Duration = Duration::from_secs(1);
+
 /// Does what the command line asks, in a runtime of its own.
 pub(crate) fn run(args: &Args) -> ExitCode {
     let runtime = match tokio::runtime::Runtime::new() {
@@ -30,8 +34,9 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         }
     };
     let code = runtime.block_on(synchronise(args));
-    // A name look-up or a write that hangs must not keep the process.
-    runtime.shutdown_background();
+    // A write that is under way removes its temporary file when it is done. One that hangs, or a name look-up, must not
+    // keep the process.
+    runtime.shutdown_timeout(LETTING_GO);
     ExitCode::from(code)
 }
 
@@ -87,7 +92,10 @@ async fn synchronise(args: &Args) -> u8 {
             0
         }
         Ok(Err(error)) => ending.failed(&error, &drive.position()),
-        Err(stop) => ending.stopped(stop, &drive.position()),
+        Err(stop) => {
+            context.settle().await;
+            ending.stopped(stop, &drive.position())
+        }
     }
 }
 

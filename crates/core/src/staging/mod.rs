@@ -20,6 +20,7 @@ mod writer;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_config::SdkConfig;
 use bytes::Bytes;
@@ -31,6 +32,9 @@ use crate::error::Result;
 
 pub use self::done::{DoneRecord, StagedObject};
 pub use self::writer::Writer;
+
+/// How long [`Staging::settle`] waits at most: a store that hangs must not keep the process.
+const SETTLING: Duration = Duration::from_secs(1);
 
 /// An open place. Clones are cheap and share connections.
 #[derive(Clone, Debug)]
@@ -178,6 +182,24 @@ impl Staging {
         };
         if let Err(error) = removed {
             tracing::debug!(url = self.url(key), %error, "an object was not removed");
+        }
+    }
+
+    /// Waits a moment for what files that were dropped half-way leave behind to be cleared away. A process that ends without
+    /// this leaves it to the bucket's lifecycle rule.
+    pub async fn settle(&self) {
+        match &self.inner.backend {
+            Backend::Folder(_) => {}
+            Backend::S3(store) => {
+                if tokio::time::timeout(SETTLING, store.settle())
+                    .await
+                    .is_err()
+                {
+                    tracing::debug!(
+                        "not everything that was half-way could be cleared away in time"
+                    );
+                }
+            }
         }
     }
 

@@ -60,6 +60,14 @@ impl Context {
         self.staging.get_or_try_init(|| Staging::open(place)).await
     }
 
+    /// Waits a moment until what was cut short is cleared away in staging. Whoever drops a step half-way calls this before
+    /// the process ends.
+    pub async fn settle(&self) {
+        if let Some(staging) = self.staging.get() {
+            staging.settle().await;
+        }
+    }
+
     /// As [`Context::staging`], or `None` where there is no `STAGING_URL`.
     pub(super) async fn staging_if_any(&self) -> Result<Option<&Staging>> {
         match self.settings.staging {

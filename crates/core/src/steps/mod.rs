@@ -56,6 +56,10 @@ pub async fn run_until(
             .and_then(|output| json(&output)),
         Step::Command => Err(Kind::Input.error("the command is no single step")),
     };
+    if outcome.is_err() {
+        // One file that fails drops the others half-way, and a Lambda may not run again for hours.
+        context.settle().await;
+    }
     if let Err(error) = &outcome
         && error.ends_the_run()
     {

@@ -9,15 +9,15 @@ mod fault;
 mod upload;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, Once};
 
 use aws_config::SdkConfig;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
+use tokio::task::JoinSet;
 
 use self::fault::Fault;
 use super::state::jitter;
@@ -42,6 +42,8 @@ pub(super) struct Store {
     bucket: String,
     prefix: String,
     learned: Arc<Learned>,
+    /// Uploads that were dropped half-way are being aborted.
+    aborts: Arc<Mutex<JoinSet<()>>>,
 }
 
 /// What this store turned out to be like.
@@ -92,6 +94,7 @@ impl Store {
             bucket: bucket.to_owned(),
             prefix: prefix.to_owned(),
             learned: Arc::default(),
+            aborts: Arc::default(),
         })
     }
 

@@ -5,6 +5,7 @@
 //! one after the other: memory stays at one buffer.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
 
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
@@ -290,8 +291,21 @@ impl Drop for Upload {
         // Best effort: without a runtime, or when it ends first, the bucket's lifecycle rule removes the parts.
         if let Ok(runtime) = Handle::try_current() {
             let (store, key) = (self.store.clone(), std::mem::take(&mut self.key));
-            runtime.spawn(async move { abort(&store, &key, multipart.id).await });
+            let aborts = Arc::clone(&self.store.aborts);
+            let abort = async move { abort(&store, &key, multipart.id).await };
+            let mut aborts = aborts.lock().unwrap_or_else(PoisonError::into_inner);
+            while aborts.try_join_next().is_some() {}
+            aborts.spawn_on(abort, &runtime);
         }
+    }
+}
+
+impl Store {
+    /// Waits until the uploads that were dropped half-way are aborted.
+    pub(in crate::staging) async fn settle(&self) {
+        let aborts =
+            std::mem::take(&mut *self.aborts.lock().unwrap_or_else(PoisonError::into_inner));
+        aborts.join_all().await;
     }
 }
 
