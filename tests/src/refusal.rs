@@ -105,12 +105,12 @@ impl Refusal {
     /// Tries it, without waits and repetitions, by S3 and by a folder: how the command ends, what it says, no secret in
     /// that, nothing imported, nothing half-staged; and that the next start brings everything once the faults are gone.
     pub async fn prove(self) {
-        println!("trying {}", self.what);
-        self.clone().prove_over(None).await;
-        if !self.env.iter().any(|(name, _)| name == "STAGING_URL") {
-            let folder = TempDir::new().expect("a folder can be made");
-            self.prove_over(Some(&folder)).await;
+        let over_s3 = self.clone().prove_over(None);
+        if self.env.iter().any(|(name, _)| name == "STAGING_URL") {
+            return over_s3.await;
         }
+        let folder = TempDir::new().expect("a folder can be made");
+        tokio::join!(over_s3, self.prove_over(Some(&folder)));
     }
 
     async fn prove_over(self, folder: Option<&TempDir>) {
@@ -138,6 +138,7 @@ impl Refusal {
             })
             .collect();
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        // Shown where the case fails.
         println!("{what}:\n{}", finished.stderr);
         let said = finished.expect_error(self.error, &words);
         assert!(!said.contains("panicked"), "{said}");
