@@ -9,7 +9,7 @@ use pathling_import_tests::check::{
     assert_arrived, assert_no_token_leaks, assert_nothing_half_staged, assert_nothing_imported,
 };
 use pathling_import_tests::{Env, Function, Records as _, Story};
-use sandbox::{Dataset, Fault, PathlingVersion, Place, Sandbox};
+use sandbox::{Dataset, Fault, PathlingVersion, Place, Sandbox, Service};
 use serde_json::{Value, json};
 
 async fn sandbox(version: PathlingVersion) -> Sandbox {
@@ -204,12 +204,16 @@ async fn a_transfer_that_was_killed_goes_on_where_it_stood() {
     let files = event["result"]["output"].as_array().unwrap().len();
     sandbox.faults().once(Fault::FileHangsMidway);
     let mut function = Function::start("transfer-to-s3", &Env::of(&sandbox)).await;
+    // What S3 has answered: a moment before that, an object lies there without its metadata.
     let staged = || {
-        let objects = sandbox.s3_objects();
-        objects
-            .iter()
-            .filter(|(key, _)| key.ends_with(".ndjson"))
-            .count()
+        let requests = sandbox.requests();
+        let puts = requests.iter().filter(|request| {
+            request.service == Service::S3
+                && request.method == "PUT"
+                && request.path.ends_with(".ndjson")
+                && request.status == Some(200)
+        });
+        puts.count()
     };
     tokio::select! {
         answer = function.invoke(event.clone()) => panic!("{answer:?}"),
