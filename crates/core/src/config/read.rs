@@ -111,9 +111,12 @@ impl Reader {
 
     fn take(&mut self, key: &str, value: &Value, file: &str) {
         let Some(row) = SETTINGS.iter().find(|row| row.camel() == key) else {
-            let nearest = SETTINGS.iter().map(Setting::camel).max_by(|a, b| {
-                strsim::jaro_winkler(a, key).total_cmp(&strsim::jaro_winkler(b, key))
-            });
+            let meant = plain(key);
+            let likeness = |name: &str| strsim::jaro_winkler(&plain(name), &meant);
+            let nearest = SETTINGS
+                .iter()
+                .map(Setting::camel)
+                .max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
             let hint = nearest
                 .map(|name| format!("; the nearest setting is \"{name}\""))
                 .unwrap_or_default();
@@ -353,6 +356,14 @@ impl Reader {
                 .next("All settings are described in docs/configuration.md."),
         )
     }
+}
+
+/// A name without what its spelling is a matter of: case, and the marks between words.
+fn plain(name: &str) -> String {
+    name.chars()
+        .filter(|c| c.is_alphanumeric())
+        .flat_map(char::to_lowercase)
+        .collect()
 }
 
 fn list(text: &str) -> impl Iterator<Item = &str> {
