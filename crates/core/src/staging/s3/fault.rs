@@ -98,9 +98,15 @@ where
             (None, _) => chain.clone(),
         };
         let lower = chain.to_ascii_lowercase();
+        let unsigned =
+            status.is_none() && (lower.contains("credential") || lower.contains("identity"));
+        let text = if unsigned {
+            format!("no AWS credentials could be had: {}", deepest(&error))
+        } else {
+            text
+        };
         Self {
-            unsigned: status.is_none()
-                && (lower.contains("credential") || lower.contains("identity")),
+            unsigned,
             unbuilt: matches!(error, SdkError::ConstructionFailure(_)),
             status,
             code,
@@ -209,6 +215,15 @@ impl Fault {
             None => Kind::StagingUnavailable.error(what),
         }
     }
+}
+
+/// What an error comes from in the end.
+fn deepest(error: &dyn std::error::Error) -> String {
+    let mut last = error;
+    while let Some(error) = last.source() {
+        last = error;
+    }
+    last.to_string()
 }
 
 /// An error and what led to it, in one line.
