@@ -16,7 +16,7 @@ use pathling_import_core::{Error, Kind, Result};
 
 use crate::args::{Args, Format};
 use crate::drive::{Drive, Finished, Position};
-use crate::progress::{Form, Progress};
+use crate::progress::{Form, Progress, log_line};
 use crate::stop::{self, Stop};
 use crate::summary::Summary;
 use crate::words;
@@ -62,6 +62,7 @@ async fn synchronise(args: &Args) -> u8 {
         },
         level: level(form, args.verbose),
         colours: false,
+        output: log_line,
         sentry: sentry.as_ref(),
     });
     let ending = Ending {
@@ -120,10 +121,8 @@ fn environment() -> Result<BTreeMap<String, String>> {
 /// What is logged, as a filter of `tracing`.
 fn level(form: Form, verbose: u8) -> &'static str {
     match (form, verbose) {
-        // What warnings say is in lines and summary too, and they would break the live line.
-        (Form::Live, _) => "error",
         // Requests that are sent again are shown as lines of progress.
-        (Form::Lines, 0) => "warn,pathling_import_core::transfer=error",
+        (Form::Live, _) | (Form::Lines, 0) => "warn,pathling_import_core::transfer=error",
         (Form::Log, 0) | (_, 1) => "info",
         (_, 2) => "info,pathling_import=debug,pathling_import_core=debug",
         _ => "debug",
@@ -270,6 +269,7 @@ mod tests {
             format: LogFormat::Human,
             level: "off",
             colours: false,
+            output: telemetry::to_stderr,
             sentry: None,
         });
         let error = Kind::Authentication

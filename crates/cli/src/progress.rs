@@ -4,12 +4,13 @@
 //! Nothing here changes what the program does: a stderr that cannot be written to is no error.
 
 use std::io::{IsTerminal, Write as _};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 use pathling_import_core::Error;
 use pathling_import_core::config::Step;
+use pathling_import_core::telemetry;
 use pathling_import_core::transfer::{Event, Observer};
 
 use crate::args::Format;
@@ -22,6 +23,14 @@ const BETWEEN_LINES: Duration = Duration::from_secs(10);
 
 /// How the live line is redrawn.
 const TICK: Duration = Duration::from_millis(200);
+
+/// Everything that lives on this terminal: one line at most.
+static SCREEN: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+
+/// Writes a log line, above the live line where there is one.
+pub(crate) fn log_line(line: &[u8]) {
+    SCREEN.suspend(|| telemetry::to_stderr(line));
+}
 
 /// In what form progress is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -249,7 +258,8 @@ impl Watch for Progress {
         }
         self.line(&format!("{name}: {phrase}"));
         if self.inner.form == Form::Live {
-            let bar = ProgressBar::new_spinner()
+            let bar = SCREEN
+                .add(ProgressBar::new_spinner())
                 .with_style(self.step_style())
                 .with_prefix(name)
                 .with_message(phrase);

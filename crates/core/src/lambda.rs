@@ -52,6 +52,7 @@ pub async fn serve(step: Step) -> std::result::Result<(), RuntimeError> {
         format: LogFormat::Json,
         level: &level,
         colours: false,
+        output: telemetry::to_stderr,
         sentry: sentry.as_ref(),
     });
     let context = settings.map(Context::new);

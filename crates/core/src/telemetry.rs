@@ -3,6 +3,7 @@
 //! A failure is one event in Sentry, made from the error itself; log lines only become its breadcrumbs. So nothing is
 //! reported twice, and nothing that an error does not say.
 
+use std::io::Write as _;
 use std::time::Duration;
 
 use sentry::ClientInitGuard;
@@ -39,6 +40,8 @@ pub struct TelemetryOptions<'a> {
     pub level: &'a str,
     /// Whether colours may be used.
     pub colours: bool,
+    /// Where log lines go, one call a line: [`to_stderr`], or something that keeps them apart from a live display.
+    pub output: fn(&[u8]),
     /// Where failures are reported to.
     pub sentry: Option<&'a Sentry>,
 }
@@ -69,8 +72,9 @@ pub fn start(options: &TelemetryOptions<'_>) -> Telemetry {
         options.level
     ))
     .unwrap_or_else(|_| EnvFilter::new("info"));
+    let output = options.output;
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
+        .with_writer(move || Lines(output))
         .with_target(false);
     let lines = match options.format {
         LogFormat::Human => lines.with_ansi(options.colours).boxed(),
@@ -88,8 +92,7 @@ pub fn start(options: &TelemetryOptions<'_>) -> Telemetry {
         .then(|| BreadcrumbLayer::new().with_filter(ours));
     // A process has one subscriber: where a test has set one up already, that one stays.
     let _ = tracing_subscriber::registry()
-        .with(filter)
-        .with(lines)
+        .with(lines.with_filter(filter))
         .with(breadcrumbs)
         .try_init();
     Telemetry { sentry }
@@ -125,6 +128,25 @@ impl Telemetry {
         if let Some(guard) = &self.sentry {
             guard.flush(Some(FLUSH));
         }
+    }
+}
+
+/// Writes a log line to standard error. Nobody is left to tell when that is gone.
+pub fn to_stderr(line: &[u8]) {
+    let _ = std::io::stderr().lock().write_all(line);
+}
+
+/// Hands on what is written: the formatter writes a line at once.
+struct Lines(fn(&[u8]));
+
+impl std::io::Write for Lines {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        (self.0)(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
