@@ -183,7 +183,7 @@ async fn files_that_cannot_be_had() {
     let case =
         |fault, error| Case::fault(fault, TransferToS3, error).says(&["{source}/jobs/", ".ndjson"]);
     let at = Place::File;
-    let idle = |case: Case| case.env("IDLE_TIMEOUT", "0.2");
+    let idle = |case: Case| case.at_step("IDLE_TIMEOUT", "1");
     prove([
         case(answers(at, 401), "AuthenticationError").says(&["401", "SOURCE_SCOPES"]),
         case(answers(at, 403), "AuthenticationError").says(&["403", "SOURCE_SCOPES"]),
@@ -193,8 +193,8 @@ async fn files_that_cannot_be_had() {
         case(answers(at, 502), "TransferError").says(&["502", "6 attempts"]),
         case(Fault::FileCutMidway, "TransferError").says(&["6 attempts"]),
         case(Fault::FileChunkedCutMidway, "TransferError").says(&["6 attempts"]),
-        idle(case(Fault::FileHangsMidway, "TransferError")).says(&["200 ms"]),
-        idle(case(Fault::Hang(at), "TransferError")).says(&["200 ms"]),
+        idle(case(Fault::FileHangsMidway, "TransferError")).says(&["IDLE_TIMEOUT"]),
+        idle(case(Fault::Hang(at), "TransferError")).says(&["IDLE_TIMEOUT"]),
     ])
     .await;
 }
@@ -236,7 +236,7 @@ async fn a_source_that_is_silent_or_not_there() {
     drop(gone);
 
     let case = |fault: Fault, step: Step| {
-        Case::fault(fault, step, "SourceUnavailableError").env("IDLE_TIMEOUT", "0.2")
+        Case::fault(fault, step, "SourceUnavailableError").at_step("IDLE_TIMEOUT", "1")
     };
     let elsewhere = |what: &str, address: std::net::SocketAddr| {
         Case::of(what, FhirExport, "SourceUnavailableError")
@@ -246,11 +246,12 @@ async fn a_source_that_is_silent_or_not_there() {
     };
     prove([
         case(Fault::Hang(Place::SmartConfiguration), FhirExport)
-            .says(&["smart-configuration", "200 ms"]),
-        case(Fault::Hang(Place::Token), FhirExport).says(&["{token}", "200 ms"]),
-        case(Fault::Hang(Place::KickOff), FhirExport).says(&["{source}/$export", "200 ms"]),
-        case(Fault::Hang(Place::Status), CheckExportStatus).says(&["{source}/jobs/", "200 ms"]),
-        elsewhere("no connection comes about", deaf).says(&["200 ms"]),
+            .says(&["smart-configuration", "IDLE_TIMEOUT"]),
+        case(Fault::Hang(Place::Token), FhirExport).says(&["{token}", "IDLE_TIMEOUT"]),
+        case(Fault::Hang(Place::KickOff), FhirExport).says(&["{source}/$export", "IDLE_TIMEOUT"]),
+        case(Fault::Hang(Place::Status), CheckExportStatus)
+            .says(&["{source}/jobs/", "IDLE_TIMEOUT"]),
+        elsewhere("no connection comes about", deaf).says(&["CONNECT_TIMEOUT"]),
         elsewhere("nobody listens", nobody),
     ])
     .await;

@@ -26,7 +26,7 @@ async fn answers_to_the_request_for_metadata() {
         case(answers(at, 403), "AuthenticationError").says(&["403", "TARGET_SCOPES"]),
         case(answers(at, 502), "TargetUnavailableError").says(&["502"]),
         case(Fault::Hang(at), "TargetUnavailableError")
-            .env("IDLE_TIMEOUT", "0.2")
+            .at_step("IDLE_TIMEOUT", "1")
             .says(&["IDLE_TIMEOUT"]),
     ])
     .await;
@@ -51,7 +51,7 @@ async fn answers_to_the_kick_off_of_the_import() {
         case(answers(at, 502), "TargetUnavailableError").says(&["502"]),
         case(answers(at, 503), "TargetUnavailableError").says(&["503"]),
         case(Fault::Hang(at), "TargetUnavailableError")
-            .env("IDLE_TIMEOUT", "0.2")
+            .at_step("IDLE_TIMEOUT", "1")
             .says(&["IDLE_TIMEOUT"]),
     ])
     .await;
@@ -68,7 +68,7 @@ async fn answers_to_the_status_request_of_the_import() {
             .says(&["{target}/$job"])
     };
     let at = Place::ImportStatus;
-    let once_more = |case: Case| case.env("IDLE_TIMEOUT", "0.2");
+    let in_a_second = |case: Case| case.at_step("IDLE_TIMEOUT", "1");
     prove([
         case(Fault::Html(at, 200), "ImportFailedError").says(&["200"]),
         case(answers(at, outcome(400)), "ImportFailedError").says(&["400", "The disk"]),
@@ -80,9 +80,9 @@ async fn answers_to_the_status_request_of_the_import() {
         ]),
         case(answers(at, 404), "ImportFailedError").says(&["404", "3 attempts"]),
         case(answers(at, 401), "AuthenticationError").says(&["401", "TARGET_SCOPES"]),
-        once_more(case(answers(at, 500), "TargetUnavailableError")).says(&["500"]),
-        once_more(case(answers(at, 502), "TargetUnavailableError")).says(&["502"]),
-        once_more(case(Fault::Hang(at), "TargetUnavailableError")).says(&["IDLE_TIMEOUT"]),
+        case(answers(at, 500), "TargetUnavailableError").says(&["500"]),
+        case(answers(at, 502), "TargetUnavailableError").says(&["502"]),
+        in_a_second(case(Fault::Hang(at), "TargetUnavailableError")).says(&["IDLE_TIMEOUT"]),
     ])
     .await;
 }
