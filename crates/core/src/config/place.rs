@@ -22,11 +22,19 @@ pub enum Place {
 /// What Pathling reads as a pattern, or decodes into something else, in a location.
 const FORBIDDEN: &[char] = &['*', '?', '[', ']', '{', '}', '+', '%', ',', ' '];
 
+/// The longest place, in bytes: S3's keys have 1,024 at most, and ours below it want some.
+const LONGEST: usize = 800;
+
 impl Place {
     /// Reads a place, or says in a few words what is wrong with it.
     ///
     /// A relative path is taken from the working directory, so that what the target is told is absolute.
     pub fn parse(text: &str) -> Result<Self, String> {
+        if text.len() > LONGEST {
+            return Err(format!(
+                "is longer than {LONGEST} bytes: the names below it would not fit"
+            ));
+        }
         if let Some(found) = text
             .chars()
             .find(|c| FORBIDDEN.contains(c) || c.is_control())
@@ -143,5 +151,6 @@ mod tests {
         for text in ["s3://", "https://example.org/x", "file://host/x"] {
             assert!(Place::parse(text).is_err(), "{text}");
         }
+        assert!(Place::parse(&format!("s3://b/{}", "x".repeat(LONGEST))).is_err());
     }
 }
