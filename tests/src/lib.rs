@@ -22,6 +22,7 @@ mod records;
 mod refusal;
 mod said;
 mod story;
+mod told_source;
 
 pub use binary::binary;
 pub use case::{Case, prove};
@@ -32,3 +33,4 @@ pub use output::Output;
 pub use records::Records;
 pub use refusal::{Refusal, refused};
 pub use story::{Failed, Story, Told};
+pub use told_source::ToldSource;
