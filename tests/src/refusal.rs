@@ -138,8 +138,10 @@ impl Refusal {
             })
             .collect();
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        // Shown where the case fails.
-        println!("{what}:\n{}", finished.stderr);
+        #[allow(clippy::print_stdout, reason = "shown where the case fails")]
+        {
+            println!("{what}:\n{}", finished.stderr);
+        }
         let said = finished.expect_error(self.error, &words);
         assert!(!said.contains("panicked"), "{said}");
         assert_no_secrets(&sandbox, &finished.all());

@@ -38,10 +38,10 @@ async fn a_file_that_cannot_be_had() {
         never(Fault::FileCutMidway),
         never(Fault::FileChunkedCutMidway),
         never(Fault::Hang(at))
-            .env("IDLE_TIMEOUT", "0.3")
+            .env("IDLE_TIMEOUT", "1")
             .says(&["IDLE_TIMEOUT"]),
         never(Fault::FileHangsMidway)
-            .env("IDLE_TIMEOUT", "0.3")
+            .env("IDLE_TIMEOUT", "1")
             .says(&["IDLE_TIMEOUT"]),
     ])
     .await;
@@ -230,7 +230,7 @@ async fn an_id_that_comes_twice_reaches_pathling_as_the_source_wrote_it() {
     let first = pathling_import(&sandbox).run().await;
     assert_eq!(first.code, Some(0), "{}", first.stderr);
     assert_eq!(sandbox.rows("Patient").len(), 6);
-    let again = pathling_import(&sandbox).patience(Duration::from_secs(60));
+    let again = pathling_import(&sandbox).patience(Duration::from_mins(1));
     let finished = again.run().await;
     finished.expect_error(
         "ImportFailedError",

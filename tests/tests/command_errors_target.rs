@@ -90,7 +90,7 @@ async fn a_kick_off_of_the_import_that_is_answered_badly() {
 async fn a_poll_of_the_import_that_is_answered_badly() {
     let at = Place::ImportStatus;
     // The import itself goes on meanwhile, so it is one that would take longer than the command waits.
-    let slowly = |builder: Builder| builder.import_delay(std::time::Duration::from_secs(3600));
+    let slowly = |builder: Builder| builder.import_delay(std::time::Duration::from_hours(1));
     let case = |fault, error| {
         let case = Refusal::fault(fault, error).sandbox(slowly).asked();
         case.stays().says(&["GET {target}/$job?id=…"])
@@ -170,9 +170,9 @@ async fn discovery_or_a_token_of_the_target_that_cannot_be_had() {
 async fn a_target_that_hangs_or_is_not_there() {
     let hangs = |at, words: &[&str]| {
         Refusal::fault(Fault::Hang(at), "TargetUnavailableError")
-            .env("IDLE_TIMEOUT", "0.4")
+            .env("IDLE_TIMEOUT", "2")
             .says(words)
-            .says(&["no answer within 400 ms (IDLE_TIMEOUT)"])
+            .says(&["no answer within 2 s (IDLE_TIMEOUT)"])
             .asked()
     };
     let nobody = {
@@ -189,7 +189,7 @@ async fn a_target_that_hangs_or_is_not_there() {
             .stays(),
     ])
     .await;
-    let slowly = |builder: Builder| builder.import_delay(std::time::Duration::from_secs(3600));
+    let slowly = |builder: Builder| builder.import_delay(std::time::Duration::from_hours(1));
     refused([hangs(Place::ImportStatus, &["{target}/$job"])
         .sandbox(slowly)
         .stays()])

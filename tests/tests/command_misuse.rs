@@ -43,7 +43,7 @@ async fn a_command_line_that_is_wrong_ends_with_2_says_what_is_wrong_and_asks_no
     ] {
         let run = arguments
             .iter()
-            .fold(pathling_import(&sandbox), |run, it| run.arg(it));
+            .fold(pathling_import(&sandbox), CommandRun::arg);
         let finished = run.run().await.expect_code(2);
         assert!(
             finished.stderr.starts_with("error: "),
