@@ -78,7 +78,8 @@ async fn answers_to_the_status_request_of_the_import() {
             "The disk",
             "pathling:write",
         ]),
-        case(answers(at, 404), "ImportFailedError").says(&["404", "3 attempts"]),
+        case(answers(at, 404), "ImportFailedError")
+            .says(&["404", "a proxy in front of the target"]),
         case(answers(at, 401), "AuthenticationError").says(&["401", "TARGET_SCOPES"]),
         case(answers(at, 500), "TargetUnavailableError").says(&["500"]),
         case(answers(at, 502), "TargetUnavailableError").says(&["502"]),

@@ -15,6 +15,9 @@ const TRIES: u32 = 5;
 /// The first wait after a failure, where the settings do not ask for less; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_mins(1);
 
+/// The shortest wait that a server can ask for: some ask for none, which would be a storm of requests.
+const SHORTEST: Duration = Duration::from_secs(1);
+
 /// What there is to do about an error.
 #[derive(Debug)]
 pub(crate) enum Then {
@@ -34,6 +37,8 @@ pub(crate) struct Waits {
     settings: &'static str,
     asked: u32,
     waited: Duration,
+    /// How much of the next of the settings' own waits has been used up by shorter ones that the server asked for.
+    used: Duration,
     failures: u32,
     paused: Duration,
 }
@@ -55,6 +60,7 @@ impl Waits {
             settings: name,
             asked: 0,
             waited: Duration::ZERO,
+            used: Duration::ZERO,
             failures: 0,
             paused: Duration::ZERO,
         }
@@ -83,10 +89,14 @@ impl Waits {
         if self.asked >= self.retry.times {
             return Then::End(self.ran_out(error));
         }
-        let wait = self
-            .asked_for(error)
-            .unwrap_or_else(|| self.retry.wait_number(self.asked));
-        self.asked += 1;
+        let own = self.retry.wait_number(self.asked);
+        let wait = self.asked_for(error).unwrap_or(own);
+        // A server that wants to be asked often does not use up the patience that the settings have.
+        self.used += wait;
+        if self.used >= own {
+            self.asked += 1;
+            self.used = Duration::ZERO;
+        }
         self.waited += wait;
         // The step answered, so what failed before it has mended.
         self.failures = 0;
@@ -96,7 +106,9 @@ impl Waits {
 
     /// The server's own wish, within bounds.
     fn asked_for(&self, error: &Error) -> Option<Duration> {
-        error.wait().map(|wait| wait.min(self.longest))
+        error
+            .wait()
+            .map(|wait| wait.max(SHORTEST).min(self.longest))
     }
 
     /// The error for a job that outlasted the waits.
@@ -158,6 +170,21 @@ mod tests {
     }
 
     #[test]
+    fn short_waits_that_a_server_asks_for_do_not_use_up_the_patience_of_the_settings() {
+        let more = [("EXPORT_RETRY_TIMES", "2"), ("EXPORT_RETRY_WAIT", "60")];
+        let mut waits = waits(Step::CheckExportStatus, &more);
+        let wish = || {
+            IN_PROGRESS
+                .error("goes on")
+                .retry_after(Some(Duration::from_secs(5)))
+        };
+        for _ in 0..24 {
+            assert!(matches!(waits.after(wish()), Then::Wait(_)));
+        }
+        assert!(matches!(waits.after(wish()), Then::End(_)));
+    }
+
+    #[test]
     fn a_job_is_waited_for_as_often_and_as_long_as_the_settings_say() {
         let mut waits = waits(
             Step::CheckExportStatus,
@@ -204,7 +231,7 @@ mod tests {
                 .retry_after(Some(Duration::from_secs(secs)))
         };
         assert_eq!(seconds(&waits.after(wish(7))), 7);
-        assert_eq!(seconds(&waits.after(wish(0))), 0);
+        assert_eq!(seconds(&waits.after(wish(0))), 1);
         assert_eq!(seconds(&waits.after(wish(101))), 100);
         let unavailable = Kind::TargetUnavailable
             .error("502")

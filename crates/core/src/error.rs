@@ -208,7 +208,8 @@ impl Kind {
 }
 
 /// What happened, to which URL, object or setting, and what a person should do next.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.sentences())]
 pub struct Error {
     kind: Kind,
     what: String,
@@ -276,6 +277,16 @@ impl Error {
         self.retry_after
     }
 
+    /// What happened, then what to do.
+    fn sentences(&self) -> String {
+        let what = &self.what;
+        match (self.next.is_empty(), what.ends_with(['.', '!', '?', '\n'])) {
+            (true, _) => what.clone(),
+            (false, true) => format!("{what} {}", self.next),
+            (false, false) => format!("{what}. {}", self.next),
+        }
+    }
+
     /// Whether the run that met this error is over: its export or its files will never be other than they are. All other
     /// errors leave a run that the next start goes on with; one of a file or of the import does so until it is said to be
     /// [`Error::for_good`].
@@ -289,29 +300,12 @@ impl Error {
     }
 }
 
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.what)?;
-        if !self.next.is_empty() {
-            let stop = if self.what.ends_with(['.', '!', '?', '\n']) {
-                ""
-            } else {
-                "."
-            };
-            write!(f, "{stop} {}", self.next)?;
-        }
-        Ok(())
-    }
-}
-
 /// The Lambda runtime logs every handler error with Debug, so Debug shows no more than Display does.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {self}", self.name())
     }
 }
-
-impl std::error::Error for Error {}
 
 #[cfg(test)]
 mod tests {

@@ -7,12 +7,12 @@ use serde_json::Value;
 use url::Url;
 
 use crate::error::{Kind, Result};
-use crate::http::{self, Client, Request, TokenUse, shown};
+use crate::http::{self, Client, OperationOutcome, Request, TokenUse, shown};
 
 const FHIR_JSON: &str = "application/fhir+json";
 
-/// The largest manifest that is read: 100,000 files take some 30 MB.
-const MANIFEST_LIMIT: usize = 1 << 30;
+/// The largest manifest that is read, as it is held in memory: 100,000 files take some 30 MB.
+const MANIFEST_LIMIT: usize = 64 << 20;
 
 /// What is asked of the source.
 #[derive(Clone, Debug, Default)]
@@ -121,19 +121,27 @@ pub async fn status(client: &Client, endpoint: &Url, status_url: &Url) -> Result
             })
         }
         200 => {
-            let manifest =
-                response
-                    .json(MANIFEST_LIMIT)
-                    .await
-                    .map_err(|error| match error.kind() {
-                        // A body that broke off can be asked for again; one that is no JSON cannot be a manifest.
-                        Kind::SourceUnavailable => error,
-                        _ => Kind::Manifest.error(format!(
-                            "GET {} answered 200 with something else than JSON",
-                            shown(&url)
-                        )),
-                    })?;
-            Ok(Status::Complete(manifest))
+            let quoter = response.quoter();
+            let answered = format!("GET {} answered 200", shown(&url));
+            let manifest = match response.json(MANIFEST_LIMIT).await {
+                Ok(manifest) => manifest,
+                // A body that broke off can be asked for again; one that is no JSON cannot be a manifest.
+                Err(error) if error.kind() == Kind::SourceUnavailable => return Err(error),
+                Err(_) => {
+                    return Err(
+                        Kind::Manifest.error(format!("{answered} with something else than JSON"))
+                    );
+                }
+            };
+            match OperationOutcome::from_value(&manifest) {
+                Some(outcome) => {
+                    let says = quoter.quote(&outcome.text());
+                    Err(Kind::Manifest.error(format!(
+                        "{answered} with an OperationOutcome instead of a manifest: {says}"
+                    )))
+                }
+                None => Ok(Status::Complete(manifest)),
+            }
         }
         code if (200..300).contains(&code) => Err(Kind::ExportFailed.error(format!(
             "GET {} answered {code}, which is no answer of a status request",

@@ -86,7 +86,7 @@ async fn answer(
             let deadline = deadline(event.context.deadline());
             steps::run_until(step, context, event.payload, Deadline(Some(deadline)))
                 .await
-                .and_then(carried)
+                .and_then(|output| carried(output, context.settings().staging.is_some()))
         }
         Err(error) => Err(error.clone()),
     };
@@ -121,12 +121,17 @@ fn deadline(runtime: SystemTime) -> Instant {
     Instant::now() + left.saturating_sub(MARGIN.min(left / 5))
 }
 
-fn carried(output: Value) -> Result<Value> {
+fn carried(output: Value, has_staging: bool) -> Result<Value> {
     let size = output.to_string().len();
     if size <= CARRIED_LIMIT {
         return Ok(output);
     }
+    let advice = if has_staging {
+        "Export fewer types at a time, or run the command, which has no such limit."
+    } else {
+        "Set STAGING_URL for this function too, so that what is large can be kept there, or run the command, which has no such limit."
+    };
     Err(Kind::Configuration
         .error(format!("this step's output has {size} bytes, and Step Functions carries at most {CARRIED_LIMIT}"))
-        .next("Set STAGING_URL for all functions, or export fewer types at a time; the command has no such limit."))
+        .next(advice))
 }

@@ -90,13 +90,15 @@ impl Manifest {
         })
     }
 
-    /// What the export asked for, as far as the manifest's `request` repeats it.
+    /// What the export asked for, as far as the manifest's `request` repeats it. One without a query tells nothing: not
+    /// every server repeats that.
     #[must_use]
     pub fn asked(&self) -> Option<Asked> {
         let request = self.request.as_deref()?;
         let url = Url::parse(request)
             .or_else(|_| Url::parse("http://relative.invalid/").and_then(|base| base.join(request)))
             .ok()?;
+        url.query().filter(|query| !query.is_empty())?;
         let since = url.query_pairs().find(|(name, _)| name == "_since");
         Some(since.map(|(_, value)| value.into_owned()).into())
     }
@@ -262,11 +264,12 @@ mod tests {
     }
 
     #[test]
-    fn the_request_tells_a_delta_from_a_full_export() {
+    fn a_request_that_repeats_its_query_tells_a_delta_from_a_full_export() {
         let read = |request: &str| {
             let value = json!({"transactionTime": "t", "request": request});
             Manifest::read(&value, None).unwrap().asked()
         };
+        assert_eq!(read("https://h/$export"), None);
         assert_eq!(
             read("https://h/$export?_type=Patient"),
             Some(Asked::Everything)

@@ -12,7 +12,7 @@ use url::Url;
 
 use crate::config::{Dialect, ImportMode};
 use crate::error::{Error, Kind, Result};
-use crate::http::{self, Client, OperationOutcome, Request, TokenUse, shown};
+use crate::http::{self, Client, Request, TokenUse, shown};
 
 /// Letter by letter what both Pathlings expect.
 const FHIR_JSON: &str = "application/fhir+json";
@@ -428,29 +428,32 @@ pub async fn status(client: &Client, endpoint: &Url, status_url: &Url) -> Result
             ))),
         },
         404 => {
-            let said = said(response).await;
-            Ok(Status::Lost(Kind::ImportFailed.error(format!(
-                "GET {} answered 404{said}: the target no longer knows the job, so the import may or may not be done",
-                shown(&url)
-            ))))
+            let (said, is_outcome) = http::said(response).await;
+            let what = format!("GET {} answered 404{said}", shown(&url));
+            if !is_outcome {
+                // Pathling explains itself; whatever answered here is not the server that took the job.
+                return Err(Kind::ImportFailed.error(what).next(
+                    "See whether a proxy in front of the target changes the path of its status URLs.",
+                ));
+            }
+            let what = format!(
+                "{what}; the target no longer knows the job, so the import may or may not be done"
+            );
+            Ok(Status::Lost(Kind::ImportFailed.error(what)))
         }
         // Pathling Server 2 says only here that the import was not allowed.
         403 => {
-            let said = said(response).await;
-            Err(Kind::ImportFailed.error(format!("GET {} answered 403{said}: the target does not allow the import", shown(&url))).next(
+            let (said, _) = http::said(response).await;
+            let what = format!(
+                "GET {} answered 403{said}; the target does not allow the import",
+                shown(&url)
+            );
+            Err(Kind::ImportFailed.error(what).next(
                 "Add the staging location to the sources that Pathling allows, and see that the client has the scopes pathling:import and pathling:write.",
             ))
         }
         _ => Err(http::failure(response, "the status of the import").await),
     }
-}
-
-/// What a response's `OperationOutcome` says, in brackets, or nothing.
-async fn said(response: http::Response) -> String {
-    let body = response.bytes_limited(64 << 10).await.unwrap_or_default();
-    OperationOutcome::parse(&body)
-        .map(|outcome| format!(" ({})", outcome.text()))
-        .unwrap_or_default()
 }
 
 #[cfg(test)]

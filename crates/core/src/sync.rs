@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::config::Settings;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::staging::{Staging, layout};
 
 /// How many ended runs the state remembers.
@@ -131,13 +131,15 @@ pub struct Attempt {
     pub number: u32,
     /// When it began, by this machine's clock.
     pub at: String,
+    /// What was to be imported, in the dialect of the contract.
+    pub parameters: Value,
     /// The import's status URL, once the target gave one.
     pub status_url: Option<String>,
     /// Types that the target cannot hold, left out of what was sent.
     pub unsupported: Vec<String>,
     /// When it ended.
     pub ended: Option<String>,
-    /// `succeeded`, `failed` or `lost`, once it ended.
+    /// `succeeded`, `failed`, `lost` or `superseded` (by an attempt with other Parameters), once it ended.
     pub outcome: Option<String>,
     /// What the target said about a failure.
     pub message: Option<String>,
@@ -197,10 +199,10 @@ pub struct Ended {
     pub outcome: String,
 }
 
-/// This moment, as the records write it.
+/// This moment, as the records write it: in a fixed width, so that moments compare as texts do.
 #[must_use]
 pub fn now() -> String {
-    Timestamp::now().to_string()
+    format!("{:.6}", Timestamp::now())
 }
 
 impl RunRecord {
@@ -226,6 +228,15 @@ impl RunRecord {
                 Ok(change(record))
             })
             .await
+    }
+
+    /// How the run ended, unless a newer kick-off has begun it anew: some servers answer one with an old job.
+    #[must_use]
+    pub fn ended(&self) -> Option<&Outcome> {
+        let newest = self.newest_kick_off();
+        self.outcome
+            .as_ref()
+            .filter(|outcome| newest.is_none_or(|kick_off| outcome.at >= kick_off.at))
     }
 
     /// The newest kick-off.
@@ -258,49 +269,62 @@ impl SyncState {
             .await
     }
 
-    fn end(&mut self, run: &str, outcome: &str) {
-        // A run's name may have got its suffix after the kick-off.
+    /// Takes an ended run's record in; does nothing the second time.
+    fn end(&mut self, record: &RunRecord, outcome: &Outcome) {
+        // By the kick-off, for a server may give a newer one the same status URL and so the same name.
         let ends = |in_progress: &InProgress| {
-            run == in_progress.run
-                || run
-                    .strip_prefix(&in_progress.run)
-                    .is_some_and(|rest| rest.starts_with('-'))
+            record
+                .kick_offs
+                .iter()
+                .any(|kick_off| kick_off.at == in_progress.kick_off)
         };
         if self.in_progress.as_ref().is_some_and(ends) {
             self.in_progress = None;
         }
-        self.runs.push(Ended {
-            run: run.to_owned(),
-            at: now(),
-            outcome: outcome.to_owned(),
-        });
+        let ended = Ended {
+            run: record.run.clone(),
+            at: outcome.at.clone(),
+            outcome: outcome.name.clone(),
+        };
+        if !self.runs.contains(&ended) {
+            self.runs.push(ended);
+        }
         let surplus = self.runs.len().saturating_sub(RUNS_KEPT);
         self.runs.drain(..surplus);
     }
 }
 
-/// Writes down that a run ended, in its record and in the state of its key.
+/// Writes down how a run ended, in its record and in the state of its key. Told again, nothing changes.
 pub async fn end_run(
     staging: &Staging,
     run: &str,
     key: Option<&str>,
-    outcome: &str,
-    error: Option<&Error>,
+    name: &str,
+    message: Option<&str>,
 ) -> Result<()> {
-    let message = error.map(|error| error.what().to_owned());
-    RunRecord::update(staging, run, |record| {
-        record.outcome = Some(Outcome {
-            at: now(),
-            name: outcome.to_owned(),
-            message: message.clone(),
-        });
+    let ended = Outcome {
+        at: now(),
+        name: name.to_owned(),
+        message: message.map(str::to_owned),
+    };
+    let record = RunRecord::update(staging, run, |record| {
+        if record
+            .outcome
+            .as_ref()
+            .is_some_and(|known| known.name == ended.name)
+        {
+            return false;
+        }
+        record.outcome = Some(ended.clone());
         true
     })
     .await?;
     if let Some(key) = key {
+        let outcome = record.outcome.as_ref().unwrap_or(&ended);
         SyncState::update(staging, key, |state| {
-            state.end(run, outcome);
-            true
+            let before = state.clone();
+            state.end(&record, outcome);
+            *state != before
         })
         .await?;
     }

@@ -9,18 +9,23 @@ use std::time::Duration;
 use sentry::ClientInitGuard;
 use sentry::integrations::tracing::BreadcrumbLayer;
 use sentry::protocol::{Event, Exception};
-use sentry::types::Dsn;
 use tracing::Level;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
 
-use crate::config::{Secret, Sentry};
+use crate::config::Sentry;
 use crate::error::{Error, Kind};
 
 /// How long an answer waits for a report to be sent.
 const FLUSH: Duration = Duration::from_secs(3);
+
+/// Libraries never say more than this, whatever level is asked for: at the finest, some print bodies, which here are
+/// patients' data. The runtime would log every error of a handler a second time.
+const LIBRARIES: &str = "lambda_runtime=off,hyper=off,hyper_util=info,h2=off,rustls=off,reqwest=info,sentry=warn,\
+    aws_config=warn,aws_runtime=info,aws_sdk_s3=info,aws_sdk_sts=info,aws_sigv4=info,aws_smithy_http_client=info,\
+    aws_smithy_runtime=info,aws_smithy_runtime_api=info,aws_smithy_checksums=info";
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +59,7 @@ pub struct Telemetry {
 /// Sets up logs and reporting for this process.
 #[must_use]
 pub fn start(options: &TelemetryOptions<'_>) -> Telemetry {
-    let sentry = options.sentry.and_then(|sentry| {
+    let sentry = options.sentry.map(|sentry| {
         let release = sentry.release.clone();
         let release = release
             .unwrap_or_else(|| concat!("pathling-import@", env!("CARGO_PKG_VERSION")).to_owned());
@@ -64,14 +69,10 @@ pub fn start(options: &TelemetryOptions<'_>) -> Telemetry {
         if let Some(environment) = sentry.environment.clone() {
             options = options.environment(environment);
         }
-        is_dsn(&sentry.dsn).then(|| sentry::init(options))
+        sentry::init(options)
     });
-    // The runtime logs every error of a handler again, and libraries have much to say that is nobody's concern here.
-    let filter = EnvFilter::try_new(format!(
-        "{},lambda_runtime=off,hyper=off,rustls=off,h2=off,aws_config=warn",
-        options.level
-    ))
-    .unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_new(format!("{},{LIBRARIES}", options.level))
+        .unwrap_or_else(|_| EnvFilter::new("info"));
     let output = options.output;
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(move || Lines(output))
@@ -148,10 +149,4 @@ impl std::io::Write for Lines {
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
-}
-
-/// Whether a text is a Sentry DSN.
-#[must_use]
-pub fn is_dsn(text: &Secret) -> bool {
-    text.reveal().parse::<Dsn>().is_ok()
 }

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use sentry::types::Dsn;
 use url::Url;
 
 pub(crate) use origin::has_userinfo;
@@ -239,7 +240,7 @@ fn sentry(reader: &mut Reader) -> Option<Sentry> {
     let environment = reader.string("SENTRY_ENVIRONMENT");
     let release = reader.string("SENTRY_RELEASE");
     let dsn = reader.secret("SENTRY_DSN")?;
-    if crate::telemetry::is_dsn(&dsn) {
+    if dsn.reveal().parse::<Dsn>().is_ok() {
         return Some(Sentry {
             dsn,
             environment,

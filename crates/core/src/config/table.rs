@@ -45,6 +45,15 @@ impl Step {
     }
 }
 
+impl Step {
+    fn in_docs(self) -> String {
+        match self {
+            Self::Command => "the command".to_owned(),
+            step => format!("`{}`", step.name()),
+        }
+    }
+}
+
 /// What a setting's text must be.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Form {
@@ -493,24 +502,26 @@ pub fn markdown() -> String {
         "| environment | JSON file | without it | read by | what it is |\n|---|---|---|---|---|\n",
     );
     for setting in SETTINGS {
-        let steps = if setting.read_by == COMMAND {
-            "the command".to_owned()
-        } else if setting.read_by == ALL {
-            "all".to_owned()
-        } else {
-            let of_command = setting.read_by.iter().filter(|step| **step != Command);
-            of_command
-                .map(|step| format!("`{}`", step.name()))
+        let names = |steps: &[Step]| match steps {
+            all if all == ALL => "all".to_owned(),
+            some => some
+                .iter()
+                .map(|step| step.in_docs())
                 .collect::<Vec<_>>()
-                .join(", ")
+                .join(", "),
         };
+        let steps = names(setting.read_by);
+        let mut without = setting.without();
+        if !setting.required_by.is_empty() && setting.required_by != setting.read_by {
+            let _ = write!(without, " by {}", names(setting.required_by));
+        }
         // Writing to a String cannot fail.
         let _ = writeln!(
             out,
             "| `{}` | `{}` | {} | {} | {} |",
             setting.name,
             setting.camel(),
-            setting.without(),
+            without,
             steps,
             setting.help
         );

@@ -6,17 +6,12 @@ use reqwest::header::CONTENT_TYPE;
 
 use super::outcome::OperationOutcome;
 use super::response::{Response, is_html};
-use super::shown::quoted;
 use super::transport::Authorization;
 use super::{Side, StatusCode};
-use crate::config::Secret;
 use crate::error::{Error, Kind};
 
 /// How much of an unwanted body is read.
 const LONGEST: usize = 64 * 1024;
-
-/// How much of a server's words a message holds, in characters.
-const WORDS: usize = 500;
 
 /// What an unwanted answer is, as an error: `what_for` (for instance `kick-off of the export`), method, URL, status and
 /// what the server's `OperationOutcome` says.
@@ -30,7 +25,7 @@ pub async fn failure(response: Response, what_for: &str) -> Error {
     let authorization = response.about().authorization.clone();
     let wait = response.retry_after();
     let said = format!("{what_for}: {}", response.described());
-    let body = Unwanted::read(response, &authorization).await;
+    let body = Unwanted::read(response).await;
     let said = format!("{said}{}", body.said);
     if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
         return authentication(side, status, &authorization, &said);
@@ -53,6 +48,13 @@ pub async fn failure(response: Response, what_for: &str) -> Error {
     }
 }
 
+/// What the body of an answer says, as it may stand behind its status in a message (`: text`, or nothing), and whether it
+/// is an `OperationOutcome`. For callers to whom a status means something else than to [`failure`].
+pub async fn said(response: Response) -> (String, bool) {
+    let body = Unwanted::read(response).await;
+    (body.said, body.is_outcome)
+}
+
 /// What the body of an unwanted answer says.
 #[derive(Default)]
 struct Unwanted {
@@ -63,12 +65,12 @@ struct Unwanted {
 }
 
 impl Unwanted {
-    async fn read(response: Response, authorization: &Authorization) -> Self {
+    async fn read(response: Response) -> Self {
         let kind = response
             .header(CONTENT_TYPE.as_str())
             .unwrap_or_default()
             .to_owned();
-        let query = response.url().query().map(Secret::from);
+        let quoter = response.quoter();
         // A server that drips its complaint does not hold up what follows from its status.
         let most = response.about().idle.min(Duration::from_secs(30));
         let read = tokio::time::timeout(most, response.up_to(LONGEST)).await;
@@ -86,12 +88,7 @@ impl Unwanted {
                 ..Self::default()
             };
         };
-        // Servers quote the token or the signed URL that they refuse.
-        let mut secrets: Vec<&Secret> = query.iter().collect();
-        if let Authorization::Token(token) = authorization {
-            secrets.push(token.value());
-        }
-        let text = quoted(&outcome.whole_text(), WORDS, &secrets);
+        let text = quoter.quote(&outcome.whole_text());
         Self {
             said: if text.is_empty() {
                 String::new()

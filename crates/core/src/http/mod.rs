@@ -30,11 +30,11 @@ mod tests;
 pub use address::{below, status_url_for_polling};
 pub use body::{Body, Fault};
 pub use client::{Client, ClientOptions, ClientSecret};
-pub use failure::failure;
+pub use failure::{failure, said};
 pub use outcome::{Issue, OperationOutcome};
 pub use request::{Request, TokenUse};
 pub use reqwest::{Method, StatusCode};
-pub use response::Response;
+pub use response::{Quoter, Response};
 pub use retry::Backoff;
 pub use shown::{shown, shown_str};
 

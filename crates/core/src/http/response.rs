@@ -11,8 +11,9 @@ use url::Url;
 
 use super::Side;
 use super::body::Body;
-use super::shown::shown;
+use super::shown::{quoted, shown};
 use super::transport::Authorization;
+use crate::config::Secret;
 use crate::error::Result;
 
 /// Which exchange a response or a body belongs to.
@@ -23,6 +24,23 @@ pub(super) struct About {
     pub(super) url: Url,
     pub(super) idle: Duration,
     pub(super) authorization: Authorization,
+}
+
+/// How much of a server's words a message holds, in characters.
+const WORDS: usize = 500;
+
+/// Makes a server's words fit for a message: on one line, bounded, without the secrets of the request.
+pub struct Quoter {
+    secrets: Vec<Secret>,
+}
+
+impl Quoter {
+    /// The words as a message may hold them, 500 characters at most.
+    #[must_use]
+    pub fn quote(&self, words: &str) -> String {
+        let secrets: Vec<&Secret> = self.secrets.iter().collect();
+        quoted(words, WORDS, &secrets)
+    }
 }
 
 /// An answer of any status, whose body has not been read.
@@ -38,6 +56,16 @@ impl Response {
 
     pub(super) fn about(&self) -> &About {
         &self.about
+    }
+
+    /// What this answer's words are quoted with: servers repeat the token or the signed URL that they refuse.
+    #[must_use]
+    pub fn quoter(&self) -> Quoter {
+        let mut secrets: Vec<Secret> = self.url().query().map(Secret::from).into_iter().collect();
+        if let Authorization::Token(token) = &self.about.authorization {
+            secrets.push(token.value().clone());
+        }
+        Quoter { secrets }
     }
 
     /// The status.

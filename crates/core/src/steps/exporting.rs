@@ -1,18 +1,20 @@
 //! `fhir-export` and `check-export-status`.
 
-use serde_json::Value;
-use url::Url;
+use serde_json::{Value, json};
 
 use super::contract::{Carried, ExportComplete, ExportStarted, StatusQuery};
 use super::run::{keep_manifest, since_of};
 use super::{Context, require_staging_for_key};
 use crate::config::{Settings, Step};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Kind, Result};
 use crate::export::{self, Status, Wanted};
-use crate::http::{OperationOutcome, shown};
+use crate::http::{self, shown};
 use crate::manifest::Manifest;
 use crate::staging::{Staging, layout};
 use crate::sync::{self, InProgress, KickOff, RunRecord, SyncState};
+
+/// The largest manifest, in bytes of JSON, that an output holds itself: Step Functions carries 256 KiB in all.
+const CARRIED_WHOLE: usize = 192 * 1024;
 
 /// Asks the source for an export, and gives its status URL.
 ///
@@ -28,7 +30,18 @@ pub(super) async fn fhir_export(context: &Context) -> Result<ExportStarted> {
         Some(staging) => Some((staging, announce(staging, settings).await?)),
         None => None,
     };
-    let accepted = export::kick_off(client, endpoint, &wanted).await?;
+    let accepted = match export::kick_off(client, endpoint, &wanted).await {
+        Ok(accepted) => accepted,
+        Err(error) => {
+            // Whoever says no has begun no job; of one who did not answer that is not known.
+            if error.kind() != Kind::SourceUnavailable
+                && let Some((staging, key)) = &state
+            {
+                retract(staging, key).await;
+            }
+            return Err(error);
+        }
+    };
     let status_url = accepted.status_url.to_string();
     let run = layout::run_of(&status_url);
     tracing::info!(run, since = settings.since, "export kicked off");
@@ -85,13 +98,23 @@ async fn announce(staging: &Staging, settings: &Settings) -> Result<String> {
     Ok(key)
 }
 
+/// Takes back that a kick-off was sent. Best effort: it only saves a warning.
+async fn retract(staging: &Staging, key: &str) {
+    let change = SyncState::update(staging, key, |state| state.kick_off_sent.take().is_some());
+    if let Err(error) = change.await {
+        tracing::debug!(
+            key,
+            error = error.what(),
+            "that a kick-off was refused could not be written down"
+        );
+    }
+}
+
 /// Writes a kick-off into the record of its run, and makes that run the one in progress.
 async fn write_down(staging: &Staging, run: &str, kick_off: KickOff) -> Result<()> {
     RunRecord::update(staging, run, |record| {
         if !record.kick_offs.contains(&kick_off) {
             record.kick_offs.push(kick_off.clone());
-            // A server that answers a new kick-off with an old job begins the run anew.
-            record.outcome = None;
         }
         true
     })
@@ -121,6 +144,7 @@ pub(super) async fn check_export_status(
     require_staging_for_key(context, &carried)?;
     let url = export::parse_status_url(&status_url)?;
     let (client, endpoint) = context.source().await?;
+    let url = http::status_url_for_polling(endpoint, &url);
     let result = match export::status(client, endpoint, &url).await? {
         Status::InProgress {
             progress,
@@ -143,33 +167,39 @@ pub(super) async fn check_export_status(
         }
         Status::Complete(result) => result,
     };
-    let manifest =
-        Manifest::read(&result, Some(&url)).map_err(|error| told(&error, &url, &result))?;
+    let manifest = Manifest::read(&result, Some(&url))
+        .map_err(|error| error.within(&format!("GET {}", shown(&url))))?;
     if carried.run.is_empty() {
         carried.run = layout::run_of(&status_url);
     }
-    match context.staging_if_any().await? {
-        Some(staging) => {
-            let kept = keep_manifest(staging, &carried.run, &result, &manifest, Some(&url)).await?;
-            carried.run = kept.run;
-            carried.since = since_of(&carried, Some(&kept.record), &manifest);
-        }
-        None => carried.since = since_of(&carried, None, &manifest),
-    }
+    let Some(staging) = context.staging_if_any().await? else {
+        carried.since = since_of(&carried, None, &manifest);
+        return Ok(ExportComplete {
+            result,
+            status_url,
+            carried,
+        });
+    };
+    let kept = keep_manifest(staging, &carried.run, &result, &manifest, Some(&url)).await?;
+    carried.run = kept.run;
+    carried.since = since_of(&carried, Some(&kept.record), &manifest);
     Ok(ExportComplete {
-        result,
+        result: by_reference(staging, &carried.run, result, &manifest),
         status_url,
         carried,
     })
 }
 
-/// Where it was that no manifest came from, and what came in its place where that says so itself.
-fn told(error: &Error, url: &Url, value: &Value) -> Error {
-    let says = OperationOutcome::from_value(value)
-        .map(|outcome| outcome.text())
-        .filter(|text| !text.is_empty())
-        .map(|text| format!(": {text}"))
-        .unwrap_or_default();
-    let what = format!("GET {}: {}{says}", shown(url), error.what());
-    Kind::Manifest.error(what).next(error.advice().to_owned())
+/// A manifest too large for Step Functions travels as its place in staging.
+fn by_reference(staging: &Staging, run: &str, result: Value, manifest: &Manifest) -> Value {
+    if result.to_string().len() <= CARRIED_WHOLE {
+        return result;
+    }
+    json!({
+        "manifest": staging.url(&layout::manifest_key(run)),
+        "transactionTime": manifest.transaction_time,
+        "outputs": manifest.output.len(),
+        "deleted": manifest.deleted,
+        "errors": manifest.errors,
+    })
 }

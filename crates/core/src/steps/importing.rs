@@ -20,9 +20,11 @@ use crate::sync::{self, Attempt, Outcome, RunRecord};
 const ATTEMPTS: usize = 3;
 
 const IMPORTED: &str = "imported";
+const NOTHING: &str = "nothing to import";
 const SUCCEEDED: &str = "succeeded";
 const FAILED: &str = "failed";
 const LOST: &str = "lost";
+const SUPERSEDED: &str = "superseded";
 
 /// Asks the target to import, and gives the import's status URL, or null where nothing needs importing.
 ///
@@ -34,37 +36,86 @@ pub(super) async fn pathling_import(context: &Context, event: &Value) -> Result<
         mut carried,
     } = ImportRequest::read(event)?;
     require_staging_for_key(context, &carried)?;
+    // Called alone, this is an import of its own each time: no run whose attempt it could join.
+    let staging = match carried.run.as_str() {
+        "" => None,
+        _ => context.staging_if_any().await?,
+    };
     if carried.run.is_empty() {
         carried.run = layout::derived_run("", &parameters.to_string(), []);
     }
-    let locations = pathling::read_parameters(&parameters)?;
-    let staging = context.staging_if_any().await?;
-    let (send, unsupported) = held(context, locations).await?;
-    if send.is_empty() {
-        tracing::info!(run = carried.run, "nothing needs importing");
-        if let Some(staging) = staging {
-            sync::end_run(
-                staging,
-                &carried.run,
-                carried.key.as_deref(),
-                "nothing to import",
-                None,
-            )
-            .await?;
-        }
-        return Ok(ImportStarted {
-            status_url: None,
-            carried,
-        });
-    }
+    let sent = Sent::of(context, parameters).await?;
     let status_url = match staging {
-        Some(staging) => attempt(context, staging, &carried.run, &send, &unsupported).await?,
-        None => kick_off(context, &Uuid::new_v4().to_string(), &send).await?,
+        _ if sent.locations.is_empty() => {
+            tracing::info!(run = carried.run, "nothing needs importing");
+            if let Some(staging) = staging {
+                let left_out = sent.left_out();
+                sync::end_run(
+                    staging,
+                    &carried.run,
+                    carried.key.as_deref(),
+                    NOTHING,
+                    left_out.as_deref(),
+                )
+                .await?;
+            }
+            None
+        }
+        Some(staging) => Some(attempt(context, staging, &carried.run, &sent).await?),
+        None => Some(kick_off(context, &Uuid::new_v4().to_string(), &sent.locations).await?),
     };
     Ok(ImportStarted {
-        status_url: Some(status_url.into()),
+        status_url: status_url.map(Into::into),
         carried,
     })
+}
+
+/// What is sent to the target of some Parameters.
+struct Sent {
+    /// The Parameters, in the dialect of the contract.
+    parameters: Value,
+    /// The locations whose types the target can hold.
+    locations: Vec<Location>,
+    /// The types of the others.
+    unsupported: Vec<String>,
+}
+
+impl Sent {
+    async fn of(context: &Context, parameters: Value) -> Result<Self> {
+        let mut locations = pathling::read_parameters(&parameters)?;
+        let mut unsupported = Vec::new();
+        if !locations.is_empty() {
+            let dialect = context.dialect().await?;
+            let types = locations
+                .iter()
+                .map(|location| location.resource_type.as_str());
+            let others: BTreeSet<&str> = types
+                .filter(|resource_type| !dialect.holds(resource_type))
+                .collect();
+            if context.settings().fail_on_unsupported_types {
+                super::fail_on(&others)?;
+            }
+            unsupported = others.into_iter().map(str::to_owned).collect();
+            locations.retain(|location| dialect.holds(&location.resource_type));
+        }
+        let sent = Self {
+            parameters,
+            locations,
+            unsupported,
+        };
+        if let Some(left_out) = sent.left_out() {
+            tracing::warn!("{left_out}");
+        }
+        Ok(sent)
+    }
+
+    /// What a person should know about types that are not sent.
+    fn left_out(&self) -> Option<String> {
+        let types = self.unsupported.join(", ");
+        (!types.is_empty()).then(|| {
+            format!("types that this target cannot hold are left out of the import: {types}")
+        })
+    }
 }
 
 /// Asks how the import goes, and gives what the target answered when it is complete.
@@ -111,20 +162,18 @@ pub(super) async fn check_import_status(
         return Err(next_attempt(
             context,
             staging,
-            &record,
+            &record.run,
+            &newest,
             "the attempt before it ended without success",
         )
         .await);
     }
-    let Some(url) = newest
-        .status_url
-        .as_deref()
-        .and_then(|url| Url::parse(url).ok())
-    else {
+    let Some(url) = known_url(&newest) else {
         return Err(next_attempt(
             context,
             staging,
-            &record,
+            &record.run,
+            &newest,
             "the attempt before it was cut off",
         )
         .await);
@@ -154,7 +203,14 @@ pub(super) async fn check_import_status(
             if error.ends_the_run() {
                 return Err(error.within(&format!("after {ATTEMPTS} attempts")));
             }
-            Err(next_attempt(context, staging, &record, "the target lost the job").await)
+            Err(next_attempt(
+                context,
+                staging,
+                &record.run,
+                &newest,
+                "the target lost the job",
+            )
+            .await)
         }
         Err(error) if error.kind() == Kind::ImportFailed => {
             Err(unsuccessful(staging, &record.run, newest.number, FAILED, error).await?)
@@ -177,86 +233,45 @@ fn in_progress(progress: Option<String>, retry_after: Option<std::time::Duration
         .retry_after(retry_after)
 }
 
-/// Begins the next attempt of a run on its own, and gives what the caller answers then.
+/// Begins the next attempt of a run on its own, with what the last one was to import, and gives what the caller answers.
 async fn next_attempt(
     context: &Context,
     staging: &Staging,
-    record: &RunRecord,
+    run: &str,
+    last: &Attempt,
     why: &str,
 ) -> Error {
     let begin = async {
-        let parameters = record
-            .transfer
-            .as_ref()
-            .map(|transfer| &transfer.parameters)
-            .ok_or_else(|| {
-                Kind::ImportFailed
-                    .error(format!(
-                        "run {} cannot be imported again: its record holds no Parameters",
-                        record.run
-                    ))
-                    .next("Run transfer-to-s3 and pathling-import again for this run.")
-            })?;
-        let (send, unsupported) = held(context, pathling::read_parameters(parameters)?).await?;
-        attempt(context, staging, &record.run, &send, &unsupported).await
+        let sent = Sent::of(context, last.parameters.clone()).await?;
+        attempt(context, staging, run, &sent).await
     };
     match begin.await {
-        Ok(_) => {
-            Kind::JobInProgress.error(format!("run {} is being imported again: {why}", record.run))
-        }
+        Ok(_) => Kind::JobInProgress.error(format!("run {run} is being imported again: {why}")),
         Err(error) => error,
     }
 }
 
-/// The locations that the target can hold, and the types of the others.
-async fn held(context: &Context, locations: Vec<Location>) -> Result<(Vec<Location>, Vec<String>)> {
-    if locations.is_empty() {
-        return Ok((locations, Vec::new()));
-    }
-    let dialect = context.dialect().await?;
-    let (send, others): (Vec<_>, Vec<_>) = locations
-        .into_iter()
-        .partition(|location| dialect.holds(&location.resource_type));
-    let unsupported: BTreeSet<&str> = others
-        .iter()
-        .map(|location| location.resource_type.as_str())
-        .collect();
-    if context.settings().fail_on_unsupported_types {
-        super::fail_on(&unsupported)?;
-    }
-    let unsupported: Vec<String> = unsupported.into_iter().map(str::to_owned).collect();
-    if !unsupported.is_empty() {
-        tracing::warn!(
-            types = unsupported.join(","),
-            "types that this target cannot hold are left out of the import"
-        );
-    }
-    Ok((send, unsupported))
-}
-
 /// Joins the attempt of `run` that is under way, or begins the next one. The attempt is written down before the target is
 /// asked, so that whoever comes after a crash asks for the same job.
-async fn attempt(
-    context: &Context,
-    staging: &Staging,
-    run: &str,
-    send: &[Location],
-    unsupported: &[String],
-) -> Result<Url> {
+async fn attempt(context: &Context, staging: &Staging, run: &str, sent: &Sent) -> Result<Url> {
     let record = RunRecord::update(staging, run, |record| {
-        if record
+        if let Some(last) = record
             .attempts
-            .last()
-            .is_some_and(|last| last.outcome.is_none())
+            .last_mut()
+            .filter(|last| last.outcome.is_none())
         {
-            return false;
+            if last.parameters == sent.parameters {
+                return false;
+            }
+            // A job is known by its nonce alone: under the same one, the old Parameters would be imported.
+            last.outcome = Some(SUPERSEDED.to_owned());
+            last.ended = Some(sync::now());
         }
-        let number = record.attempts.last().map_or(1, |last| last.number + 1);
-        let unsupported = unsupported.to_vec();
         record.attempts.push(Attempt {
-            number,
+            number: record.attempts.last().map_or(1, |last| last.number + 1),
             at: sync::now(),
-            unsupported,
+            parameters: sent.parameters.clone(),
+            unsupported: sent.unsupported.clone(),
             ..Attempt::default()
         });
         record.outcome = None;
@@ -268,28 +283,20 @@ async fn attempt(
             Kind::StagingUnavailable.error(format!("the record of run {run} lost its attempt"))
         );
     };
-    if let Some(url) = current
-        .status_url
-        .as_deref()
-        .and_then(|url| Url::parse(url).ok())
-    {
+    if let Some(url) = known_url(current) {
         return Ok(url);
     }
     let number = current.number;
-    match kick_off(context, &format!("{run}-{number}"), send).await {
+    match kick_off(context, &format!("{run}-{number}"), &sent.locations).await {
         Ok(url) => {
             RunRecord::update(staging, run, |record| {
-                match record
+                let attempt = record
                     .attempts
                     .iter_mut()
-                    .find(|attempt| attempt.number == number)
-                {
-                    Some(attempt) => {
-                        attempt.status_url = Some(url.to_string());
-                        true
-                    }
-                    None => false,
-                }
+                    .find(|attempt| attempt.number == number);
+                attempt
+                    .map(|attempt| attempt.status_url = Some(url.to_string()))
+                    .is_some()
             })
             .await?;
             Ok(url)
@@ -299,6 +306,10 @@ async fn attempt(
         }
         Err(error) => Err(error),
     }
+}
+
+fn known_url(attempt: &Attempt) -> Option<Url> {
+    Url::parse(attempt.status_url.as_deref()?).ok()
 }
 
 async fn kick_off(context: &Context, nonce: &str, send: &[Location]) -> Result<Url> {

@@ -38,23 +38,30 @@ pub async fn run_until(
     deadline: Deadline,
 ) -> Result<Value> {
     // Each step is a large future, and only one of them runs: they live on the heap, not in every caller.
-    let outcome = match step {
-        Step::FhirExport => Box::pin(exporting::fhir_export(context))
+    let work = async {
+        match step {
+            Step::FhirExport => json(&Box::pin(exporting::fhir_export(context)).await?),
+            Step::CheckExportStatus => {
+                json(&Box::pin(exporting::check_export_status(context, &event)).await?)
+            }
+            Step::TransferToS3 => {
+                json(&Box::pin(transferring::transfer_to_s3(context, &event, deadline)).await?)
+            }
+            Step::PathlingImport => {
+                json(&Box::pin(importing::pathling_import(context, &event)).await?)
+            }
+            Step::CheckImportStatus => {
+                json(&Box::pin(importing::check_import_status(context, &event)).await?)
+            }
+            Step::Command => Err(Kind::Input.error("the command is no single step")),
+        }
+    };
+    let outcome = match deadline.0 {
+        // The transfer keeps to its deadline by itself, and says how far it is.
+        Some(at) if step != Step::TransferToS3 => tokio::time::timeout_at(at, work)
             .await
-            .and_then(|output| json(&output)),
-        Step::CheckExportStatus => Box::pin(exporting::check_export_status(context, &event))
-            .await
-            .and_then(|output| json(&output)),
-        Step::TransferToS3 => Box::pin(transferring::transfer_to_s3(context, &event, deadline))
-            .await
-            .and_then(|output| json(&output)),
-        Step::PathlingImport => Box::pin(importing::pathling_import(context, &event))
-            .await
-            .and_then(|output| json(&output)),
-        Step::CheckImportStatus => Box::pin(importing::check_import_status(context, &event))
-            .await
-            .and_then(|output| json(&output)),
-        Step::Command => Err(Kind::Input.error("the command is no single step")),
+            .unwrap_or_else(|_| Err(out_of_time(step))),
+        _ => work.await,
     };
     if outcome.is_err() {
         // One file that fails drops the others half-way, and a Lambda may not run again for hours.
@@ -62,6 +69,8 @@ pub async fn run_until(
     }
     if let Err(error) = &outcome
         && error.ends_the_run()
+        // Its event is ignored, so whatever run that may name has nothing to do with this.
+        && step != Step::FhirExport
     {
         write_down(context, &event, error).await;
     }
@@ -108,7 +117,7 @@ pub async fn unfinished(context: &Context) -> Result<Option<Unfinished>> {
     else {
         return Ok(None);
     };
-    if record.outcome.is_some() {
+    if record.ended().is_some() {
         return Ok(None);
     }
     let run = record.run.clone();
@@ -139,6 +148,18 @@ pub async fn unfinished(context: &Context) -> Result<Option<Unfinished>> {
     Ok(Some(Unfinished { run, step, event }))
 }
 
+/// What is said of a server that answers too slowly for the time that a step has.
+fn out_of_time(step: Step) -> Error {
+    let (kind, server) = match step {
+        Step::PathlingImport | Step::CheckImportStatus => (Kind::TargetUnavailable, "target"),
+        _ => (Kind::SourceUnavailable, "source"),
+    };
+    kind.error(format!(
+        "{}: the {server} did not answer in the time that this call had",
+        step.name()
+    ))
+}
+
 /// Best effort: the error itself is what the caller has to hear.
 async fn write_down(context: &Context, event: &Value, error: &Error) {
     let text = |name: &str| {
@@ -157,7 +178,7 @@ async fn write_down(context: &Context, event: &Value, error: &Error) {
         return;
     };
     let key = text("key").filter(|key| layout::is_sync_name(key));
-    if let Err(second) = sync::end_run(staging, &run, key, error.name(), Some(error)).await {
+    if let Err(second) = sync::end_run(staging, &run, key, error.name(), Some(error.what())).await {
         tracing::warn!(
             run,
             error = second.what(),

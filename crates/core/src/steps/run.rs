@@ -86,13 +86,6 @@ async fn move_newest_kick_off(staging: &Staging, from: &str, to: &str) -> Result
     else {
         return Ok(());
     };
-    if RunRecord::load(staging, to)
-        .await?
-        .kick_offs
-        .contains(&kick_off)
-    {
-        return Ok(());
-    }
     // What the other run's manifest was seen for stays there.
     RunRecord::update(staging, to, |record| {
         if record.kick_offs.contains(&kick_off) {

@@ -11,9 +11,10 @@ use super::run::{keep_manifest, since_of};
 use super::{Context, Deadline, require_staging_for_key};
 use crate::config::{ImportMode, PARTIAL_OVERWRITE, Settings};
 use crate::error::{Kind, Result};
+use crate::http;
 use crate::manifest::{Asked, Manifest};
 use crate::pathling::{self, Location};
-use crate::staging::layout;
+use crate::staging::{Staging, layout};
 use crate::sync::{self, RunRecord, Transferred};
 use crate::transfer::plan::plan;
 use crate::transfer::{Brought, Transfer};
@@ -33,14 +34,17 @@ pub(super) async fn transfer_to_s3(
     } = TransferRequest::read(event)?;
     require_staging_for_key(context, &carried)?;
     let settings = context.settings();
+    let (source, endpoint) = context.source().await?;
     let base = status_url.as_deref().and_then(|url| Url::parse(url).ok());
+    let base = base.map(|url| http::status_url_for_polling(endpoint, &url));
+    let staging = context.staging().await?;
+    let value = referred(staging, &carried, value).await?;
     let fresh = Manifest::read(&value, base.as_ref())?;
     if carried.run.is_empty() {
         let request = fresh.request.as_deref().unwrap_or_default();
         let urls = fresh.output.iter().map(|output| output.url.as_str());
         carried.run = layout::derived_run(&fresh.transaction_time, request, urls);
     }
-    let staging = context.staging().await?;
     let kept = keep_manifest(staging, &carried.run, &value, &fresh, base.as_ref()).await?;
     carried.run = kept.run;
     carried.since = since_of(&carried, Some(&kept.record), &fresh)
@@ -54,7 +58,6 @@ pub(super) async fn transfer_to_s3(
     let mode = import_mode(settings, &carried)?;
     refuse_unsupported(settings, &kept.stored)?;
 
-    let (source, _) = context.source().await?;
     let files = plan(&carried.run, &kept.stored, &fresh)?;
     let transfer = Transfer {
         source: source.clone(),
@@ -104,6 +107,24 @@ pub(super) async fn transfer_to_s3(
         parameters,
         deletions,
         carried,
+    })
+}
+
+/// The manifest itself, where the event holds its place instead. Only the place of the run's own manifest will do.
+async fn referred(staging: &Staging, carried: &Carried, value: Value) -> Result<Value> {
+    let Some(place) = value.get("manifest").and_then(Value::as_str) else {
+        return Ok(value);
+    };
+    let key = layout::manifest_key(&carried.run);
+    if carried.run.is_empty() || place != staging.url(&key) {
+        return Err(Kind::Input.error(
+            "transfer-to-s3: the event's \"result\" names another manifest than that of its \"run\" below STAGING_URL",
+        ));
+    }
+    staging.read_json(&key).await?.ok_or_else(|| {
+        Kind::Input.error(format!(
+            "transfer-to-s3: {place}, which the event names, does not exist"
+        ))
     })
 }
 

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 /// The largest line: one resource is held in memory while it is checked.
-pub const LINE_LIMIT: usize = 256 << 20;
+pub const LINE_LIMIT: usize = 64 << 20;
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -34,6 +35,8 @@ pub(super) struct Copier {
     pub(super) token: TokenUse,
     pub(super) observer: Observer,
     pub(super) retry_after_max: Duration,
+    /// How often the source asked to be left alone for a while.
+    pub(super) asked_to_wait: Arc<AtomicUsize>,
 }
 
 impl Copier {
@@ -53,7 +56,7 @@ impl Copier {
             };
             match error.kind() {
                 Kind::Integrity if broken + 1 < INTEGRITY_ATTEMPTS => broken += 1,
-                Kind::SourceUnavailable | Kind::Transfer => {}
+                Kind::SourceUnavailable | Kind::Transfer | Kind::StagingUnavailable => {}
                 _ => return Err(error),
             }
             let Some(wait) = backoff.next(error.wait()) else {
@@ -65,6 +68,9 @@ impl Copier {
                 wait,
                 why: error.what().to_owned(),
             });
+            if error.wait().is_some() {
+                self.asked_to_wait.fetch_add(1, Ordering::Relaxed);
+            }
             tokio::time::sleep(wait).await;
         }
     }
@@ -74,22 +80,38 @@ impl Copier {
             .accept("application/fhir+ndjson, application/ndjson;q=0.9, */*;q=0.5")
             .header("accept-encoding", "identity");
         let response = self.source.send(request.token(self.token)).await?;
-        match response.status().as_u16() {
+        let code = response.status().as_u16();
+        match code {
             200 => self.stream(file, response).await,
             // Some servers answer 404 for a moment; one that goes on doing so has lost the file.
-            code @ (404 | 410) => Err(Kind::Transfer
+            404 | 410 => Err(Kind::Transfer
                 .error(format!(
                     "GET {} answered {code}: the source no longer has this file",
                     shown(&file.url)
                 ))
                 .next("The export's files may have expired. Start a new export.")
                 .for_good()),
+            // Without a token, it was the link itself that was to allow it.
+            401 | 403 if self.token == TokenUse::Never => {
+                let (said, _) = http::said(response).await;
+                Err(Kind::Transfer
+                    .error(format!(
+                        "GET {} answered {code}{said}: the link no longer allows it",
+                        shown(&file.url)
+                    ))
+                    .next("The export's links have expired. Start a new export.")
+                    .for_good())
+            }
             _ => {
                 let error = http::failure(response, "a file of the export").await;
-                Err(if error.kind() == Kind::ExportFailed {
-                    Kind::Transfer.error(error.what()).for_good()
+                if error.kind() != Kind::ExportFailed {
+                    return Err(error);
+                }
+                let refused = Kind::Transfer.error(error.what());
+                Err(if code < 500 {
+                    refused.for_good()
                 } else {
-                    error
+                    refused
                 })
             }
         }
@@ -164,7 +186,9 @@ impl Copier {
 /// What is said of a file that could not be had.
 fn given_up(last: &Error) -> Error {
     match last.kind() {
-        Kind::Transfer => last.clone().within(&format!("after {ATTEMPTS} attempts")),
+        Kind::Transfer | Kind::StagingUnavailable => {
+            last.clone().within(&format!("after {ATTEMPTS} attempts"))
+        }
         _ => Kind::Transfer.error(format!(
             "a file could not be had in {ATTEMPTS} attempts; the last one: {}",
             last.what()

@@ -9,6 +9,7 @@ pub mod progress;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -69,6 +70,7 @@ impl Transfer {
             },
             observer: Arc::clone(&self.observer),
             retry_after_max: self.retry_after_max,
+            asked_to_wait: Arc::default(),
         };
         let mut brought = Brought {
             files: total,
@@ -91,7 +93,7 @@ impl Transfer {
                 None => staged.next().await,
                 Some(deadline) => match tokio::time::timeout_at(deadline, staged.next()).await {
                     Ok(next) => next,
-                    Err(_) => return Err(Self::out_of_time(done, &brought)),
+                    Err(_) => return Err(Self::out_of_time(done, &brought, &copier)),
                 },
             };
             let Some(outcome) = next else { break };
@@ -114,12 +116,13 @@ impl Transfer {
         Ok(brought)
     }
 
-    fn out_of_time(done: usize, brought: &Brought) -> crate::Error {
+    fn out_of_time(done: usize, brought: &Brought, copier: &Copier) -> crate::Error {
         let progress = format!(
             "{done} of {} files are staged, {} bytes",
             brought.files, brought.bytes
         );
-        if brought.fetched == 0 {
+        // The same again would come to the same, unless it was the source that asked for patience.
+        if brought.fetched == 0 && copier.asked_to_wait.load(Ordering::Relaxed) == 0 {
             return Kind::Transfer
                 .error(format!("no file could be staged in the time that this call had: {progress}"))
                 .next("Give the function more time or memory, or run the command, which has no such limit.")
