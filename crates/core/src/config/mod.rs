@@ -4,6 +4,7 @@
 //! file lacks is read from the environment. An empty value is an unset one.
 
 mod origin;
+mod parse;
 mod place;
 mod read;
 mod secret;

@@ -4,6 +4,8 @@
 //! fresh `_nonce`; headers are compared letter by letter; the mode is always sent, because the two default to different
 //! ones.
 
+mod types;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +15,8 @@ use url::Url;
 use crate::config::{Dialect, ImportMode};
 use crate::error::{Error, Kind, Result};
 use crate::http::{self, Client, Request, TokenUse, shown};
+
+pub use types::holds;
 
 /// Letter by letter what both Pathlings expect.
 const FHIR_JSON: &str = "application/fhir+json";
@@ -46,188 +50,6 @@ pub enum Status {
     /// The target no longer knows the job: it restarted, or the job was deleted. The import may or may not be done.
     Lost(Error),
 }
-
-/// Resource types that a target cannot hold although FHIR R4 has them.
-///
-/// Read in each server's source: the encoders of Pathling 7 leave out `Task`, those of Pathling Server 2
-/// `StructureDefinition`.
-const NEVER_HELD: &[&str] = &["Bundle", "Parameters", "StructureMap"];
-
-impl Dialect {
-    /// Whether a target of this dialect can hold resources of this type.
-    #[must_use]
-    pub fn holds(self, resource_type: &str) -> bool {
-        let left_out = match self {
-            Self::Seven => "Task",
-            Self::Two => "StructureDefinition",
-        };
-        resource_type != left_out && is_r4(resource_type) && !NEVER_HELD.contains(&resource_type)
-    }
-}
-
-/// Whether a target of `dialect` can hold this type; where the dialect is not known, whether any can.
-#[must_use]
-pub fn holds(dialect: Option<Dialect>, resource_type: &str) -> bool {
-    match dialect {
-        Some(dialect) => dialect.holds(resource_type),
-        None => Dialect::Seven.holds(resource_type) || Dialect::Two.holds(resource_type),
-    }
-}
-
-/// Both Pathlings are servers of FHIR R4, and refuse the types of other releases.
-fn is_r4(resource_type: &str) -> bool {
-    R4_TYPES.binary_search(&resource_type).is_ok()
-}
-
-/// The resource types of FHIR R4 (4.0.1), sorted.
-const R4_TYPES: &[&str] = &[
-    "Account",
-    "ActivityDefinition",
-    "AdverseEvent",
-    "AllergyIntolerance",
-    "Appointment",
-    "AppointmentResponse",
-    "AuditEvent",
-    "Basic",
-    "Binary",
-    "BiologicallyDerivedProduct",
-    "BodyStructure",
-    "Bundle",
-    "CapabilityStatement",
-    "CarePlan",
-    "CareTeam",
-    "CatalogEntry",
-    "ChargeItem",
-    "ChargeItemDefinition",
-    "Claim",
-    "ClaimResponse",
-    "ClinicalImpression",
-    "CodeSystem",
-    "Communication",
-    "CommunicationRequest",
-    "CompartmentDefinition",
-    "Composition",
-    "ConceptMap",
-    "Condition",
-    "Consent",
-    "Contract",
-    "Coverage",
-    "CoverageEligibilityRequest",
-    "CoverageEligibilityResponse",
-    "DetectedIssue",
-    "Device",
-    "DeviceDefinition",
-    "DeviceMetric",
-    "DeviceRequest",
-    "DeviceUseStatement",
-    "DiagnosticReport",
-    "DocumentManifest",
-    "DocumentReference",
-    "EffectEvidenceSynthesis",
-    "Encounter",
-    "Endpoint",
-    "EnrollmentRequest",
-    "EnrollmentResponse",
-    "EpisodeOfCare",
-    "EventDefinition",
-    "Evidence",
-    "EvidenceVariable",
-    "ExampleScenario",
-    "ExplanationOfBenefit",
-    "FamilyMemberHistory",
-    "Flag",
-    "Goal",
-    "GraphDefinition",
-    "Group",
-    "GuidanceResponse",
-    "HealthcareService",
-    "ImagingStudy",
-    "Immunization",
-    "ImmunizationEvaluation",
-    "ImmunizationRecommendation",
-    "ImplementationGuide",
-    "InsurancePlan",
-    "Invoice",
-    "Library",
-    "Linkage",
-    "List",
-    "Location",
-    "Measure",
-    "MeasureReport",
-    "Media",
-    "Medication",
-    "MedicationAdministration",
-    "MedicationDispense",
-    "MedicationKnowledge",
-    "MedicationRequest",
-    "MedicationStatement",
-    "MedicinalProduct",
-    "MedicinalProductAuthorization",
-    "MedicinalProductContraindication",
-    "MedicinalProductIndication",
-    "MedicinalProductIngredient",
-    "MedicinalProductInteraction",
-    "MedicinalProductManufactured",
-    "MedicinalProductPackaged",
-    "MedicinalProductPharmaceutical",
-    "MedicinalProductUndesirableEffect",
-    "MessageDefinition",
-    "MessageHeader",
-    "MolecularSequence",
-    "NamingSystem",
-    "NutritionOrder",
-    "Observation",
-    "ObservationDefinition",
-    "OperationDefinition",
-    "OperationOutcome",
-    "Organization",
-    "OrganizationAffiliation",
-    "Parameters",
-    "Patient",
-    "PaymentNotice",
-    "PaymentReconciliation",
-    "Person",
-    "PlanDefinition",
-    "Practitioner",
-    "PractitionerRole",
-    "Procedure",
-    "Provenance",
-    "Questionnaire",
-    "QuestionnaireResponse",
-    "RelatedPerson",
-    "RequestGroup",
-    "ResearchDefinition",
-    "ResearchElementDefinition",
-    "ResearchStudy",
-    "ResearchSubject",
-    "RiskAssessment",
-    "RiskEvidenceSynthesis",
-    "Schedule",
-    "SearchParameter",
-    "ServiceRequest",
-    "Slot",
-    "Specimen",
-    "SpecimenDefinition",
-    "StructureDefinition",
-    "StructureMap",
-    "Subscription",
-    "Substance",
-    "SubstanceNucleicAcid",
-    "SubstancePolymer",
-    "SubstanceProtein",
-    "SubstanceReferenceInformation",
-    "SubstanceSourceMaterial",
-    "SubstanceSpecification",
-    "SupplyDelivery",
-    "SupplyRequest",
-    "Task",
-    "TerminologyCapabilities",
-    "TestReport",
-    "TestScript",
-    "ValueSet",
-    "VerificationResult",
-    "VisionPrescription",
-];
 
 /// Parameters in the dialect of the contract: one `source` a location.
 #[must_use]
@@ -519,31 +341,5 @@ mod tests {
         }
         assert!(read_parameters(&json!({"resourceType": "Bundle"})).is_err());
         assert!(read_parameters(&json!([])).is_err());
-    }
-
-    #[test]
-    fn each_dialect_knows_the_types_that_it_cannot_hold() {
-        assert!(R4_TYPES.is_sorted());
-        assert_eq!(R4_TYPES.len(), 146);
-        for held in ["Patient", "Observation", "Binary", "Questionnaire"] {
-            assert!(
-                Dialect::Seven.holds(held) && Dialect::Two.holds(held),
-                "{held}"
-            );
-        }
-        for never in [
-            "Bundle",
-            "Parameters",
-            "StructureMap",
-            "NutritionProduct",
-            "Foo",
-        ] {
-            assert!(!holds(None, never), "{never}");
-        }
-        assert!(!Dialect::Seven.holds("Task") && Dialect::Two.holds("Task") && holds(None, "Task"));
-        assert!(
-            !Dialect::Two.holds("StructureDefinition")
-                && Dialect::Seven.holds("StructureDefinition")
-        );
     }
 }
