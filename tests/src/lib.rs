@@ -23,6 +23,7 @@ mod output;
 mod records;
 mod refusal;
 mod said;
+mod sentry;
 mod story;
 mod told_source;
 
@@ -34,5 +35,6 @@ pub use function::{Function, LambdaError};
 pub use output::Output;
 pub use records::Records;
 pub use refusal::{Refusal, refused};
+pub use sentry::{FakeSentry, SENTRY_KEY};
 pub use story::{Failed, Story, Told};
 pub use told_source::ToldSource;

@@ -2,76 +2,14 @@
 //! secret.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::Router;
-use axum::routing::post;
 use pathling_import_core::config::Step;
-use pathling_import_tests::Story;
 use pathling_import_tests::check::assert_no_secrets;
+use pathling_import_tests::{FakeSentry, SENTRY_KEY, Story};
 use sandbox::{Answer, Fault, Place, Sandbox};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-
-/// The public key of the DSN.
-const KEY: &str = "9ec79c33ec9942ab8353589fcb2e04dc";
-
-/// A Sentry that keeps what it is sent.
-struct FakeSentry {
-    dsn: String,
-    envelopes: Arc<Mutex<Vec<String>>>,
-}
-
-impl FakeSentry {
-    async fn start() -> Self {
-        let envelopes = Arc::<Mutex<Vec<String>>>::default();
-        let kept = Arc::clone(&envelopes);
-        // Slow enough that what nobody waits for has not arrived when the function answers.
-        let keep = async move |body: String| {
-            tokio::time::sleep(Duration::from_millis(400)).await;
-            kept.lock().unwrap().push(body);
-            "{}"
-        };
-        let router = Router::new().route("/api/42/envelope/", post(keep));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        Self {
-            dsn: format!("http://{KEY}@{address}/42"),
-            envelopes,
-        }
-    }
-
-    fn raw(&self) -> String {
-        self.envelopes.lock().unwrap().join("\n")
-    }
-
-    /// What is in the envelopes: a header each, then an item's header and the item.
-    fn items(&self) -> Vec<(String, Value)> {
-        let envelopes = self.envelopes.lock().unwrap();
-        let mut items = Vec::new();
-        for envelope in envelopes.iter() {
-            let mut lines = envelope.lines().skip(1);
-            while let (Some(header), Some(item)) = (lines.next(), lines.next()) {
-                let header: Value = serde_json::from_str(header).unwrap();
-                let kind = header["type"].as_str().unwrap().to_owned();
-                items.push((kind, serde_json::from_str(item).unwrap()));
-            }
-        }
-        items
-    }
-
-    /// The one event that arrived; everything else that arrived is too much.
-    fn only_event(&self) -> Value {
-        let items = self.items();
-        let [(kind, event)] = &items[..] else {
-            panic!("not one item: {items:#?}")
-        };
-        assert_eq!(kind, "event");
-        event.clone()
-    }
-}
 
 fn reporting(sandbox: &Sandbox, sentry: &FakeSentry) -> Story {
     Story::of(sandbox)
@@ -105,7 +43,7 @@ async fn a_failed_step_is_one_event_with_its_name_step_run_environment_and_relea
     assert_eq!(reported["release"], "pathling-import@test-7");
     assert_no_secrets(&sandbox, &sentry.raw());
     // The key is in the request, not in what is logged.
-    assert!(!story.logs().contains(KEY));
+    assert!(!story.logs().contains(SENTRY_KEY));
 }
 
 #[tokio::test]
@@ -193,7 +131,7 @@ async fn a_sentry_that_is_not_there_keeps_no_answer_back() {
     let nobody = gone.local_addr().unwrap();
     drop(gone);
     let sandbox = Sandbox::builder().start().await.unwrap();
-    let dsn = format!("http://{KEY}@{nobody}/42");
+    let dsn = format!("http://{SENTRY_KEY}@{nobody}/42");
     let mut story = Story::of(&sandbox).with("SENTRY_DSN", dsn);
     sandbox.faults().once(Fault::answers(Place::KickOff, 404));
     let failed = story.call(Step::FhirExport, &json!({})).await.unwrap_err();

@@ -1,6 +1,6 @@
 //! The transfer: from the files of a manifest to whole, checked objects in staging.
 //!
-//! [`plan`] says what goes where, [`copy`] moves one file, [`check`] looks at every line, [`progress`] tells about it.
+//! [`plan`] says what goes where, `copy` moves one file, [`check`] looks at every line, [`progress`] tells about it.
 
 pub mod check;
 mod copy;
