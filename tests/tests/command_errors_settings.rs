@@ -92,7 +92,7 @@ async fn each_setting_wrong_in_each_way_is_named_as_it_was_written() {
                 if running.len() >= 8 {
                     let (finished, written, text) = running.join_next().await.unwrap().unwrap();
                     let said = refused(&sandbox, &finished, &[&written]);
-                    assert!(said.contains("configuration.md"), "{text}: {said}");
+                    assert!(said.contains("pathling-import --help"), "{text}: {said}");
                 }
             }
         }

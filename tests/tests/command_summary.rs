@@ -36,12 +36,14 @@ fn lines(sandbox: &Sandbox, finished: &Finished) -> Vec<String> {
         .stdout
         .replace(&finished.run(), "<run>")
         .replace(&sandbox.target_endpoint(), "<target>");
-    let lines = text
-        .lines()
-        .map(|line| match line.strip_prefix("Took    ") {
-            Some(_) => "Took    <time>".to_owned(),
-            None => line.to_owned(),
-        });
+    let lines = text.lines().map(|line| match line.split_at_checked(8) {
+        Some((name @ "Took    ", _)) => format!("{name}<time>"),
+        Some((name @ "As of   ", rest)) => {
+            let (_, said) = rest.split_once(',').unwrap();
+            format!("{name}<instant>,{said}")
+        }
+        _ => line.to_owned(),
+    });
     lines.collect()
 }
 
@@ -73,6 +75,7 @@ async fn a_person_reads_what_arrived_what_was_skipped_and_where_it_is_staged() {
         "  StructureMap         2",
         "",
         "Run     <run> (full export)",
+        "As of   <instant>, which is the SINCE of a next delta",
         "Mode    merge",
         &staged,
         "Took    <time>",
@@ -106,6 +109,12 @@ async fn a_program_reads_the_same_as_one_json_object() {
         assert_eq!(summary["attempts"], 1);
         assert_eq!(summary["resumed"], false);
         assert_eq!(summary["since"], Value::Null);
+        let record = object(&sandbox, &format!("runs/{}/_run.json", finished.run()));
+        assert_eq!(
+            summary["transactionTime"],
+            record["manifest"]["transactionTime"]
+        );
+        assert!(summary["transactionTime"].is_string());
         assert_eq!(summary["target"], json!(sandbox.target_endpoint()));
         let staged = format!("s3://staging/pathling/runs/{}", finished.run());
         assert_eq!(summary["staged"], json!(staged));

@@ -28,6 +28,7 @@ pub(crate) struct Summary {
     deletions: usize,
     export_errors: usize,
     attempts: usize,
+    as_of: Option<String>,
 }
 
 impl Summary {
@@ -66,6 +67,10 @@ impl Summary {
             deletions: transfer.deletions,
             export_errors: transfer.export_errors,
             attempts: record.attempts.len(),
+            as_of: record
+                .manifest
+                .as_ref()
+                .map(|manifest| words::one_line(&manifest.transaction_time)),
             finished,
         }
     }
@@ -95,6 +100,7 @@ impl Summary {
                 Some(Extent::Since(since)) => Some(since),
                 _ => None,
             },
+            "transactionTime": self.as_of,
             "mode": self.mode,
             "target": self.target,
             "types": self.imported,
@@ -152,6 +158,9 @@ impl Summary {
             None => String::new(),
         };
         writeln!(out, "Run     {}{kind}", finished.run)?;
+        if let Some(as_of) = &self.as_of {
+            writeln!(out, "As of   {as_of}, which is the SINCE of a next delta")?;
+        }
         if let Some(mode) = self.mode.as_ref().filter(|_| finished.imported) {
             let attempt = match self.attempts {
                 0 | 1 => String::new(),

@@ -1,4 +1,4 @@
-use pathling_import_core::sync::{Attempt, Transferred};
+use pathling_import_core::sync::{Attempt, ManifestSeen, Transferred};
 
 use super::*;
 
@@ -18,6 +18,10 @@ fn record() -> RunRecord {
         ("Task", 0),
     ];
     RunRecord {
+        manifest: Some(ManifestSeen {
+            transaction_time: "2026-02-01T00:00:00Z".to_owned(),
+            ..ManifestSeen::default()
+        }),
         transfer: Some(Transferred {
             files: 5,
             fetched: 3,
@@ -76,6 +80,7 @@ Skipped
   2 files of errors: the source could not export everything
 
 Run     a1 (full export)
+As of   2026-02-01T00:00:00Z, which is the SINCE of a next delta
 Mode    merge
 Staged  5 files (2 there already), 18.80 MB, in s3://b/runs/a1
 Took    15 min 8 s (export 15 min, transfer 3 s, import 5.1 s)
@@ -89,7 +94,8 @@ fn a_program_reads_the_same() {
     assert_eq!(
         json,
         json!({
-            "outcome": "imported", "run": "a1", "resumed": false, "since": null, "mode": "merge",
+            "outcome": "imported", "run": "a1", "resumed": false, "since": null,
+            "transactionTime": "2026-02-01T00:00:00Z", "mode": "merge",
             "target": "https://target.example.org/fhir",
             "types": {"Observation": 12_345, "Patient": 10}, "resources": 12_355,
             "files": 5, "fetched": 3, "bytes": 18_800_000, "staged": "s3://b/runs/a1",

@@ -203,6 +203,7 @@ impl Kind {
             next: Cow::Borrowed(self.row().advice),
             retry_after: None,
             final_answer: false,
+            unsent: false,
         }
     }
 }
@@ -216,6 +217,7 @@ pub struct Error {
     next: Cow<'static, str>,
     retry_after: Option<Duration>,
     final_answer: bool,
+    unsent: bool,
 }
 
 impl Error {
@@ -238,6 +240,19 @@ impl Error {
     pub fn for_good(mut self) -> Self {
         self.final_answer = true;
         self
+    }
+
+    /// Says that the request never left: no connection came about, or no token for it was to be had.
+    #[must_use]
+    pub fn unsent(mut self) -> Self {
+        self.unsent = true;
+        self
+    }
+
+    /// Whether it is certain that the server never saw the request.
+    #[must_use]
+    pub fn was_unsent(&self) -> bool {
+        self.unsent
     }
 
     /// The same error with a sentence in front of what happened: the step or file that it happened to.

@@ -80,7 +80,12 @@ pub async fn kick_off(client: &Client, endpoint: &Url, wanted: &Wanted) -> Resul
                 .error(format!("GET {} answered {status} instead of 202 Accepted", shown(&url)))
                 .next("Check that SOURCE_ENDPOINT is the base URL of a FHIR server that supports the Bulk Data $export operation."));
         }
-        return Err(http::failure(response, "the kick-off of the export").await);
+        let error = http::failure(response, "the kick-off of the export").await;
+        return Err(if matches!(status.as_u16(), 404 | 405) {
+            error.next("Check SOURCE_ENDPOINT, and that the source supports the Bulk Data $export operation.")
+        } else {
+            error
+        });
     }
     let location = response.header("content-location").map(str::to_owned);
     let date = response.header("date").map(str::to_owned);

@@ -183,8 +183,35 @@ pub(crate) fn parse(text: &str) -> Result<Fault, ParseFaultError> {
             text.parse().map_err(|_| wrong("a number"))?,
         )),
         "import-fails" => Ok(Fault::ImportFails(number()?)),
-        _ => Err(ParseFaultError(format!("there is no fault named {name}"))),
+        _ => Err(ParseFaultError(format!(
+            "there is no fault named {name}; there are {}",
+            names()
+        ))),
     }
+}
+
+/// All names, and what stands behind those that take an argument.
+fn names() -> String {
+    let with_argument = [
+        "answers=PLACE:STATUS[:outcome][:retry-after=VALUE]",
+        "hang=PLACE",
+        "delay=PLACE:MILLISECONDS",
+        "html=PLACE:STATUS",
+        "token-expires=PLACE",
+        "manifest-lacks=MEMBER",
+        "output-type=TYPE",
+        "requires-access-token=true|false|text|absent",
+        "file-long-line=BYTES",
+        "import-fails=STATUS",
+    ];
+    let plain = PLAIN.iter().map(|(name, _)| *name);
+    let places: Vec<&str> = PLACES.iter().map(|(name, _)| *name).collect();
+    let all: Vec<&str> = with_argument.into_iter().chain(plain).collect();
+    format!(
+        "{}; a PLACE is one of {}",
+        all.join(", "),
+        places.join(", ")
+    )
 }
 
 /// `PLACE:STATUS[:outcome][:retry-after=VALUE]`

@@ -116,9 +116,13 @@ impl Reader {
                 .iter()
                 .map(Setting::camel)
                 .max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-            let hint = nearest
-                .map(|name| format!("; the nearest setting is \"{name}\""))
-                .unwrap_or_default();
+            let hint = match nearest {
+                _ if meant.starts_with("aws") => {
+                    "; settings of the AWS SDK are read from the environment alone".to_owned()
+                }
+                Some(name) => format!("; the nearest setting is \"{name}\""),
+                None => String::new(),
+            };
             self.problems
                 .push(format!("\"{key}\" in {file} is no setting{hint}"));
             return;
@@ -183,7 +187,8 @@ impl Reader {
                 Need::RequiredUnlessOff(flag) => format!(" (required unless {flag} is false)"),
                 _ => String::new(),
             };
-            let help = row.help.replace('`', "");
+            // The first sentence says what it is; the rest is for those who read on.
+            let help = first_sentence(row.help).replace('`', "");
             self.problems
                 .push(format!("{name} is missing{unless}; {place}. {help}"));
         }
@@ -352,9 +357,19 @@ impl Reader {
         Some(
             Kind::Configuration
                 .error(what)
-                .next("All settings are described in docs/configuration.md."),
+                .next(match self.step {
+                    Step::Command => "Settings come from a JSON file, from the environment, or from both; pathling-import --help describes them all.",
+                    _ => "All settings are described in docs/configuration.md.",
+                }),
         )
     }
+}
+
+/// A text up to its first full stop that ends a sentence.
+fn first_sentence(text: &str) -> &str {
+    let ends = |at: &usize| text[at + 2..].starts_with(char::is_uppercase);
+    let end = text.match_indices(". ").map(|(at, _)| at).find(ends);
+    end.map_or(text, |at| &text[..=at])
 }
 
 /// A name without what its spelling is a matter of: case, and the marks between words.

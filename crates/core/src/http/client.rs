@@ -153,7 +153,10 @@ impl Client {
         loop {
             let authorization = match instead.take() {
                 Some(token) => Authorization::Token(token),
-                None => self.authorize(&request).await?,
+                None => self.authorize(&request).await.map_err(|error| match hops {
+                    0 => error.unsent(),
+                    _ => error,
+                })?,
             };
             let response = transport.exchange(&request, authorization).await?;
             if response.status() == StatusCode::UNAUTHORIZED

@@ -119,9 +119,15 @@ impl Transport {
         let answer = outgoing.send().await.map_err(|error| {
             let what = words::of_request(&error, self.connect, self.idle);
             debug!(method = %request.method, url = %shown(url), what, "no answer");
-            self.side
-                .unavailable()
-                .error(format!("{} {}: {what}", request.method, shown(url)))
+            let unavailable =
+                self.side
+                    .unavailable()
+                    .error(format!("{} {}: {what}", request.method, shown(url)));
+            if error.is_connect() {
+                unavailable.unsent()
+            } else {
+                unavailable
+            }
         })?;
         debug!(
             method = %request.method,

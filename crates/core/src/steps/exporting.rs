@@ -34,7 +34,7 @@ pub(super) async fn fhir_export(context: &Context) -> Result<ExportStarted> {
         Ok(accepted) => accepted,
         Err(error) => {
             // Whoever says no has begun no job; of one who did not answer that is not known.
-            if error.kind() != Kind::SourceUnavailable
+            if (error.kind() != Kind::SourceUnavailable || error.was_unsent())
                 && let Some((staging, key)) = &state
             {
                 retract(staging, key).await;
