@@ -12,6 +12,9 @@
 // Its functions assert and tell the output where one fails; nobody has to use what they return.
 #![allow(clippy::must_use_candidate, clippy::print_stdout)]
 
+/// Where nobody listens: tcpmux, which no test may have. A port that was free a moment ago may be another test's by now.
+pub const NOBODY: &str = "127.0.0.1:1";
+
 mod binary;
 mod case;
 pub mod check;

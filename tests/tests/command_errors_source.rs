@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use pathling_import_tests::check::{assert_import_never_asked, assert_no_secrets};
-use pathling_import_tests::{Records as _, Refusal, pathling_import, refused};
+use pathling_import_tests::{NOBODY, Records as _, Refusal, pathling_import, refused};
 use sandbox::{Answer, Fault, Place, Sandbox};
 
 fn answers(place: Place, answer: impl Into<Answer>) -> Fault {
@@ -159,12 +159,7 @@ async fn a_source_that_hangs() {
 
 #[tokio::test]
 async fn a_source_that_is_not_there() {
-    // A port that was free a moment ago.
-    let nobody = {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.local_addr().unwrap()
-    };
-    let refusing = format!("http://{nobody}/fhir");
+    let refusing = format!("http://{NOBODY}/fhir");
     refused([
         Refusal::of("connection refused", "SourceUnavailableError")
             .env("SOURCE_ENDPOINT", &refusing)

@@ -7,7 +7,7 @@ use std::path::Path;
 use pathling_import_tests::check::{
     assert_arrived, assert_folder_whole, assert_import_never_asked,
 };
-use pathling_import_tests::{Records as _, Refusal, binary, pathling_import, refused};
+use pathling_import_tests::{NOBODY, Records as _, Refusal, binary, pathling_import, refused};
 use sandbox::{Dataset, Fault, S3Policy, Sandbox};
 
 /// A bucket that is there, so that only S3 is tried.
@@ -54,10 +54,7 @@ async fn a_bucket_that_cannot_be_used() {
 
 #[tokio::test]
 async fn a_store_that_is_ill_or_not_there_is_unavailable_and_the_next_start_goes_on() {
-    let nobody = {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        format!("http://{}", listener.local_addr().unwrap())
-    };
+    let nobody = format!("http://{NOBODY}");
     let ill = |fault: Fault| {
         let case = of_s3(&fault.name(), "StagingUnavailableError").and(fault);
         case.says(&["s3://staging/pathling/"])

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use pathling_import_tests::check::{assert_import_never_asked, assert_no_secrets};
-use pathling_import_tests::{Records as _, Refusal, pathling_import, refused};
+use pathling_import_tests::{NOBODY, Records as _, Refusal, pathling_import, refused};
 use sandbox::{Answer, Builder, Fault, PathlingVersion, Place, Sandbox};
 
 fn answers(place: Place, answer: impl Into<Answer>) -> Fault {
@@ -175,10 +175,7 @@ async fn a_target_that_hangs_or_is_not_there() {
             .says(&["no answer within 2 s (IDLE_TIMEOUT)"])
             .asked()
     };
-    let nobody = {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        format!("http://{}/fhir", listener.local_addr().unwrap())
-    };
+    let nobody = format!("http://{NOBODY}/fhir");
     refused([
         hangs(Place::TargetSmartConfiguration, &["{target}/.well-known"]),
         hangs(Place::TargetMetadata, &["{target}/metadata"]),

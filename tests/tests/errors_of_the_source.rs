@@ -6,7 +6,7 @@ use pathling_import_core::config::Step::{self, CheckExportStatus, FhirExport, Tr
 use pathling_import_tests::check::{
     assert_arrived, assert_import_never_asked, assert_no_token_leaks, assert_nothing_half_staged,
 };
-use pathling_import_tests::{Case, Records as _, Story, prove};
+use pathling_import_tests::{Case, NOBODY, Records as _, Story, prove};
 use sandbox::{Answer, Dataset, Fault, Place, Sandbox};
 
 fn answers(place: Place, answer: impl Into<Answer>) -> Fault {
@@ -230,10 +230,7 @@ async fn a_source_that_is_silent_or_not_there() {
     for _ in 0..8 {
         queue.spawn(tokio::net::TcpStream::connect(deaf));
     }
-    // And a port that nobody listens at.
-    let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let nobody = gone.local_addr().unwrap();
-    drop(gone);
+    let nobody: std::net::SocketAddr = NOBODY.parse().unwrap();
 
     let case = |fault: Fault, step: Step| {
         Case::fault(fault, step, "SourceUnavailableError").at_step("IDLE_TIMEOUT", "1")

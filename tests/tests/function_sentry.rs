@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use pathling_import_core::config::Step;
 use pathling_import_tests::check::assert_no_secrets;
-use pathling_import_tests::{FakeSentry, SENTRY_KEY, Story};
+use pathling_import_tests::{FakeSentry, NOBODY, SENTRY_KEY, Story};
 use sandbox::{Answer, Fault, Place, Sandbox};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 
 fn reporting(sandbox: &Sandbox, sentry: &FakeSentry) -> Story {
     Story::of(sandbox)
@@ -127,11 +126,8 @@ async fn wrong_settings_are_reported_too_under_the_programs_own_release() {
 
 #[tokio::test]
 async fn a_sentry_that_is_not_there_keeps_no_answer_back() {
-    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let nobody = gone.local_addr().unwrap();
-    drop(gone);
     let sandbox = Sandbox::builder().start().await.unwrap();
-    let dsn = format!("http://{SENTRY_KEY}@{nobody}/42");
+    let dsn = format!("http://{SENTRY_KEY}@{NOBODY}/42");
     let mut story = Story::of(&sandbox).with("SENTRY_DSN", dsn);
     sandbox.faults().once(Fault::answers(Place::KickOff, 404));
     let failed = story.call(Step::FhirExport, &json!({})).await.unwrap_err();
