@@ -102,7 +102,14 @@ async fn a_file_leads_to_the_same_run_as_the_environment() {
         let finished = run.run().await;
         let mut summary = finished.summary();
         assert_no_token_leaks(&sandbox);
-        for own in ["run", "target", "staged", "seconds", "bytes"] {
+        for own in [
+            "run",
+            "transactionTime",
+            "target",
+            "staged",
+            "seconds",
+            "bytes",
+        ] {
             assert!(summary.as_object_mut().unwrap().remove(own).is_some());
         }
         let requests: Vec<String> = sandbox
