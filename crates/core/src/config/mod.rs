@@ -53,6 +53,10 @@ pub struct Settings {
     pub fail_on_unsupported_types: bool,
     /// The command's waits for the export, for the transfer and for the import.
     pub retries: Retries,
+    /// How the transfer works.
+    pub transfer: TransferSettings,
+    /// Whether batches for the distributed workflow are written.
+    pub batches: bool,
     /// The longest that a server's Retry-After is obeyed.
     pub retry_after_max: Duration,
     /// Where failures are reported to.
@@ -74,6 +78,43 @@ pub struct Endpoint {
     pub connect_timeout: Duration,
     /// How long the server may stay silent.
     pub idle_timeout: Duration,
+}
+
+/// How the transfer works.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TransferSettings {
+    /// The bytes of all buffers together.
+    pub memory: u64,
+    /// How many requests a server gets at once; `None` finds out.
+    pub concurrency: Option<u32>,
+    /// After how long it stops, to be taken up again.
+    pub deadline: Option<Duration>,
+    /// How closely files are looked at.
+    pub validate: Validate,
+    /// What S3 is told to compare.
+    pub checksum: Checksum,
+}
+
+/// How closely files are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Validate {
+    /// Each line is one JSON object's text, of the declared type and with an `id`.
+    Lines,
+    /// Each line is parsed whole.
+    Json,
+    /// Lines are counted.
+    None,
+}
+
+/// The checksum that S3 is told to compare.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checksum {
+    /// CRC-64/NVME.
+    Crc64Nvme,
+    /// CRC-32.
+    Crc32,
+    /// None.
+    None,
 }
 
 /// A client of OAuth 2, the client credentials grant.
@@ -215,6 +256,22 @@ impl Settings {
                     back_off: reader.factor("IMPORT_RETRY_BACK_OFF"),
                 },
             },
+            transfer: TransferSettings {
+                memory: reader.bytes("TRANSFER_MEMORY"),
+                concurrency: reader.whole_unless_word("TRANSFER_CONCURRENCY"),
+                deadline: reader.seconds_if_any("TRANSFER_DEADLINE"),
+                validate: match reader.choice("VALIDATE").as_str() {
+                    "json" => Validate::Json,
+                    "none" => Validate::None,
+                    _ => Validate::Lines,
+                },
+                checksum: match reader.choice("STAGING_CHECKSUM").as_str() {
+                    "crc32" => Checksum::Crc32,
+                    "none" => Checksum::None,
+                    _ => Checksum::Crc64Nvme,
+                },
+            },
+            batches: reader.flag("TRANSFER_BATCHES"),
             retry_after_max: reader.seconds("RETRY_AFTER_MAX"),
             sentry: sentry(&mut reader),
         };

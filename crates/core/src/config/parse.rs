@@ -14,6 +14,16 @@ pub(super) fn list(text: &str) -> impl Iterator<Item = &str> {
         .filter(|item| !item.is_empty())
 }
 
+/// A number of bytes: `33554432`, `32MiB`, `32 mib`.
+pub(super) fn bytes(text: &str) -> Option<u64> {
+    let text = text.to_ascii_lowercase();
+    let (number, unit) = [("kib", 10), ("mib", 20), ("gib", 30)]
+        .into_iter()
+        .find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, 1_u64 << shift)))
+        .unwrap_or((&text, 1));
+    number.trim_end().parse::<u64>().ok()?.checked_mul(unit)
+}
+
 /// A URL of a server: http or https, with nothing that is secret or meant for one request. The error is why not, where the
 /// form alone does not say so.
 pub(super) fn parse_url(text: &str) -> Result<Url, Option<String>> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 use url::Url;
 
-use super::parse::{Pairs, instant_in_utc, list, parse_url};
+use super::parse::{Pairs, bytes, instant_in_utc, list, parse_url};
 use super::table::{Form, Need, SETTINGS, Setting, Step, setting};
 use super::{Origin, Place, Secret};
 use crate::error::{Error, Kind, Result};
@@ -283,6 +283,33 @@ impl Reader {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let number = self.number(name) as u32;
         number
+    }
+
+    /// A number of bytes.
+    pub(super) fn bytes(&mut self, name: &'static str) -> u64 {
+        let parse = |row: &Setting, text: &str| match (row.form, bytes(text)) {
+            (Form::Bytes(min, max), Some(bytes)) if (min..=max).contains(&bytes) => Ok(bytes),
+            _ => Err(None),
+        };
+        self.parsed(name, parse).unwrap_or_default()
+    }
+
+    /// A whole number, or `None` for the word that may stand in its place.
+    pub(super) fn whole_unless_word(&mut self, name: &'static str) -> Option<u32> {
+        let parse = |row: &Setting, text: &str| match (row.form, text.parse::<u32>()) {
+            (Form::WordOrWhole(word, ..), _) if text.eq_ignore_ascii_case(word) => Ok(None),
+            (Form::WordOrWhole(_, min, max), Ok(number)) if (min..=max).contains(&number) => {
+                Ok(Some(number))
+            }
+            _ => Err(None),
+        };
+        self.parsed(name, parse).flatten()
+    }
+
+    /// A number of seconds, where it was given.
+    pub(super) fn seconds_if_any(&mut self, name: &'static str) -> Option<Duration> {
+        self.found.get(name)?;
+        Some(self.seconds(name)).filter(|seconds| !seconds.is_zero())
     }
 
     pub(super) fn factor(&mut self, name: &'static str) -> f64 {

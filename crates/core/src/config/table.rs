@@ -77,6 +77,10 @@ pub enum Form {
     Seconds(f64, f64),
     /// A factor in this range.
     Factor(f64, f64),
+    /// A number of bytes in this range, with the unit `KiB`, `MiB` or `GiB`.
+    Bytes(u64, u64),
+    /// The word, or a whole number in this range.
+    WordOrWhole(&'static str, u32, u32),
     /// Origins (`https://host[:port]`), separated by commas.
     Origins,
     /// `s3://bucket/prefix`, `file:///folder` or a path.
@@ -234,6 +238,18 @@ pub const SETTINGS: &[Setting] = &[
         "How many seconds it waits the first time, where the target does not say."),
     optional("IMPORT_RETRY_BACK_OFF", BACK_OFF, Need::Default("1.0"), COMMAND,
         "Each further wait is this many times the one before; 1.0 makes all equal."),
+    optional("TRANSFER_MEMORY", Form::Bytes(20 << 20, 64 << 30), Need::Default("32MiB"), &[TransferToS3],
+        "How much memory all files in flight may take together for what is on its way from the source to staging. A part is at most a quarter of it, and a file at most 10,000 parts: 32 MiB do for files of 78 GiB."),
+    optional("TRANSFER_CONCURRENCY", Form::WordOrWhole("auto", 1, 256), Need::Default("auto"), &[TransferToS3],
+        "How many requests a server gets at once. `auto` begins with a few, asks for more while that makes the transfer faster, and for fewer as soon as a server says that it is too much."),
+    optional("TRANSFER_DEADLINE", Form::Seconds(1.0, 604_800.0), Need::Absent("none; on Lambda, the function's own timeout"), &[TransferToS3],
+        "After how many seconds a transfer stops and says how far it is. The next one goes on from there, in the middle of a file too."),
+    optional("VALIDATE", Form::Choice(&["lines", "json", "none"]), Need::Default("lines"), &[TransferToS3],
+        "How closely files are looked at: `lines` checks of every line that it is one JSON object's text of the declared type with an `id`, `json` parses it whole, and `none` only counts."),
+    optional("STAGING_CHECKSUM", Form::Choice(&["crc64nvme", "crc32", "none"]), Need::Default("crc64nvme"), &[TransferToS3],
+        "The checksum of every file that S3 is told to compare. For stores that know only `crc32`, or refuse a right one."),
+    optional("TRANSFER_BATCHES", Form::Flag, Need::Default("false"), &[CheckExportStatus],
+        "Whether `check-export-status` writes batches of the manifest's files for the workers of the distributed workflow."),
     optional("RETRY_AFTER_MAX", WAIT, Need::Default("21600"), &[TransferToS3, Command],
         "The longest that a server's Retry-After is obeyed, in seconds."),
 ];
@@ -294,11 +310,26 @@ impl Setting {
             Form::Whole(min, max) => format!("a whole number from {min} to {max}"),
             Form::Seconds(min, max) => format!("a number of seconds from {min} to {max}"),
             Form::Factor(min, max) => format!("a number from {min} to {max}"),
+            Form::Bytes(min, max) => {
+                format!("a size such as 32MiB, from {} to {}", size(min), size(max))
+            }
+            Form::WordOrWhole(word, min, max) => {
+                format!("{word}, or a whole number from {min} to {max}")
+            }
             Form::Origins => {
                 "origins such as https://files.example.org, separated by commas".to_owned()
             }
             Form::Place => "s3://bucket/prefix, file:///folder or a path".to_owned(),
         }
+    }
+}
+
+/// A number of bytes as a person writes it: `32MiB`.
+fn size(bytes: u64) -> String {
+    if bytes.is_multiple_of(1 << 30) {
+        format!("{}GiB", bytes >> 30)
+    } else {
+        format!("{}MiB", bytes >> 20)
     }
 }
 
