@@ -8,9 +8,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt;
 
-use super::check::LineChecker;
+use super::check::Checker;
 use super::plan::File;
 use super::progress::{Event, Observer};
+use crate::config::Validate;
 use crate::error::{Error, Kind, Result};
 use crate::http::{self, Backoff, Client, Request, Response, TokenUse, shown};
 use crate::staging::{DoneRecord, Staging};
@@ -155,7 +156,7 @@ impl Copier {
         response: Response,
     ) -> Result<u64> {
         let mut body = std::pin::pin!(response.into_stream());
-        let mut checker = LineChecker::new(&file.resource_type);
+        let mut checker = Checker::new(&file.resource_type, Validate::Json);
         let mut kept: Vec<Bytes> = Vec::new();
         let bad = |bad| Kind::Integrity.error(format!("{}: {bad}", shown(&file.url)));
         while let Some(chunk) = body.next().await {
