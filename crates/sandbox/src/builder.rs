@@ -1,20 +1,14 @@
-//! The settings of a sandbox, and its start.
+//! How a sandbox should be, as its user says it. What is about the size and the pace of files is in `builder_files.rs`.
 
-use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::dataset::Dataset;
-use crate::faults::{Fault, Faults};
-use crate::pathling::{Pathling, PathlingService, PathlingVersion};
-use crate::record::{Log, Service};
-use crate::s3::{ACCESS_KEY, BUCKET, S3, S3Policy, SECRET_KEY};
-use crate::sandbox::Sandbox;
-use crate::server::{bind, serve};
-use crate::source::{FilesService, Source, SourceService};
-use crate::token::{SOURCE_CLIENT, TARGET_CLIENT, TokenAuthMethod, TokenService, Tokens};
-use crate::world::{Clock, Origins, World};
+use crate::faults::Switch;
+use crate::pathling::PathlingVersion;
+use crate::s3::S3Policy;
+use crate::settings::Settings;
+use crate::token::TokenAuthMethod;
 
 /// The ports of the listeners; 0 takes any that is free.
 #[derive(Debug, Clone, Copy, Default)]
@@ -31,66 +25,31 @@ pub struct Ports {
     pub target: u16,
 }
 
-/// What every service knows of how it should be.
-#[derive(Debug, Clone)]
-#[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
-pub(crate) struct Settings {
-    pub(crate) pathling: PathlingVersion,
-    pub(crate) polls: usize,
-    pub(crate) import_polls: usize,
-    pub(crate) retry_after: Option<String>,
-    pub(crate) source_auth: bool,
-    pub(crate) target_auth: bool,
-    pub(crate) token_auth_methods: Vec<TokenAuthMethod>,
-    pub(crate) token_lifetime: Duration,
-    pub(crate) resources_per_file: usize,
-    pub(crate) files_elsewhere: bool,
-    pub(crate) files_trusted: bool,
-    pub(crate) allow: Vec<String>,
-    pub(crate) key_refresh: Duration,
-    pub(crate) delete_delay: Duration,
-    pub(crate) import_delay: Duration,
-    pub(crate) prefix: String,
-}
-
 /// How a sandbox should be. Without any call: a Pathling 7, twenty synthetic patients, authentication on at both
 /// ends, no poll that has to be repeated, no faults.
 #[derive(Debug, Clone)]
 pub struct Builder {
-    settings: Settings,
-    data: Dataset,
-    data_dir: Option<PathBuf>,
-    faults: Vec<Fault>,
-    ports: Ports,
-    s3_policy: Option<S3Policy>,
+    pub(crate) settings: Settings,
+    pub(crate) data: Dataset,
+    pub(crate) data_dir: Option<PathBuf>,
+    pub(crate) faults: Vec<Switch>,
+    pub(crate) ports: Ports,
+    pub(crate) s3_policy: Option<S3Policy>,
+    pub(crate) s3_folder: Option<PathBuf>,
+    pub(crate) record: bool,
 }
 
 impl Default for Builder {
     fn default() -> Self {
         Self {
-            settings: Settings {
-                pathling: PathlingVersion::Seven,
-                polls: 0,
-                import_polls: 0,
-                retry_after: None,
-                source_auth: true,
-                target_auth: true,
-                token_auth_methods: vec![TokenAuthMethod::Basic, TokenAuthMethod::Post],
-                token_lifetime: Duration::from_hours(1),
-                resources_per_file: 1000,
-                files_elsewhere: false,
-                files_trusted: false,
-                allow: ["s3://", "file:///"].map(str::to_owned).to_vec(),
-                key_refresh: Duration::from_millis(1300),
-                delete_delay: Duration::ZERO,
-                import_delay: Duration::ZERO,
-                prefix: "pathling".to_owned(),
-            },
+            settings: Settings::default(),
             data: Dataset::synthetic(20),
             data_dir: None,
             faults: Vec::new(),
             ports: Ports::default(),
             s3_policy: None,
+            s3_folder: None,
+            record: true,
         }
     }
 }
@@ -238,8 +197,8 @@ impl Builder {
 
     /// A fault that is on from the start.
     #[must_use]
-    pub fn fault(mut self, fault: Fault) -> Self {
-        self.faults.push(fault);
+    pub fn fault(mut self, fault: impl Into<Switch>) -> Self {
+        self.faults.push(fault.into());
         self
     }
 
@@ -248,72 +207,5 @@ impl Builder {
     pub fn ports(mut self, ports: Ports) -> Self {
         self.ports = ports;
         self
-    }
-
-    /// Starts the five listeners on loopback. Fails where a port is taken or the data cannot be read.
-    pub async fn start(self) -> io::Result<Sandbox> {
-        let data = match &self.data_dir {
-            Some(path) => Dataset::folder(path)?,
-            None => self.data,
-        };
-        let (source_port, source_origin) = bind(self.ports.source).await?;
-        let (token_port, token_origin) = bind(self.ports.token).await?;
-        let (files_port, files_origin) = bind(self.ports.files).await?;
-        let (s3_port, s3_origin) = bind(self.ports.s3).await?;
-        let (target_port, target_origin) = bind(self.ports.target).await?;
-
-        let faults = Faults::default();
-        for fault in self.faults {
-            faults.on(fault);
-        }
-        let log = Log::default();
-        log.know_secret(SOURCE_CLIENT.1, Service::Source);
-        log.know_secret(TARGET_CLIENT.1, Service::Target);
-        log.know_secret(SECRET_KEY, Service::S3);
-        let world = Arc::new(World {
-            settings: self.settings,
-            origins: Origins {
-                source: source_origin,
-                token: token_origin,
-                files: files_origin,
-                s3: s3_origin,
-                target: target_origin,
-            },
-            faults,
-            log,
-            tokens: Tokens::default(),
-            clock: Clock::default(),
-        });
-
-        let folder = tempfile::Builder::new().prefix("sandbox-").tempdir()?;
-        std::fs::create_dir(folder.path().join(BUCKET))?;
-        let s3 = Arc::new(S3::new(
-            Arc::clone(&world),
-            folder.path(),
-            (ACCESS_KEY, SECRET_KEY),
-            self.s3_policy,
-        )?);
-        let source = Arc::new(Source::new(Arc::clone(&world), data));
-        let pathling = Arc::new(Pathling::new(
-            Arc::clone(&world),
-            folder.path().to_path_buf(),
-        ));
-        let servers = vec![
-            serve(source_port, Arc::new(SourceService(Arc::clone(&source)))),
-            serve(token_port, Arc::new(TokenService(Arc::clone(&world)))),
-            serve(files_port, Arc::new(FilesService(Arc::clone(&source)))),
-            serve(s3_port, s3),
-            serve(
-                target_port,
-                Arc::new(PathlingService(Arc::clone(&pathling))),
-            ),
-        ];
-        Ok(Sandbox {
-            servers,
-            world,
-            source,
-            pathling,
-            folder,
-        })
     }
 }

@@ -3,10 +3,14 @@
 //! The services decide by method and path; they want the body whole (it is small everywhere but at S3, which does
 //! not come through here) and the query both raw and decoded, because an unencoded plus is something to refuse.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use serde_json::{Value, json};
+
+use crate::wire::Flushed;
 
 /// The largest body that a service reads: an import of ten thousand inputs is under two megabytes.
 const BODY_LIMIT: usize = 64 << 20;
@@ -26,6 +30,8 @@ pub(crate) struct Call {
     pub(crate) query: Vec<(String, String)>,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+    /// Tells when what was sent on the call's connection has left.
+    pub(crate) flushed: Option<Arc<Flushed>>,
 }
 
 impl Call {
@@ -43,6 +49,7 @@ impl Call {
             raw_query,
             headers: parts.headers,
             body,
+            flushed: parts.extensions.get().cloned(),
         }
     }
 

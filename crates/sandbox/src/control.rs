@@ -11,8 +11,11 @@
 //! | `GET /objects` | key and size of every object of S3, JSON |
 //! | `POST /source` | puts the body, a resource, at the source |
 //! | `DELETE /source/{type}/{id}` | deletes a resource at the source |
-//! | `POST /faults` | switches on the fault that the body names |
+//! | `POST /faults` | switches on the fault that the body names, `NAME[=ARGUMENT][*TIMES]` |
 //! | `DELETE /faults` | switches all faults off |
+//! | `GET /peaks` | how many requests each service had in hand at most, JSON |
+//! | `DELETE /peaks` | forgets them |
+//! | `POST /expire-links` | file URLs told so far answer the status of the body, or 403 |
 //! | `POST /restart-target` | the target forgets its jobs |
 
 use std::path::PathBuf;
@@ -25,9 +28,10 @@ use serde_json::{Map, Value, json};
 
 use crate::call::{Call, Reply, empty, plain_json, reply};
 use crate::dataset::from_value;
-use crate::faults::Fault;
+use crate::faults::Switch;
+use crate::leaks::leaks;
 use crate::pathling::Pathling;
-use crate::record::leaks;
+use crate::record::Service;
 use crate::sandbox::{Sandbox, objects};
 use crate::server;
 use crate::source::Source;
@@ -81,6 +85,14 @@ impl Control {
                 self.world.faults.clear();
                 empty(204)
             }
+            (&Method::GET, ["peaks"]) => plain_json(200, &self.peaks()),
+            (&Method::DELETE, ["peaks"]) => {
+                for service in Service::ALL {
+                    self.world.gauges.of(service).reset();
+                }
+                empty(204)
+            }
+            (&Method::POST, ["expire-links"]) => self.expire_links(call),
             (&Method::POST, ["restart-target"]) => {
                 self.pathling.restart();
                 empty(204)
@@ -111,6 +123,29 @@ impl Control {
         json!({"source": source, "target": target})
     }
 
+    fn peaks(&self) -> Value {
+        let peaks = Service::ALL.into_iter().map(|service| {
+            let name = json!(service).as_str().unwrap_or_default().to_owned();
+            (name, json!(self.world.gauges.of(service).peak()))
+        });
+        Value::Object(peaks.collect())
+    }
+
+    fn expire_links(&self, call: &Call) -> Reply {
+        let body = String::from_utf8_lossy(&call.body);
+        let status = match body.trim() {
+            "" => Ok(403),
+            text => text.parse(),
+        };
+        match status {
+            Ok(status) => {
+                self.source.expire_links(status);
+                empty(204)
+            }
+            Err(_) => reply(400, "text/plain", "The body is no status\n"),
+        }
+    }
+
     fn put(&self, call: &Call) -> Reply {
         let value: Option<Value> = serde_json::from_slice(&call.body).ok();
         match value.as_ref().and_then(from_value) {
@@ -123,9 +158,9 @@ impl Control {
     }
 
     fn fault(&self, call: &Call) -> Reply {
-        match String::from_utf8_lossy(&call.body).trim().parse::<Fault>() {
-            Ok(fault) => {
-                self.world.faults.on(fault);
+        match String::from_utf8_lossy(&call.body).trim().parse::<Switch>() {
+            Ok(switch) => {
+                self.world.faults.switch(switch);
                 empty(204)
             }
             Err(error) => reply(400, "text/plain", format!("{error}\n")),

@@ -141,7 +141,7 @@ pub(crate) fn from_value(value: &Value) -> Option<Resource> {
 }
 
 /// A synthetic resource. `text` goes into its narrative, where it is not empty.
-fn resource(kind: &str, n: usize, text: &str) -> Resource {
+pub(crate) fn resource(kind: &str, n: usize, text: &str) -> Resource {
     let id = format!("{}-{n}", kind.to_ascii_lowercase());
     let patient = format!("Patient/patient-{}", n.div_ceil(3));
     let mut value = json!({"resourceType": kind, "id": id});

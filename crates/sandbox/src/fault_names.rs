@@ -45,7 +45,7 @@ const CLAIMS: [(&str, TokenClaim); 4] = [
 ];
 
 /// Faults without an argument, by name.
-const PLAIN: [(&str, Fault); 47] = [
+const PLAIN: [(&str, Fault); 61] = [
     (
         "kick-off-without-content-location",
         Fault::KickOffWithoutContentLocation,
@@ -71,6 +71,16 @@ const PLAIN: [(&str, Fault); 47] = [
     ("file-hangs-midway", Fault::FileHangsMidway),
     ("file-cut-midway", Fault::FileCutMidway),
     ("file-chunked-cut-midway", Fault::FileChunkedCutMidway),
+    ("files-chunked", Fault::FilesChunked),
+    ("files-ignore-range", Fault::FilesIgnoreRange),
+    ("files-weak-etag", Fault::FilesWeakEtag),
+    ("files-no-etag", Fault::FilesNoEtag),
+    ("files-change-midway", Fault::FilesChangeMidway),
+    ("files-wrong-range", Fault::FilesWrongRange),
+    ("file-gzip-truncated", Fault::FileGzipTruncated),
+    ("file-gzip-corrupt", Fault::FileGzipCorrupt),
+    ("file-gzip-members", Fault::FileGzipMembers),
+    ("file-gzip-trailing-garbage", Fault::FileGzipTrailingGarbage),
     ("file-empty", Fault::FileEmpty),
     ("file-only-blank-lines", Fault::FileOnlyBlankLines),
     ("file-without-final-newline", Fault::FileWithoutFinalNewline),
@@ -96,6 +106,10 @@ const PLAIN: [(&str, Fault); 47] = [
     ),
     ("s3-refuses-head", Fault::S3RefusesHead),
     ("s3-refuses-list", Fault::S3RefusesList),
+    ("s3-refuses-list-parts", Fault::S3RefusesListParts),
+    ("s3-refuses-abort", Fault::S3RefusesAbort),
+    ("s3-bad-digest-multipart", Fault::S3BadDigestMultipart),
+    ("s3-loses-upload", Fault::S3LosesUpload),
     (
         "s3-refuses-conditional-writes",
         Fault::S3RefusesConditionalWrites,
@@ -136,7 +150,21 @@ pub(crate) fn name(fault: &Fault) -> String {
             format!("requires-access-token={}", key(&CLAIMS, claim))
         }
         Fault::FileLongLine(bytes) => format!("file-long-line={bytes}"),
+        Fault::FileCutAt(bytes) => format!("file-cut-at={bytes}"),
+        Fault::FileEndsAt(bytes) => format!("file-ends-at={bytes}"),
+        Fault::FilesExpireAfter(requests, status) => {
+            format!("files-expire-after={requests}:{status}")
+        }
+        Fault::Files429(times) => format!("files-429={times}"),
+        Fault::Files429Date(times) => format!("files-429-date={times}"),
+        Fault::Files503(times) => format!("files-503={times}"),
+        Fault::FilesAtMost(most) => format!("files-at-most={most}"),
         Fault::ImportFails(status) => format!("import-fails={status}"),
+        Fault::S3RefusesCrc64Nvme(400) => "s3-refuses-crc64nvme".to_owned(),
+        Fault::S3RefusesCrc64Nvme(status) => format!("s3-refuses-crc64nvme={status}"),
+        Fault::S3SlowDowns(times) => format!("s3-slow-down={times}"),
+        Fault::S3Rate(bytes) => format!("s3-rate={bytes}"),
+        Fault::S3PartFails(number) => format!("s3-part-fails={number}"),
         plain => key(&PLAIN, plain).to_owned(),
     }
 }
@@ -148,7 +176,10 @@ pub(crate) fn parse(text: &str) -> Result<Fault, ParseFaultError> {
         None => (text, None),
     };
     let wrong = |what: &str| ParseFaultError(format!("the fault {name} wants {what}"));
-    if let Some((_, fault)) = PLAIN.iter().find(|(known, _)| *known == name) {
+    let counts_itself = name == "s3-slow-down" && argument.is_some();
+    if let Some((_, fault)) = PLAIN.iter().find(|(known, _)| *known == name)
+        && !counts_itself
+    {
         return match argument {
             None => Ok(fault.clone()),
             Some(_) => Err(wrong("no argument")),
@@ -156,6 +187,8 @@ pub(crate) fn parse(text: &str) -> Result<Fault, ParseFaultError> {
     }
     let text = argument.unwrap_or_default();
     let number = || text.parse::<u16>().map_err(|_| wrong("a number"));
+    let times = || text.parse::<usize>().map_err(|_| wrong("a number"));
+    let bytes = || text.parse::<u64>().map_err(|_| wrong("a number of bytes"));
     match name {
         "answers" => answers(text).ok_or_else(|| wrong("PLACE:STATUS[:outcome][:retry-after=S]")),
         "hang" => Ok(Fault::Hang(place(text).ok_or_else(|| wrong("a place"))?)),
@@ -179,10 +212,32 @@ pub(crate) fn parse(text: &str) -> Result<Fault, ParseFaultError> {
             .find(|(known, _)| *known == text)
             .map(|(_, claim)| Fault::RequiresAccessToken(*claim))
             .ok_or_else(|| wrong("true, false, text or absent")),
-        "file-long-line" => Ok(Fault::FileLongLine(
-            text.parse().map_err(|_| wrong("a number"))?,
-        )),
+        "file-long-line" => Ok(Fault::FileLongLine(times()?)),
+        "file-cut-at" => Ok(Fault::FileCutAt(bytes()?)),
+        "file-ends-at" => Ok(Fault::FileEndsAt(bytes()?)),
+        "files-expire-after" => {
+            let (requests, status) = text.split_once(':').unwrap_or((text, "403"));
+            match (requests.parse(), status.parse()) {
+                (Ok(requests), Ok(status)) => Ok(Fault::FilesExpireAfter(requests, status)),
+                _ => Err(wrong("N[:STATUS]")),
+            }
+        }
+        "files-429" => Ok(Fault::Files429(times()?)),
+        "files-429-date" => Ok(Fault::Files429Date(times()?)),
+        "files-503" => Ok(Fault::Files503(times()?)),
+        "files-at-most" => Ok(Fault::FilesAtMost(times()?)),
         "import-fails" => Ok(Fault::ImportFails(number()?)),
+        "s3-refuses-crc64nvme" => match argument {
+            None | Some("400") => Ok(Fault::S3RefusesCrc64Nvme(400)),
+            Some("501") => Ok(Fault::S3RefusesCrc64Nvme(501)),
+            Some(_) => Err(wrong("nothing, 400 or 501")),
+        },
+        "s3-slow-down" => Ok(Fault::S3SlowDowns(times()?)),
+        "s3-rate" => Ok(Fault::S3Rate(bytes()?)),
+        "s3-part-fails" => text
+            .parse()
+            .map(Fault::S3PartFails)
+            .map_err(|_| wrong("a part's number")),
         _ => Err(ParseFaultError(format!(
             "there is no fault named {name}; there are {}",
             names()
@@ -202,7 +257,18 @@ fn names() -> String {
         "output-type=TYPE",
         "requires-access-token=true|false|text|absent",
         "file-long-line=BYTES",
+        "file-cut-at=BYTES",
+        "file-ends-at=BYTES",
+        "files-expire-after=N[:STATUS]",
+        "files-429=N",
+        "files-429-date=N",
+        "files-503=N",
+        "files-at-most=N",
         "import-fails=STATUS",
+        "s3-refuses-crc64nvme[=501]",
+        "s3-slow-down=N",
+        "s3-rate=BYTES",
+        "s3-part-fails=N",
     ];
     let plain = PLAIN.iter().map(|(name, _)| *name);
     let places: Vec<&str> = PLACES.iter().map(|(name, _)| *name).collect();
@@ -268,7 +334,19 @@ mod tests {
             "output-type=../../x",
             "requires-access-token=text",
             "file-long-line=100",
+            "file-cut-at=0",
+            "file-ends-at=7",
+            "files-expire-after=2:410",
+            "files-429=2",
+            "files-429-date=2",
+            "files-503=2",
+            "files-at-most=2",
             "import-fails=500",
+            "s3-refuses-crc64nvme",
+            "s3-refuses-crc64nvme=501",
+            "s3-slow-down=3",
+            "s3-rate=1000",
+            "s3-part-fails=2",
         ] {
             assert_eq!(parse(text).unwrap().name(), text);
         }
@@ -286,6 +364,9 @@ mod tests {
             "hang=nowhere",
             "file-bom=1",
             "answers=status:x",
+            "files-429=many",
+            "files-expire-after=1:x",
+            "s3-refuses-crc64nvme=502",
         ] {
             assert!(parse(text).is_err(), "{text}");
         }

@@ -1,13 +1,14 @@
 //! Faults: everything that may go wrong between the four servers and their client, each with a name.
 //!
 //! A test switches one on (`sandbox.faults().once(Fault::Hang(Place::Status))`), a person gives it to the program
-//! (`--fault hang=status`). A fault that was switched on for a number of times is spent after them.
+//! (`--fault hang=status`; `--fault 'file-cut-at=1000*3'` for three times). A fault that was switched on for a number of
+//! times is spent after them. A fault of an answer counts once for each answer that shows it.
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::{Arc, Mutex, PoisonError};
 
 pub use crate::fault_names::ParseFaultError;
+pub use crate::fault_switches::{Faults, Switch};
 
 /// Where in the conversation a fault shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -156,6 +157,45 @@ pub enum Fault {
     FileCutMidway,
     /// The body is chunked and ends in the middle without its last chunk.
     FileChunkedCutMidway,
+    /// The connection is closed after exactly this many bytes of the answer's body, where it has more. `file-cut-at=BYTES`
+    FileCutAt(u64),
+    /// The body is chunked and ends well after this many bytes, where it should have more. `file-ends-at=BYTES`
+    FileEndsAt(u64),
+    /// The body is chunked: its length is not told.
+    FilesChunked,
+
+    /// Files ignore `Range`: always 200 and the whole.
+    FilesIgnoreRange,
+    /// Files have a weak `ETag`.
+    FilesWeakEtag,
+    /// Files have no `ETag`.
+    FilesNoEtag,
+    /// When a file is asked for again, it has the same resources in other bytes, and another `ETag`, from then on. Counts once
+    /// for each file.
+    FilesChangeMidway,
+    /// A 206 has another part than was asked for, and says so in `Content-Range`.
+    FilesWrongRange,
+
+    /// A gzip body is chunked and ends well in the middle of the stream.
+    FileGzipTruncated,
+    /// A byte in the middle of a gzip body is another.
+    FileGzipCorrupt,
+    /// A gzip body has three members, one after the other, which is legal; their borders are anywhere.
+    FileGzipMembers,
+    /// A gzip body has garbage after the stream.
+    FileGzipTrailingGarbage,
+
+    /// The URLs of a manifest serve this many requests; the next, and all after it, are answered with this status, until the
+    /// manifest is fetched again and has new ones. Switches signed links on. `files-expire-after=N[:STATUS]`
+    FilesExpireAfter(usize, u16),
+    /// So many downloads are answered 429 with a Retry-After of one second. Counts itself. `files-429=N`
+    Files429(usize),
+    /// So many downloads are answered 429 with a date as Retry-After. Counts itself. `files-429-date=N`
+    Files429Date(usize),
+    /// So many downloads are answered 503 with a Retry-After of one second. Counts itself. `files-503=N`
+    Files503(usize),
+    /// So many downloads at once are served, the others answered 429 with a Retry-After of one second. `files-at-most=N`
+    FilesAtMost(usize),
 
     /// The first file has 0 bytes, its count is 0.
     FileEmpty,
@@ -201,6 +241,15 @@ pub enum Fault {
     S3RefusesHead,
     /// S3 refuses every listing with 403.
     S3RefusesList,
+    /// S3 refuses `ListParts` with 403.
+    S3RefusesListParts,
+    /// S3 refuses `AbortMultipartUpload` with 403.
+    S3RefusesAbort,
+    /// S3 does not know CRC64NVME: 400 `InvalidRequest` or 501 `NotImplemented` to every request that names it.
+    /// `s3-refuses-crc64nvme[=501]`
+    S3RefusesCrc64Nvme(u16),
+    /// S3 refuses even the right CRC64NVME of a whole multipart object as `BadDigest`.
+    S3BadDigestMultipart,
     /// S3 knows no conditional writes: 501 `NotImplemented`.
     S3RefusesConditionalWrites,
     /// S3 knows no multipart uploads: 501 `NotImplemented`.
@@ -209,6 +258,14 @@ pub enum Fault {
     S3RefusesEverything,
     /// S3 answers 503 `SlowDown` to every write.
     S3SlowDown,
+    /// S3 answers 503 `SlowDown` to so many writes. Counts itself. `s3-slow-down=N`
+    S3SlowDowns(usize),
+    /// S3 reads so many bytes a second, of all bodies together; what it has not read waits at the client. `s3-rate=BYTES`
+    S3Rate(u64),
+    /// S3 answers 500 to the upload of a part of this number or a higher one. `s3-part-fails=N`
+    S3PartFails(i32),
+    /// S3 loses an upload when a part of it comes: 404 `NoSuchUpload` from then on.
+    S3LosesUpload,
     /// S3 answers 500 `InternalError` to every request.
     S3InternalError,
     /// S3 answers 500 to the completion of a multipart upload.
@@ -221,87 +278,18 @@ pub enum Fault {
     S3Hangs,
 }
 
-/// The faults that are switched on. A handle: clones share them.
-#[derive(Debug, Clone, Default)]
-pub struct Faults(Arc<Mutex<Vec<Active>>>);
-
-#[derive(Debug, Clone)]
-struct Active {
-    fault: Fault,
-    /// How many times it is still to show; None for ever.
-    left: Option<usize>,
-}
-
-impl Faults {
-    /// Switches a fault on until it is switched off.
-    pub fn on(&self, fault: Fault) {
-        self.add(fault, None);
-    }
-
-    /// Switches a fault on for one time.
-    pub fn once(&self, fault: Fault) {
-        self.add(fault, Some(1));
-    }
-
-    /// Switches a fault on for this many times.
-    pub fn times(&self, times: usize, fault: Fault) {
-        self.add(fault, Some(times));
-    }
-
-    /// Switches a fault off, however it was switched on.
-    #[allow(clippy::needless_pass_by_value, reason = "reads like its counterparts")]
-    pub fn off(&self, fault: Fault) {
-        self.lock().retain(|active| active.fault != fault);
-    }
-
-    /// Switches all faults off.
-    pub fn clear(&self) {
-        self.lock().clear();
-    }
-
-    /// The faults that would still show.
-    #[must_use]
-    pub fn active(&self) -> Vec<Fault> {
-        self.lock()
-            .iter()
-            .map(|active| active.fault.clone())
-            .collect()
-    }
-
-    fn add(&self, fault: Fault, left: Option<usize>) {
-        if left != Some(0) {
-            self.lock().push(Active { fault, left });
-        }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Active>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether this fault shows now; counts it if so.
-    pub(crate) fn fires(&self, fault: &Fault) -> bool {
-        self.take(|active| (active == fault).then_some(()))
-            .is_some()
-    }
-
-    /// The first fault that `wanted` wants, counted as shown.
-    pub(crate) fn take<T>(&self, wanted: impl Fn(&Fault) -> Option<T>) -> Option<T> {
-        let mut all = self.lock();
-        let (index, found) = all
-            .iter()
-            .enumerate()
-            .find_map(|(index, active)| Some((index, wanted(&active.fault)?)))?;
-        if let Some(left) = &mut all[index].left {
-            *left -= 1;
-            if *left == 0 {
-                all.remove(index);
-            }
-        }
-        Some(found)
-    }
-}
-
 impl Fault {
+    /// How many times the fault shows by itself; None: until it is switched off.
+    pub(crate) fn own_times(&self) -> Option<usize> {
+        match self {
+            Self::Files429(times)
+            | Self::Files429Date(times)
+            | Self::Files503(times)
+            | Self::S3SlowDowns(times) => Some(*times),
+            _ => None,
+        }
+    }
+
     /// This answer (or just a status) at this place.
     #[must_use]
     pub fn answers(place: Place, answer: impl Into<Answer>) -> Self {

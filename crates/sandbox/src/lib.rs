@@ -25,27 +25,38 @@
 //! for anyone but the machine it runs on.
 
 mod builder;
+mod builder_files;
 mod call;
 mod control;
 mod dataset;
 mod fault_names;
+mod fault_switches;
 mod faults;
+mod leaks;
 mod pathling;
+mod rate;
 mod record;
 mod s3;
 mod sandbox;
 mod server;
+mod settings;
 mod source;
+mod start;
+mod synthetic;
 mod token;
+mod traffic;
 mod types;
+mod wire;
 mod world;
 
 pub use builder::{Builder, Ports};
 pub use dataset::{Dataset, Resource};
-pub use faults::{Answer, Fault, Faults, ParseFaultError, Place, TokenClaim};
+pub use faults::{Answer, Fault, Faults, ParseFaultError, Place, Switch, TokenClaim};
 pub use pathling::{PathlingVersion, Row};
 pub use record::{Credential, CredentialKind, Recorded, Service};
 pub use s3::{ACCESS_KEY, BUCKET, REGION, S3Policy, SECRET_KEY};
 pub use sandbox::Sandbox;
+pub use settings::Only;
+pub use source::SourceFile;
 pub use token::TokenAuthMethod;
 pub use types::{is_importable, is_r4};

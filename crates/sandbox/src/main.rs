@@ -1,12 +1,15 @@
 //! The program `sandbox`: starts a sandbox, prints the settings that lead to it, and waits.
 
+mod sizes;
+
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
-use sandbox::{Fault, PathlingVersion, Ports, Sandbox};
+use sandbox::{Builder, Only, PathlingVersion, Ports, Sandbox, Switch};
+use sizes::{Files, Size};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// A FHIR source, a token endpoint, an S3 and a Pathling on this machine, for trying out pathling-import.
@@ -19,14 +22,18 @@ struct Arguments {
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
     /// How many synthetic patients the source holds
-    #[arg(long, default_value_t = 20, conflicts_with = "data")]
-    patients: usize,
+    ///
+    /// [default: 20; none with --big, --files or --outputs]
+    #[arg(long, conflicts_with = "data")]
+    patients: Option<usize>,
+    #[command(flatten)]
+    large: Large,
     /// Which Pathling the target is
     #[arg(long, value_enum, default_value = "7")]
     pathling: Version,
-    /// A fault that is on, by its name; may be repeated
-    #[arg(long, value_name = "NAME[=ARGUMENT]")]
-    fault: Vec<Fault>,
+    /// A fault that is on, by its name, for ever or for so many times; may be repeated; a wrong name lists them all
+    #[arg(long, value_name = "NAME[=ARGUMENT][*TIMES]")]
+    fault: Vec<Switch>,
     /// Source and target want no tokens
     #[arg(long)]
     no_auth: bool,
@@ -66,6 +73,87 @@ struct Arguments {
     /// The target's port
     #[arg(long, default_value_t = 0)]
     target_port: u16,
+}
+
+/// Sizes, paces and what else long runs want.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Large files and long runs")]
+struct Large {
+    /// One more file of so many bytes, made as it is read: `Observation=1GiB`; may be repeated
+    #[arg(long, value_name = "TYPE=SIZE")]
+    big: Vec<Files>,
+    /// So many more files of so many bytes each: `Patient=200x5MiB`; may be repeated
+    #[arg(long, value_name = "TYPE=COUNTxSIZE")]
+    files: Vec<Files>,
+    /// So many more files of one resource each, over ten types
+    #[arg(long, value_name = "COUNT")]
+    outputs: Option<usize>,
+    /// The manifest tells each output's fileSize
+    #[arg(long)]
+    file_sizes: bool,
+    /// Files are sent as gzip to clients that accept it
+    #[arg(long)]
+    gzip: bool,
+    /// The manifest's URLs are signed, anew in each manifest
+    #[arg(long)]
+    signed_links: bool,
+    /// How many bytes of files the source sends a second, such as 10MiB
+    #[arg(long, value_name = "BYTES")]
+    source_rate: Option<Size>,
+    /// How much longer each answer of source and S3 takes
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 0)]
+    latency: u64,
+    /// Only this side runs, and no request is recorded
+    #[arg(long, value_enum)]
+    only: Option<Side>,
+    /// Requests are not recorded: a long run costs no memory
+    #[arg(long, conflicts_with = "record")]
+    no_record: bool,
+    /// Requests are recorded with --only too
+    #[arg(long)]
+    record: bool,
+    /// The folder in which S3 keeps its buckets, and which stays
+    #[arg(long, value_name = "PATH")]
+    s3_folder: Option<PathBuf>,
+}
+
+impl Large {
+    fn apply(self, mut builder: Builder) -> Builder {
+        for Files { kind, files, bytes } in self.big.into_iter().chain(self.files) {
+            builder = builder.synthetic_files(&kind, files, bytes);
+        }
+        if let Some(outputs) = self.outputs {
+            builder = builder.outputs(outputs);
+        }
+        if let Some(Size(bytes)) = self.source_rate {
+            builder = builder.source_rate(bytes);
+        }
+        if let Some(folder) = self.s3_folder {
+            builder = builder.s3_folder(folder);
+        }
+        let record = self.record || self.only.is_none() && !self.no_record;
+        builder = match self.only {
+            Some(Side::S3) => builder.only(Only::S3),
+            Some(Side::Source) => builder.only(Only::Source),
+            None => builder,
+        };
+        builder
+            .file_sizes(self.file_sizes)
+            .gzip(self.gzip)
+            .signed_links(self.signed_links)
+            .latency(Duration::from_millis(self.latency))
+            .record(record)
+    }
+
+    fn is_there(&self) -> bool {
+        !self.big.is_empty() || !self.files.is_empty() || self.outputs.is_some()
+    }
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Side {
+    S3,
+    Source,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -142,12 +230,14 @@ async fn run(arguments: Arguments) -> io::Result<()> {
 }
 
 async fn start(arguments: Arguments) -> io::Result<Sandbox> {
+    let usual = if arguments.large.is_there() { 0 } else { 20 };
+    let patients = arguments.patients.unwrap_or(usual);
     let mut builder = Sandbox::builder()
         .pathling(match arguments.pathling {
             Version::Seven => PathlingVersion::Seven,
             Version::Two => PathlingVersion::Two,
         })
-        .data(sandbox::Dataset::synthetic(arguments.patients))
+        .data(sandbox::Dataset::synthetic(patients))
         .auth(!arguments.no_auth)
         .polls(arguments.polls)
         .import_polls(arguments.polls)
@@ -168,7 +258,7 @@ async fn start(arguments: Arguments) -> io::Result<Sandbox> {
     for fault in arguments.fault {
         builder = builder.fault(fault);
     }
-    builder.start().await
+    arguments.large.apply(builder).start().await
 }
 
 /// Writes a file so that whoever waits for it never sees half of it.

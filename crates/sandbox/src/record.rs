@@ -29,6 +29,17 @@ pub enum Service {
     Target,
 }
 
+impl Service {
+    /// All of them.
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Source,
+        Self::Token,
+        Self::Files,
+        Self::S3,
+        Self::Target,
+    ];
+}
+
 impl fmt::Display for Service {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
@@ -87,10 +98,13 @@ pub struct Recorded {
     pub prefer: Option<String>,
     /// The header `Content-Type`.
     pub content_type: Option<String>,
-    /// Further headers that tests ask about: `range`, `if-none-match`, `if-match`, `if-range`, `accept-encoding`, `user-agent`.
+    /// Further headers that tests ask about: `range`, `if-range`, `if-none-match`, `if-match`, `accept-encoding`, `user-agent`,
+    /// `content-length`, `x-amz-content-sha256`, `x-amz-checksum-crc32`, `x-amz-checksum-crc64nvme`, `x-amz-trailer`.
     pub headers: HashMap<String, String>,
     /// The status it was answered with; None while it waits for an answer, or when it never got one.
     pub status: Option<u16>,
+    /// How many bytes of the answer's body were given to the connection; 0 until the answer is over.
+    pub sent: u64,
     /// The body where it was small: JSON as it is, other text as a string.
     pub body: Option<Value>,
 }
@@ -121,6 +135,8 @@ struct Known {
 /// The record. Shared by all services.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
+    /// Whether nothing is recorded, so that a long run costs no memory.
+    off: bool,
     requests: Mutex<(u64, Vec<Recorded>)>,
     known: Mutex<HashMap<String, Known>>,
 }
@@ -133,6 +149,14 @@ pub(crate) struct Entry {
 }
 
 impl Log {
+    /// A record, or none.
+    pub(crate) fn new(on: bool) -> Self {
+        Self {
+            off: !on,
+            ..Self::default()
+        }
+    }
+
     /// Makes a token known, so that it is recognised wherever it turns up.
     pub(crate) fn know_token(&self, token: &str, owner: Service) {
         self.know(token, Known { token: true, owner });
@@ -166,6 +190,12 @@ impl Log {
         headers: &HeaderMap,
         body: &[u8],
     ) -> Entry {
+        if self.off {
+            return Entry {
+                generation: u64::MAX,
+                index: 0,
+            };
+        }
         let text = |name: &str| {
             headers
                 .get(name)
@@ -178,6 +208,11 @@ impl Log {
             "if-range",
             "accept-encoding",
             "user-agent",
+            "content-length",
+            "x-amz-content-sha256",
+            "x-amz-checksum-crc32",
+            "x-amz-checksum-crc64nvme",
+            "x-amz-trailer",
         ];
         let recorded = Recorded {
             service,
@@ -193,6 +228,7 @@ impl Log {
                 .filter_map(|name| Some((name.to_owned(), text(name)?)))
                 .collect(),
             status: None,
+            sent: 0,
             body: (!body.is_empty() && body.len() <= BODY_KEPT).then(|| {
                 serde_json::from_slice(body)
                     .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(body).into_owned()))
@@ -208,11 +244,20 @@ impl Log {
 
     /// Notes what a request was answered with.
     pub(crate) fn end(&self, entry: Entry, status: u16) {
+        self.note(entry, |recorded| recorded.status = Some(status));
+    }
+
+    /// Notes how many bytes the answer's body had, when it is over.
+    pub(crate) fn sent(&self, entry: Entry, bytes: u64) {
+        self.note(entry, |recorded| recorded.sent = bytes);
+    }
+
+    fn note(&self, entry: Entry, what: impl FnOnce(&mut Recorded)) {
         let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
         if requests.0 == entry.generation
             && let Some(recorded) = requests.1.get_mut(entry.index)
         {
-            recorded.status = Some(status);
+            what(recorded);
         }
     }
 
@@ -300,40 +345,4 @@ fn authorization(value: &str, known: &HashMap<String, Known>) -> Credential {
         token: false,
         owner: aws.then_some(Service::S3),
     }
-}
-
-/// Every request in which a credential went to an origin that it is not for, one sentence each.
-pub(crate) fn leaks(requests: &[Recorded], files_trusted: bool) -> Vec<String> {
-    let mut leaks = Vec::new();
-    for request in requests {
-        for credential in &request.credentials {
-            let what = if credential.token {
-                "token"
-            } else {
-                "client secret or signature"
-            };
-            let fine = match (credential.owner, request.service) {
-                (Some(Service::Source), Service::Source)
-                | (Some(Service::Target), Service::Target) => credential.token,
-                (Some(Service::Source), Service::Files) => credential.token && files_trusted,
-                (Some(Service::Source | Service::Target), Service::Token)
-                | (Some(Service::S3), Service::S3) => true,
-                // A credential that the sandbox does not know is the test's own mistake on purpose (a wrong
-                // secret, an expired token), but a foreign origin must not see even that.
-                (None, Service::Files) => files_trusted && credential.token,
-                (None, service) => service != Service::S3,
-                _ => false,
-            };
-            if !fine {
-                let owner = credential
-                    .owner
-                    .map_or("an unknown".to_owned(), |owner| format!("the {owner}'s"));
-                leaks.push(format!(
-                    "{owner} {what} went to the {}: {} {}",
-                    request.service, request.method, request.path
-                ));
-            }
-        }
-    }
-    leaks
 }

@@ -1,6 +1,6 @@
 //! A running sandbox: where it can be reached, what arrived in it, and what may be changed while it runs.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -9,11 +9,13 @@ use crate::builder::Builder;
 use crate::control::Control;
 use crate::dataset::from_value;
 use crate::faults::Faults;
+use crate::leaks::leaks;
 use crate::pathling::{BASE as TARGET_BASE, Pathling, Row};
-use crate::record::{Recorded, leaks};
+use crate::record::{Recorded, Service};
 use crate::s3::{ACCESS_KEY, BUCKET, REGION, SECRET_KEY};
 use crate::server::{Server, bind, serve};
-use crate::source::{BASE as SOURCE_BASE, Source};
+use crate::settings::Only;
+use crate::source::{BASE as SOURCE_BASE, Source, SourceFile};
 use crate::token::{SOURCE_CLIENT, TARGET_CLIENT};
 use crate::types::is_importable;
 use crate::world::World;
@@ -26,7 +28,10 @@ pub struct Sandbox {
     pub(crate) world: Arc<World>,
     pub(crate) source: Arc<Source>,
     pub(crate) pathling: Arc<Pathling>,
-    pub(crate) folder: tempfile::TempDir,
+    /// Where S3 keeps its buckets.
+    pub(crate) folder: PathBuf,
+    #[allow(dead_code, reason = "held for its drop, which removes the folder")]
+    pub(crate) temporary: Option<tempfile::TempDir>,
 }
 
 impl std::fmt::Debug for Sandbox {
@@ -84,18 +89,44 @@ impl Sandbox {
     /// Every setting that a pathling-import process needs against this sandbox, as environment variables.
     #[must_use]
     pub fn env(&self) -> Vec<(String, String)> {
-        let settings = &self.world.settings;
+        let only = self.world.settings.only;
+        let mut env = Vec::new();
+        if only != Some(Only::S3) {
+            env.extend(self.source_env());
+        }
+        if only != Some(Only::Source) {
+            env.push(("STAGING_URL", self.staging_url()));
+        }
+        if only.is_none() {
+            env.extend(self.target_env());
+        }
+        if only != Some(Only::Source) {
+            env.push(("AWS_ENDPOINT_URL_S3", self.s3_endpoint()));
+            env.push(("AWS_ACCESS_KEY_ID", ACCESS_KEY.to_owned()));
+            env.push(("AWS_SECRET_ACCESS_KEY", SECRET_KEY.to_owned()));
+            env.push(("AWS_REGION", REGION.to_owned()));
+            env.push(("AWS_EC2_METADATA_DISABLED", "true".to_owned()));
+        }
+        env.into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect()
+    }
+
+    fn source_env(&self) -> Vec<(&'static str, String)> {
         let mut env = vec![("SOURCE_ENDPOINT", self.source_endpoint())];
-        if settings.source_auth {
+        if self.world.settings.source_auth {
             env.push(("SOURCE_CLIENT_ID", SOURCE_CLIENT.0.to_owned()));
             env.push(("SOURCE_CLIENT_SECRET", SOURCE_CLIENT.1.to_owned()));
             env.push(("SOURCE_SCOPES", "system/*.read".to_owned()));
         } else {
             env.push(("SOURCE_AUTHENTICATION_ENABLED", "false".to_owned()));
         }
-        env.push(("STAGING_URL", self.staging_url()));
-        env.push(("TARGET_ENDPOINT", self.target_endpoint()));
-        if settings.target_auth {
+        env
+    }
+
+    fn target_env(&self) -> Vec<(&'static str, String)> {
+        let mut env = vec![("TARGET_ENDPOINT", self.target_endpoint())];
+        if self.world.settings.target_auth {
             env.push(("TARGET_CLIENT_ID", TARGET_CLIENT.0.to_owned()));
             env.push(("TARGET_CLIENT_SECRET", TARGET_CLIENT.1.to_owned()));
             let scopes =
@@ -104,14 +135,7 @@ impl Sandbox {
         } else {
             env.push(("TARGET_AUTHENTICATION_ENABLED", "false".to_owned()));
         }
-        env.push(("AWS_ENDPOINT_URL_S3", self.s3_endpoint()));
-        env.push(("AWS_ACCESS_KEY_ID", ACCESS_KEY.to_owned()));
-        env.push(("AWS_SECRET_ACCESS_KEY", SECRET_KEY.to_owned()));
-        env.push(("AWS_REGION", REGION.to_owned()));
-        env.push(("AWS_EC2_METADATA_DISABLED", "true".to_owned()));
-        env.into_iter()
-            .map(|(name, value)| (name.to_owned(), value))
-            .collect()
+        env
     }
 
     /// The rows that the target holds of a type, duplicates too.
@@ -160,6 +184,44 @@ impl Sandbox {
         self.source.delete(resource_type, id)
     }
 
+    /// The files that the newest export lists, those that are made as they are read too; empty before the first export.
+    #[must_use]
+    pub fn source_files(&self) -> Vec<SourceFile> {
+        self.source.files()
+    }
+
+    /// Every file URL that the source told so far answers this status (403, 404 or 410) from now on. The manifest, fetched
+    /// again, has URLs that are good, until this is called again.
+    pub fn expire_links(&self, status: u16) {
+        self.source.expire_links(status);
+    }
+
+    /// How many requests a service had in hand at once, at most, since the start or the last `reset_peaks`. A request is in
+    /// hand until the last byte of its answer was taken.
+    #[must_use]
+    pub fn peak(&self, service: Service) -> usize {
+        self.world.gauges.of(service).peak()
+    }
+
+    /// Forgets the peaks so far.
+    pub fn reset_peaks(&self) {
+        for service in Service::ALL {
+            self.world.gauges.of(service).reset();
+        }
+    }
+
+    /// The recorded requests for files at either origin, in order: their `path` tells the file, `headers["range"]` the
+    /// range, `status` and `sent` what came of it.
+    #[must_use]
+    pub fn downloads(&self) -> Vec<Recorded> {
+        let mut requests = self.requests();
+        requests.retain(|request| {
+            matches!(request.service, Service::Source | Service::Files)
+                && request.path.contains("/files/")
+        });
+        requests
+    }
+
     /// Restarts the target: its jobs are forgotten, its data stays.
     pub fn restart_target(&self) {
         self.pathling.restart();
@@ -180,7 +242,7 @@ impl Sandbox {
     /// The folder on disk that holds the bucket's objects.
     #[must_use]
     pub fn bucket(&self) -> std::path::PathBuf {
-        self.folder.path().join(BUCKET)
+        self.folder.join(BUCKET)
     }
 
     /// Every request that arrived at any listener, in order.
@@ -201,8 +263,8 @@ impl Sandbox {
     }
 
     /// Another listener, for scripts in other processes: `GET /requests`, `/rows/{type}`,
-    /// `/counts`, `/leaks`, `/objects`; `POST /source`, `/faults`, `/restart-target`; `DELETE /requests`, `/faults`,
-    /// `/source/{type}/{id}`. Gives its address, such as
+    /// `/counts`, `/leaks`, `/objects`, `/peaks`; `POST /source`, `/faults`, `/expire-links`, `/restart-target`;
+    /// `DELETE /requests`, `/faults`, `/peaks`, `/source/{type}/{id}`. Gives its address, such as
     /// `http://127.0.0.1:8080`. Fails where the port is taken.
     pub async fn control(&mut self, port: u16) -> std::io::Result<String> {
         let (listener, origin) = bind(port).await?;

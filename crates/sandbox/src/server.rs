@@ -16,6 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::call::Reply;
+use crate::wire::{Flushed, Wire};
 
 /// What a listener calls for every request.
 pub(crate) trait Service: Send + Sync + 'static {
@@ -60,12 +61,15 @@ pub(crate) fn serve<S: Service>(listener: TcpListener, service: Arc<S>) -> Serve
 /// One connection. An error in it (a client that went away, a body that was cut on purpose) ends just this one.
 async fn connection<S: Service>(stream: TcpStream, service: Arc<S>) {
     let _ = stream.set_nodelay(true);
-    let answer = service_fn(move |request: Request<Incoming>| {
+    let flushed = Arc::new(Flushed::default());
+    let wire = Wire::new(stream, Arc::clone(&flushed));
+    let answer = service_fn(move |mut request: Request<Incoming>| {
         let service = Arc::clone(&service);
+        request.extensions_mut().insert(Arc::clone(&flushed));
         async move { Ok::<_, Infallible>(service.answer(request.map(Body::new)).await) }
     });
     let served = http1::Builder::new()
-        .serve_connection(TokioIo::new(stream), answer)
+        .serve_connection(TokioIo::new(wire), answer)
         .await;
     if let Err(error) = served {
         tracing::debug!(%error, "connection ended");

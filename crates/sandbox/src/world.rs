@@ -1,17 +1,18 @@
 //! What the services share: the settings, each other's addresses, the faults, the record, the tokens and the clock.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
 use http::Request;
 use jiff::Timestamp;
 
-use crate::builder::Settings;
 use crate::call::{Call, Reply, empty, fhir, html, operation_outcome, with};
 use crate::faults::{Answer, Fault, Faults, Place};
 use crate::record::{Log, Service};
+use crate::settings::Settings;
 use crate::token::Tokens;
+use crate::traffic::{Gauges, counted};
 
 /// Where each listener can be reached: scheme, host and port.
 #[derive(Debug, Clone)]
@@ -47,7 +48,8 @@ pub(crate) struct World {
     pub(crate) settings: Settings,
     pub(crate) origins: Origins,
     pub(crate) faults: Faults,
-    pub(crate) log: Log,
+    pub(crate) log: Arc<Log>,
+    pub(crate) gauges: Gauges,
     pub(crate) tokens: Tokens,
     pub(crate) clock: Clock,
 }
@@ -64,6 +66,7 @@ impl World {
         F: FnOnce(Call) -> A,
         A: Future<Output = Reply>,
     {
+        let flight = self.gauges.of(service).enter();
         let call = Call::read(request).await;
         let entry = self.log.begin(
             service,
@@ -73,9 +76,19 @@ impl World {
             &call.headers,
             &call.body,
         );
+        if matches!(service, Service::Source | Service::Files) {
+            self.lag().await;
+        }
         let reply = answer(call).await;
         self.log.end(entry, reply.status().as_u16());
-        reply
+        counted(reply, &self.log, entry, flight)
+    }
+
+    /// The time that every answer of source and S3 takes longer.
+    pub(crate) async fn lag(&self) {
+        if !self.settings.latency.is_zero() {
+            tokio::time::sleep(self.settings.latency).await;
+        }
     }
 
     /// The faults that any place may have. Some answer means that the service gives that one instead of its own.

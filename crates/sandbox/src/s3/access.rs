@@ -36,10 +36,15 @@ impl Access {
         if fires(&Fault::S3RefusesEverything)
             || operation.starts_with("Head") && fires(&Fault::S3RefusesHead)
             || lists && fires(&Fault::S3RefusesList)
+            || operation == "ListParts" && fires(&Fault::S3RefusesListParts)
+            || operation == "AbortMultipartUpload" && fires(&Fault::S3RefusesAbort)
         {
             return Err(s3_error!(AccessDenied, "Access Denied"));
         }
-        if writes && fires(&Fault::S3SlowDown) {
+        let slow = |fault: &Fault| {
+            matches!(fault, Fault::S3SlowDown | Fault::S3SlowDowns(_)).then_some(())
+        };
+        if writes && self.world.faults.take(slow).is_some() {
             return Err(s3_error!(SlowDown, "Please reduce your request rate."));
         }
         if fires(&Fault::S3InternalError)
@@ -59,6 +64,38 @@ impl Access {
             ));
         }
         Ok(())
+    }
+
+    /// Refuses what names CRC64NVME, as stores do that do not know it.
+    fn refuse_crc64nvme(&self, headers: &http::HeaderMap) -> S3Result<()> {
+        let named = headers.iter().any(|(name, value)| {
+            let name = name.as_str();
+            name == "x-amz-checksum-crc64nvme"
+                || matches!(
+                    name,
+                    "x-amz-checksum-algorithm" | "x-amz-sdk-checksum-algorithm" | "x-amz-trailer"
+                ) && String::from_utf8_lossy(value.as_bytes())
+                    .to_ascii_lowercase()
+                    .contains("crc64nvme")
+        });
+        if !named {
+            return Ok(());
+        }
+        let refusal = self.world.faults.take(|fault| match fault {
+            Fault::S3RefusesCrc64Nvme(status) => Some(*status),
+            _ => None,
+        });
+        match refusal {
+            Some(501) => Err(s3_error!(
+                NotImplemented,
+                "A header you provided implies functionality that is not implemented"
+            )),
+            Some(_) => Err(s3_error!(
+                InvalidRequest,
+                "Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, SHA1, SHA256]"
+            )),
+            None => Ok(()),
+        }
     }
 
     fn refuse_by_policy(
@@ -97,6 +134,7 @@ impl S3Access for Access {
         let conditional = context.headers().contains_key("if-none-match")
             || context.headers().contains_key("if-match");
         self.refuse_by_fault(&operation, conditional)?;
+        self.refuse_crc64nvme(context.headers())?;
         let path = context.s3_path();
         self.refuse_by_policy(&operation, path.get_bucket_name(), path.get_object_key())
     }

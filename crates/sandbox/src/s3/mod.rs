@@ -10,9 +10,10 @@ mod uploads;
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Body;
+use futures_util::StreamExt as _;
 use http::Request;
 use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
@@ -20,8 +21,10 @@ use s3s_fs::FileSystem;
 
 use crate::call::{Reply, empty, percent_decode};
 use crate::faults::Fault;
+use crate::rate::Rate;
 use crate::record::Service;
 use crate::server;
+use crate::traffic::counted;
 use crate::world::World;
 
 use access::Access;
@@ -41,6 +44,8 @@ pub const REGION: &str = "eu-central-1";
 pub(crate) struct S3 {
     world: Arc<World>,
     service: S3Service,
+    /// The pace at which bodies are read, where a fault sets one.
+    pace: Mutex<Option<Arc<Rate>>>,
 }
 
 impl S3 {
@@ -60,12 +65,40 @@ impl S3 {
         Ok(Self {
             world,
             service: builder.build(),
+            pace: Mutex::default(),
         })
     }
+
+    /// The pace that the fault sets now, one for all bodies.
+    fn pace(&self) -> Option<Arc<Rate>> {
+        let wanted = self.world.faults.peek(|fault| match fault {
+            Fault::S3Rate(bytes) => Some(*bytes),
+            _ => None,
+        })?;
+        let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
+        if pace.as_ref().is_none_or(|pace| pace.per_second() != wanted) {
+            *pace = Some(Arc::new(Rate::new(wanted)));
+        }
+        pace.clone()
+    }
+}
+
+/// The body, read no faster than the pace. What is not read stays with the connection, and so with the client.
+fn paced(body: Body, pace: Arc<Rate>) -> Body {
+    Body::from_stream(body.into_data_stream().then(move |piece| {
+        let pace = Arc::clone(&pace);
+        async move {
+            if let Ok(piece) = &piece {
+                pace.pass(piece.len()).await;
+            }
+            piece
+        }
+    }))
 }
 
 impl server::Service for S3 {
     async fn answer(&self, request: Request<Body>) -> Reply {
+        let flight = self.world.gauges.of(Service::S3).enter();
         let entry = self.world.log.begin(
             Service::S3,
             request.method().as_str(),
@@ -77,6 +110,11 @@ impl server::Service for S3 {
         if self.world.faults.fires(&Fault::S3Hangs) {
             std::future::pending::<()>().await;
         }
+        self.world.lag().await;
+        let request = match self.pace() {
+            Some(pace) => request.map(|body| paced(body, pace)),
+            None => request,
+        };
         let request = request.map(s3s::Body::http_body_unsync);
         // A task of its own: a client that goes away must not cut a write in its middle, which is one step to a real store.
         let service = self.service.clone();
@@ -93,6 +131,6 @@ impl server::Service for S3 {
             }
         };
         self.world.log.end(entry, reply.status().as_u16());
-        reply
+        counted(reply, &self.world.log, entry, flight)
     }
 }

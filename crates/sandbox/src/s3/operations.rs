@@ -19,6 +19,9 @@ use super::sums::{Algorithm, set_sums, sums};
 use super::uploads::{Upload, UploadedPart};
 use crate::faults::Fault;
 
+/// How many keys a page of a listing has at most.
+const MOST_KEYS: i32 = 1000;
+
 type Answer<T> = S3Result<S3Response<T>>;
 
 #[async_trait]
@@ -124,8 +127,9 @@ impl S3 for Store {
 
     async fn upload_part(&self, mut req: S3Request<UploadPartInput>) -> Answer<UploadPartOutput> {
         let input = &mut req.input;
-        let upload = self.upload(&input.bucket, &input.key, &input.upload_id)?;
+        let algorithm = self.algorithm(&input.bucket, &input.key, &input.upload_id)?;
         let (id, number) = (input.upload_id.clone(), input.part_number);
+        self.admit_part(&id, number)?;
         let mut said = said(
             input.content_md5.clone(),
             sums!(input),
@@ -135,16 +139,15 @@ impl S3 for Store {
                 .map(ChecksumAlgorithm::as_str),
             req.trailing_headers.clone(),
         );
-        said.wanted = Some(upload.algorithm);
+        said.wanted = Some(algorithm);
         let body = input.body.take().ok_or_else(|| s3_error!(IncompleteBody))?;
         let (body, shared) = super::checked::checked(body, said, async { Ok(None) })?;
         input.body = Some(body);
         let (bucket, key) = (input.bucket.clone(), input.key.clone());
         let mut response = shared.judge(self.inner.upload_part(req).await)?;
-        if let Err(ended) = self.upload(&bucket, &key, &id) {
+        if let Err(ended) = self.algorithm(&bucket, &key, &id) {
             // Aborted meanwhile: nobody else would remove this part.
-            let part = self.root.join(format!(".upload_id-{id}.part-{number}"));
-            let _ = tokio::fs::remove_file(part).await;
+            let _ = tokio::fs::remove_file(self.part_path(&id, number)).await;
             return Err(ended);
         }
         let verdict = shared.lock();
@@ -218,10 +221,22 @@ impl S3 for Store {
             failure.set_status_code(http::StatusCode::OK);
             return Err(failure);
         }
+        let crc = input.checksum_crc64nvme.is_some();
+        if crc && self.world.faults.fires(&Fault::S3BadDigestMultipart) {
+            return Err(s3_error!(
+                BadDigest,
+                "The CRC64NVME you specified did not match the calculated checksum."
+            ));
+        }
         let _guard = self.writing(&bucket, &key).await;
         let (if_none_match, if_match) = (input.if_none_match.take(), input.if_match.take());
         self.admit(&bucket, &key, if_none_match.as_ref(), if_match.as_ref())
             .await?;
+        if let Some(listed) = &mut input.multipart_upload
+            && let Some(listed) = &mut listed.parts
+        {
+            self.renumber(&id, &upload, listed).await?;
+        }
         let response = self.inner.complete_multipart_upload(req).await?;
         let mut output = match response.output.future {
             Some(future) => future.await?,
@@ -246,8 +261,10 @@ impl S3 for Store {
 
     async fn list_objects_v2(
         &self,
-        req: S3Request<ListObjectsV2Input>,
+        mut req: S3Request<ListObjectsV2Input>,
     ) -> Answer<ListObjectsV2Output> {
+        let most = req.input.max_keys.unwrap_or(MOST_KEYS);
+        req.input.max_keys = Some(most.min(MOST_KEYS));
         self.inner.list_objects_v2(req).await
     }
 

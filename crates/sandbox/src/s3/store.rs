@@ -4,19 +4,21 @@
 //! and at checksums after the rename. Here both are settled in between, under a lock of the key, so nobody ever sees an
 //! object that is refused, or one without its metadata.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use s3s::dto::{
-    Checksum, ETag, ETagCondition, GetObjectInput, HeadObjectInput, StreamingBlob, Timestamp,
+    Checksum, CompletedPart, ETag, ETagCondition, GetObjectInput, HeadObjectInput, StreamingBlob,
+    Timestamp,
 };
-use s3s::{S3, S3Request, S3Result, TrailingHeaders, s3_error};
+use s3s::{S3, S3Error, S3Request, S3Result, TrailingHeaders, s3_error};
 use s3s_fs::FileSystem;
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
 use super::checked::{Said, Shared, checked};
+use super::sums::Algorithm;
 use super::uploads::{Upload, Uploads};
 use crate::world::World;
 
@@ -195,12 +197,49 @@ impl Store {
             .get(id)
             .filter(|upload| upload.bucket == bucket && upload.key == key)
             .cloned()
-            .ok_or_else(|| {
-                s3_error!(
-                    NoSuchUpload,
-                    "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed."
-                )
-            })
+            .ok_or_else(no_upload)
+    }
+
+    /// Whether there is such an upload of that object, and of which algorithm its checksums are.
+    pub(super) fn algorithm(&self, bucket: &str, key: &str, id: &str) -> S3Result<Algorithm> {
+        self.need_bucket(bucket)?;
+        self.state()
+            .uploads
+            .get(id)
+            .filter(|upload| upload.bucket == bucket && upload.key == key)
+            .map(|upload| upload.algorithm)
+            .ok_or_else(no_upload)
+    }
+
+    /// Where the store below keeps a part.
+    pub(super) fn part_path(&self, id: &str, number: i32) -> PathBuf {
+        self.root.join(format!(".upload_id-{id}.part-{number}"))
+    }
+
+    /// Makes the parts' numbers count from 1 without a gap, as the store below wants them; the parts that the completion does
+    /// not list are dropped.
+    pub(super) async fn renumber(
+        &self,
+        id: &str,
+        upload: &Upload,
+        listed: &mut [CompletedPart],
+    ) -> S3Result<()> {
+        let wanted: HashSet<_> = listed.iter().filter_map(|part| part.part_number).collect();
+        for number in upload.parts.keys() {
+            if !wanted.contains(number) {
+                let _ = tokio::fs::remove_file(self.part_path(id, *number)).await;
+            }
+        }
+        for (new, part) in (1..).zip(listed) {
+            let old = part.part_number.unwrap_or(new);
+            if old != new {
+                let moved =
+                    tokio::fs::rename(self.part_path(id, old), self.part_path(id, new)).await;
+                moved.map_err(|_| s3_error!(InternalError, "A part is not where it was"))?;
+                part.part_number = Some(new);
+            }
+        }
+        Ok(())
     }
 
     /// Notes a part of an upload.
@@ -222,6 +261,14 @@ impl Store {
         found.sort_by(|(one, first), (other, second)| (&first.key, one).cmp(&(&second.key, other)));
         found
     }
+}
+
+/// The refusal of what is about no upload.
+pub(super) fn no_upload() -> S3Error {
+    s3_error!(
+        NoSuchUpload,
+        "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed."
+    )
 }
 
 /// What a PUT says of its body.

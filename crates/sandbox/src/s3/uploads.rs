@@ -7,10 +7,15 @@ use s3s::dto::{
 };
 use s3s::{S3Result, s3_error};
 
+use super::store::{Store, no_upload};
 use super::sums::{Algorithm, set_sums, sums};
+use crate::faults::Fault;
 
 /// The least size of a part that is not the last.
 const LEAST: u64 = 5 << 20;
+
+/// The highest number of a part.
+const MOST_PARTS: i32 = 10_000;
 
 /// A part that was uploaded.
 #[derive(Debug, Clone)]
@@ -35,6 +40,34 @@ pub(super) struct Upload {
 
 /// All uploads, by id.
 pub(super) type Uploads = HashMap<String, Upload>;
+
+impl Store {
+    /// Whether a part of this number may come now.
+    pub(super) fn admit_part(&self, id: &str, number: i32) -> S3Result<()> {
+        if !(1..=MOST_PARTS).contains(&number) {
+            return Err(s3_error!(
+                InvalidArgument,
+                "Part number must be an integer between 1 and 10000, inclusive"
+            ));
+        }
+        let faults = &self.world.faults;
+        let fails = |fault: &Fault| match fault {
+            Fault::S3PartFails(from) if number >= *from => Some(()),
+            _ => None,
+        };
+        if faults.take(fails).is_some() {
+            return Err(s3_error!(
+                InternalError,
+                "We encountered an internal error. Please try again."
+            ));
+        }
+        if faults.fires(&Fault::S3LosesUpload) {
+            self.end(id);
+            return Err(no_upload());
+        }
+        Ok(())
+    }
+}
 
 impl Upload {
     /// The type of the object's checksum, as S3 names it.
@@ -96,15 +129,6 @@ impl Upload {
             return Err(s3_error!(
                 InvalidPartOrder,
                 "The list of parts was not in ascending order."
-            ));
-        }
-        if !(1..)
-            .zip(&numbers)
-            .all(|(wanted, number)| wanted == *number)
-        {
-            return Err(s3_error!(
-                NotImplemented,
-                "The sandbox wants part numbers from 1 without a gap"
             ));
         }
         if parts.iter().rev().skip(1).any(|part| part.size < LEAST) {

@@ -3,10 +3,8 @@
 use bytes::{Bytes, BytesMut};
 use serde_json::{Value, json};
 
+use super::body::PIECE;
 use crate::faults::{Fault, Faults};
-
-/// The pieces in which a file is kept and sent.
-const PIECE: usize = 256 << 10;
 
 /// A file of an export.
 #[derive(Debug)]
@@ -29,8 +27,8 @@ impl File {
     }
 
     /// Its length in bytes.
-    pub(super) fn length(&self) -> usize {
-        self.pieces.iter().map(Bytes::len).sum()
+    pub(super) fn length(&self) -> u64 {
+        self.pieces.iter().map(|piece| piece.len() as u64).sum()
     }
 }
 

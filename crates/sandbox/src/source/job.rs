@@ -1,37 +1,56 @@
-//! An export job: the files it cut, the manifest that lists them, and the jobs by number.
+//! An export job: the files it cut, and the jobs by number.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
-use super::BASE;
+use super::body::Content;
 use super::content::{File, lines_to_file};
+use super::links::Links;
 use super::store::Snapshot;
-use crate::call::{Reply, fhir, operation_outcome, plain_json};
-use crate::faults::{Fault, TokenClaim};
-use crate::world::{World, instant};
+use crate::synthetic::Group;
+use crate::world::World;
 
 /// How many deletions one Bundle lists.
 const DELETIONS_PER_BUNDLE: usize = 100;
+
+/// What a manifest tells of an output.
+#[derive(Debug)]
+pub(super) struct Listed {
+    pub(super) kind: String,
+    pub(super) name: String,
+    pub(super) count: u64,
+    pub(super) length: u64,
+}
 
 /// One export.
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) id: String,
-    request: String,
-    time: Timestamp,
+    pub(super) request: String,
+    pub(super) time: Timestamp,
     pub(super) polls: usize,
     outputs: Vec<File>,
-    deleted: Vec<File>,
+    /// Outputs that are made as they are read, after the others.
+    synthetic: Vec<Arc<Group>>,
+    pub(super) deleted: Vec<File>,
+    pub(super) links: Links,
     /// Whether the manifest said that its files want no token.
     pub(super) files_are_open: bool,
 }
 
 impl Job {
     /// Cuts the snapshot into files. What they hold is settled here, so a file is the same however often it is fetched.
-    pub(super) fn new(world: &World, request: String, time: Timestamp, snapshot: Snapshot) -> Self {
+    pub(super) fn new(
+        world: &World,
+        request: String,
+        time: Timestamp,
+        snapshot: Snapshot,
+        synthetic: Vec<Arc<Group>>,
+    ) -> Self {
         let mut outputs = Vec::new();
         for (kind, lines) in snapshot.types {
             let per_file = world.settings.resources_per_file.max(1);
@@ -56,122 +75,53 @@ impl Job {
             time,
             polls: 0,
             outputs,
+            synthetic,
             deleted,
+            links: Links::default(),
             files_are_open: false,
         }
     }
 
-    /// The file of that name.
-    pub(super) fn file(&self, name: &str) -> Option<&File> {
-        self.outputs
-            .iter()
-            .chain(&self.deleted)
-            .find(|file| file.name == name)
+    /// The bytes of the file of that name, and what tells them from those of every other file.
+    pub(super) fn content(&self, name: &str) -> Option<(Content, String)> {
+        let kept = self.outputs.iter().chain(&self.deleted);
+        for file in kept {
+            if file.name == name {
+                let content = Content::Kept(file.pieces.clone());
+                return Some((content, format!("{}-{name}", self.id)));
+            }
+        }
+        self.synthetic.iter().find_map(|group| {
+            let content = Content::Synthetic {
+                group: Arc::clone(group),
+                index: group.index(name)?,
+                reversed: false,
+            };
+            Some((content, name.to_owned()))
+        })
     }
 
-    /// The manifest as an answer, with whatever is wrong with it now.
-    pub(super) fn manifest_reply(&mut self, world: &World) -> Reply {
-        let faults = &world.faults;
-        if faults.fires(&Fault::ManifestIsArray) {
-            return plain_json(200, &json!([]));
-        }
-        if faults.fires(&Fault::ManifestIsOutcome) {
-            let body = operation_outcome("error", "exception", "The export did not work");
-            return fhir(200, &body);
-        }
-        let mut manifest = self.manifest(world);
-        let lacks = faults.take(|fault| match fault {
-            Fault::ManifestLacks(member) => Some(member.clone()),
-            _ => None,
-        });
-        if let Some(member) = lacks {
-            manifest.shift_remove(&member);
-        }
-        plain_json(200, &Value::Object(manifest))
-    }
-
-    fn manifest(&mut self, world: &World) -> Map<String, Value> {
-        let faults = &world.faults;
-        let mut manifest = Map::new();
-        manifest.insert("transactionTime".into(), json!(instant(self.time)));
-        manifest.insert("request".into(), json!(self.request));
-        let claim = faults.take(|fault| match fault {
-            Fault::RequiresAccessToken(claim) => Some(*claim),
-            _ => None,
-        });
-        self.files_are_open = claim == Some(TokenClaim::False);
-        let claim = match claim {
-            None => Some(json!(world.settings.source_auth)),
-            Some(TokenClaim::True) => Some(json!(true)),
-            Some(TokenClaim::False) => Some(json!(false)),
-            Some(TokenClaim::Text) => Some(json!("true")),
-            Some(TokenClaim::Absent) => None,
-        };
-        if let Some(claim) = claim {
-            manifest.insert("requiresAccessToken".into(), claim);
-        }
-        let base = self.files_base(world);
-        if !faults.fires(&Fault::OutputAbsent) {
-            let outputs = self.outputs(world, &base);
-            manifest.insert("output".into(), Value::Array(outputs));
-        }
-        let deleted: Vec<_> = self
-            .deleted
-            .iter()
-            .map(|file| json!({"type": file.kind, "url": format!("{base}/{}", file.name), "count": file.count}))
-            .collect();
-        manifest.insert("deleted".into(), Value::Array(deleted));
-        manifest.insert("error".into(), json!([]));
-        manifest
-    }
-
-    fn outputs(&self, world: &World, base: &str) -> Vec<Value> {
-        let faults = &world.faults;
-        let without_counts = faults.fires(&Fault::CountAbsent);
-        let mut outputs: Vec<Value> = self
+    /// What the manifest's outputs are, one after the other.
+    pub(super) fn listed(&self) -> impl Iterator<Item = Listed> + Send + 'static {
+        let kept: Vec<_> = self
             .outputs
             .iter()
-            .map(|file| {
-                let url = format!("{base}/{}", file.name);
-                if without_counts {
-                    json!({"type": file.kind, "url": url})
-                } else {
-                    json!({"type": file.kind, "url": url, "count": file.count})
-                }
+            .map(|file| Listed {
+                kind: file.kind.clone(),
+                name: file.name.clone(),
+                count: file.count as u64,
+                length: file.length(),
             })
             .collect();
-        if let Some(first) = outputs.first_mut().and_then(Value::as_object_mut) {
-            if faults.fires(&Fault::OutputWithoutUrl) {
-                first.shift_remove("url");
-            }
-            let kind = faults.take(|fault| match fault {
-                Fault::OutputType(kind) => Some(kind.clone()),
-                _ => None,
-            });
-            if let Some(kind) = kind {
-                first.insert("type".into(), json!(kind));
-            }
-            if faults.fires(&Fault::CountWrong) {
-                let count = first.get("count").and_then(Value::as_u64).unwrap_or(0);
-                first.insert("count".into(), json!(count + 1));
-            }
-        }
-        if faults.fires(&Fault::OutputTwice) {
-            outputs.extend(outputs.first().cloned());
-        }
-        outputs
-    }
-
-    /// Where the files are said to be.
-    fn files_base(&self, world: &World) -> String {
-        let path = format!("{BASE}/jobs/{}/files", self.id);
-        if world.settings.files_elsewhere || world.faults.fires(&Fault::FilesElsewhere) {
-            format!("{}/files/{}", world.origins.files, self.id)
-        } else if world.faults.fires(&Fault::OutputUrlsRelative) {
-            path
-        } else {
-            format!("{}{path}", world.origins.source)
-        }
+        let synthetic = self.synthetic.clone().into_iter().flat_map(|group| {
+            (0..group.files).map(move |index| Listed {
+                kind: group.kind.clone(),
+                name: group.name(index),
+                count: group.count,
+                length: group.length,
+            })
+        });
+        kept.into_iter().chain(synthetic)
     }
 }
 
@@ -204,6 +154,16 @@ impl Jobs {
 
     pub(super) fn get(&self, id: &str) -> Option<&Job> {
         self.0.get(id)
+    }
+
+    /// All of them.
+    pub(super) fn all(&mut self) -> impl Iterator<Item = &mut Job> {
+        self.0.values_mut()
+    }
+
+    /// The newest.
+    pub(super) fn newest(&self) -> Option<&Job> {
+        self.0.values().max_by_key(|job| job.time)
     }
 
     pub(super) fn get_mut(&mut self, id: &str) -> Option<&mut Job> {

@@ -49,7 +49,16 @@ impl Source {
             let snapshot = self
                 .store()
                 .snapshot(wanted.since, |kind| wanted.includes(kind));
-            let job = Job::new(&self.world, request, time, snapshot);
+            let synthetic = self
+                .synthetic
+                .iter()
+                .filter(|group| {
+                    wanted.includes(&group.kind)
+                        && wanted.since.is_none_or(|since| self.began > since)
+                })
+                .cloned()
+                .collect();
+            let job = Job::new(&self.world, request, time, snapshot, synthetic);
             self.jobs().add(job, faults.fires(&Fault::JobNumbersRepeat))
         });
 

@@ -1,27 +1,39 @@
 //! The Bulk Data source: export kick-off, status, manifest, files, under the base `/fhir`; and the other origin
 //! where its files may lie.
 
+mod body;
 mod content;
 mod download;
+mod gzip;
 mod job;
 mod kick_off;
+mod links;
+mod manifest;
+mod range;
+mod send;
 mod store;
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::body::Body;
 use http::{Method, Request};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use crate::call::{Call, Reply, empty, fhir, operation_outcome, outcome, plain_json, set, with};
 use crate::dataset::{Dataset, Resource};
 use crate::faults::{Fault, Place};
+use crate::rate::Rate;
 use crate::record::Service;
 use crate::server;
+use crate::synthetic::{Group, groups};
 use crate::token::smart_configuration;
+use crate::traffic::Gauge;
 use crate::world::World;
 
+use body::Content;
+use gzip::Compressed;
 use job::Jobs;
 use store::Store;
 
@@ -33,17 +45,89 @@ pub(crate) struct Source {
     pub(crate) world: Arc<World>,
     store: Mutex<Store>,
     jobs: Mutex<Jobs>,
+    /// Files that are made as they are read, all of them as old as the first resources.
+    synthetic: Vec<Arc<Group>>,
+    began: Timestamp,
+    compressed: Compressed,
+    downloads: Arc<Gauge>,
+    rate: Option<Arc<Rate>>,
+    /// The files that were answered, by job and name, and whether their bytes are others since.
+    answered: Mutex<HashMap<(String, String), bool>>,
+}
+
+/// A file that the newest export lists.
+#[derive(Debug, Clone)]
+pub struct SourceFile {
+    /// Its name: the last segment of its URL's path.
+    pub name: String,
+    /// The type of its resources.
+    pub resource_type: String,
+    /// How many resources it has.
+    pub count: u64,
+    content: Content,
+}
+
+impl SourceFile {
+    /// How many bytes it has, not compressed.
+    #[must_use]
+    pub fn length(&self) -> u64 {
+        self.content.length()
+    }
+
+    /// Its bytes as they were first served, in pieces that are made as they are asked for.
+    pub fn pieces(&self) -> impl Iterator<Item = bytes::Bytes> + '_ {
+        self.content.pieces()
+    }
 }
 
 impl Source {
     /// A source with these resources, all of them an hour old.
     pub(crate) fn new(world: Arc<World>, dataset: Dataset) -> Self {
-        let changed = world.clock.tick() - SignedDuration::from_hours(1);
+        let began = world.clock.tick() - SignedDuration::from_hours(1);
         Self {
-            world,
-            store: Mutex::new(Store::new(dataset, changed)),
+            store: Mutex::new(Store::new(dataset, began)),
             jobs: Mutex::default(),
+            synthetic: groups(&world.settings.synthetic),
+            began,
+            compressed: Compressed::default(),
+            downloads: Arc::default(),
+            rate: world
+                .settings
+                .source_rate
+                .map(|rate| Arc::new(Rate::new(rate))),
+            answered: Mutex::default(),
+            world,
         }
+    }
+
+    /// The files of the newest export.
+    pub(crate) fn files(&self) -> Vec<SourceFile> {
+        let jobs = self.jobs();
+        let Some(job) = jobs.newest() else {
+            return Vec::new();
+        };
+        job.listed()
+            .filter_map(|listed| {
+                let (content, _) = job.content(&listed.name)?;
+                Some(SourceFile {
+                    name: listed.name,
+                    resource_type: listed.kind,
+                    count: listed.count,
+                    content,
+                })
+            })
+            .collect()
+    }
+
+    /// Every URL that a manifest told so far answers this status from now on.
+    pub(crate) fn expire_links(&self, status: u16) {
+        for job in self.jobs().all() {
+            job.links.expire(status);
+        }
+    }
+
+    fn answered(&self) -> MutexGuard<'_, HashMap<(String, String), bool>> {
+        self.answered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn put(&self, resource: Resource) {

@@ -1,0 +1,39 @@
+//! The check that no credential went where it must not.
+
+use crate::record::{Recorded, Service};
+
+/// Every request in which a credential went to an origin that it is not for, one sentence each.
+pub(crate) fn leaks(requests: &[Recorded], files_trusted: bool) -> Vec<String> {
+    let mut leaks = Vec::new();
+    for request in requests {
+        for credential in &request.credentials {
+            let what = if credential.token {
+                "token"
+            } else {
+                "client secret or signature"
+            };
+            let fine = match (credential.owner, request.service) {
+                (Some(Service::Source), Service::Source)
+                | (Some(Service::Target), Service::Target) => credential.token,
+                (Some(Service::Source), Service::Files) => credential.token && files_trusted,
+                (Some(Service::Source | Service::Target), Service::Token)
+                | (Some(Service::S3), Service::S3) => true,
+                // A credential that the sandbox does not know is the test's own mistake on purpose (a wrong
+                // secret, an expired token), but a foreign origin must not see even that.
+                (None, Service::Files) => files_trusted && credential.token,
+                (None, service) => service != Service::S3,
+                _ => false,
+            };
+            if !fine {
+                let owner = credential
+                    .owner
+                    .map_or("an unknown".to_owned(), |owner| format!("the {owner}'s"));
+                leaks.push(format!(
+                    "{owner} {what} went to the {}: {} {}",
+                    request.service, request.method, request.path
+                ));
+            }
+        }
+    }
+    leaks
+}

@@ -1,0 +1,197 @@
+//! The manifest of a job: written as it is sent, for it may list more outputs than anyone wants to hold in memory.
+
+use std::io;
+
+use axum::body::Body;
+use bytes::Bytes;
+use futures_util::stream;
+use serde_json::{Map, Value, json};
+
+use super::BASE;
+use super::job::{Job, Listed};
+use crate::call::{Reply, fhir, operation_outcome, plain_json, reply};
+use crate::faults::{Fault, Faults, TokenClaim};
+use crate::world::{World, instant};
+
+/// How many outputs are written at once.
+const AT_ONCE: usize = 500;
+
+/// How each output is told.
+struct Telling {
+    base: String,
+    /// The query of every URL.
+    signature: String,
+    counts: bool,
+    sizes: bool,
+}
+
+impl Telling {
+    fn output(&self, file: &Listed) -> Map<String, Value> {
+        let url = format!("{}/{}{}", self.base, file.name, self.signature);
+        let mut output = Map::new();
+        output.insert("type".into(), json!(file.kind));
+        output.insert("url".into(), json!(url));
+        if self.counts {
+            output.insert("count".into(), json!(file.count));
+        }
+        if self.sizes {
+            output.insert("fileSize".into(), json!(file.length));
+        }
+        output
+    }
+}
+
+impl Job {
+    /// The manifest as an answer, with whatever is wrong with it now.
+    pub(super) fn manifest_reply(&mut self, world: &World) -> Reply {
+        let faults = &world.faults;
+        if faults.fires(&Fault::ManifestIsArray) {
+            return plain_json(200, &json!([]));
+        }
+        if faults.fires(&Fault::ManifestIsOutcome) {
+            let body = operation_outcome("error", "exception", "The export did not work");
+            return fhir(200, &body);
+        }
+        let expiring = |fault: &Fault| matches!(fault, Fault::FilesExpireAfter(..)).then_some(());
+        let signed = world.settings.signed_links || faults.peek(expiring).is_some();
+        let telling = Telling {
+            signature: self.links.issue(signed),
+            base: self.files_base(world),
+            counts: !faults.fires(&Fault::CountAbsent),
+            sizes: world.settings.file_sizes,
+        };
+        let mut before = self.begin(world);
+        let mut after = self.end(&telling);
+        let mut with_outputs = !faults.fires(&Fault::OutputAbsent);
+        let lacks = faults.take(|fault| match fault {
+            Fault::ManifestLacks(member) => Some(member.clone()),
+            _ => None,
+        });
+        if let Some(member) = lacks {
+            before.shift_remove(&member);
+            after.shift_remove(&member);
+            with_outputs &= member != "output";
+        }
+        if !with_outputs {
+            before.extend(after);
+            return plain_json(200, &Value::Object(before));
+        }
+        let mut listed = self.listed();
+        let first = listed.next().map(|file| first(faults, &telling, &file));
+        let again = first.clone().filter(|_| faults.fires(&Fault::OutputTwice));
+        let rest = listed.map(move |file| Value::Object(telling.output(&file)));
+        let outputs = first.into_iter().chain(rest).chain(again);
+        let body = written(&before, outputs, &after);
+        reply(200, "application/json", body)
+    }
+
+    /// The members before the outputs.
+    fn begin(&mut self, world: &World) -> Map<String, Value> {
+        let claim = world.faults.take(|fault| match fault {
+            Fault::RequiresAccessToken(claim) => Some(*claim),
+            _ => None,
+        });
+        self.files_are_open = claim == Some(TokenClaim::False);
+        let claim = match claim {
+            None => Some(json!(world.settings.source_auth)),
+            Some(TokenClaim::True) => Some(json!(true)),
+            Some(TokenClaim::False) => Some(json!(false)),
+            Some(TokenClaim::Text) => Some(json!("true")),
+            Some(TokenClaim::Absent) => None,
+        };
+        let mut members = Map::new();
+        members.insert("transactionTime".into(), json!(instant(self.time)));
+        members.insert("request".into(), json!(self.request));
+        if let Some(claim) = claim {
+            members.insert("requiresAccessToken".into(), claim);
+        }
+        members
+    }
+
+    /// The members after the outputs.
+    fn end(&self, telling: &Telling) -> Map<String, Value> {
+        let Telling {
+            base, signature, ..
+        } = telling;
+        let deleted = self
+            .deleted
+            .iter()
+            .map(|file| {
+                let url = format!("{base}/{}{signature}", file.name);
+                json!({"type": file.kind, "url": url, "count": file.count})
+            })
+            .collect();
+        let mut members = Map::new();
+        members.insert("deleted".into(), Value::Array(deleted));
+        members.insert("error".into(), json!([]));
+        members
+    }
+
+    /// Where the files are said to be.
+    fn files_base(&self, world: &World) -> String {
+        let elsewhere =
+            world.settings.files_elsewhere || world.faults.fires(&Fault::FilesElsewhere);
+        let path = format!("{BASE}/jobs/{}/files", self.id);
+        if elsewhere {
+            format!("{}/files/{}", world.origins.files, self.id)
+        } else if world.faults.fires(&Fault::OutputUrlsRelative) {
+            path
+        } else {
+            format!("{}{path}", world.origins.source)
+        }
+    }
+}
+
+/// The first output, with whatever is wrong with it.
+fn first(faults: &Faults, telling: &Telling, file: &Listed) -> Value {
+    let mut output = telling.output(file);
+    if faults.fires(&Fault::OutputWithoutUrl) {
+        output.shift_remove("url");
+    }
+    let kind = faults.take(|fault| match fault {
+        Fault::OutputType(kind) => Some(kind.clone()),
+        _ => None,
+    });
+    if let Some(kind) = kind {
+        output.insert("type".into(), json!(kind));
+    }
+    if faults.fires(&Fault::CountWrong) {
+        output.insert("count".into(), json!(file.count + 1));
+    }
+    Value::Object(output)
+}
+
+/// The manifest's JSON, some outputs at a time.
+fn written(
+    before: &Map<String, Value>,
+    mut outputs: impl Iterator<Item = Value> + Send + 'static,
+    after: &Map<String, Value>,
+) -> Body {
+    let members = |members: &Map<String, Value>| -> String {
+        members
+            .iter()
+            .map(|(name, value)| format!("{}:{value},", json!(name)))
+            .collect()
+    };
+    let head = format!("{{{}\"output\":[", members(before));
+    let after = members(after);
+    let after = after.strip_suffix(',').unwrap_or_default();
+    let comma = if after.is_empty() { "" } else { "," };
+    let tail = format!("]{comma}{after}}}");
+    let mut begun = false;
+    let middle = std::iter::from_fn(move || {
+        let mut text = String::new();
+        for output in outputs.by_ref().take(AT_ONCE) {
+            if begun {
+                text.push(',');
+            }
+            begun = true;
+            text.push_str(&output.to_string());
+        }
+        (!text.is_empty()).then_some(text)
+    });
+    let pieces = std::iter::once(head).chain(middle).chain([tail]);
+    Body::from_stream(stream::iter(
+        pieces.map(|piece| Ok::<_, io::Error>(Bytes::from(piece))),
+    ))
+}
