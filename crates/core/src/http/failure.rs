@@ -18,7 +18,7 @@ const LONGEST: usize = 64 * 1024;
 ///
 /// 401 and 403 are authentication, and it is said whether a token was sent and if not, why. 408, 429, 502, 503, 504, any
 /// other 5xx without an `OperationOutcome`, and one with an issue of code `transient` are unavailable, with the Retry-After
-/// if there is one. All else is failed ([`Side::failed`]).
+/// if there is one; 429 and 503 are throttled besides ([`Error::throttled`]). All else is failed ([`Side::failed`]).
 pub async fn failure(response: Response, what_for: &str) -> Error {
     let status = response.status();
     let side = response.about().side;
@@ -42,7 +42,15 @@ pub async fn failure(response: Response, what_for: &str) -> Error {
         || (status.is_server_error() && !body.is_outcome)
         || (!status.is_success() && body.is_transient)
     {
-        side.unavailable().error(said).retry_after(wait)
+        let error = side.unavailable().error(said).retry_after(wait);
+        if matches!(
+            status,
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+        ) {
+            error.throttle()
+        } else {
+            error
+        }
     } else {
         side.failed().error(said)
     }

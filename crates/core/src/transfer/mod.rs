@@ -2,8 +2,10 @@
 //!
 //! [`plan`] says what goes where, `copy` moves one file, [`check`] looks at every line, [`progress`] tells about it.
 
+pub mod budget;
 pub mod check;
 mod copy;
+pub mod pace;
 pub mod plan;
 pub mod progress;
 

@@ -1,0 +1,495 @@
+//! One budget of buffer memory for all files in flight (`TRANSFER_MEMORY`).
+//!
+//! A [`Buffer`] is memory that a file's bytes are gathered in; [frozen](Buffer::freeze) it can be sent, as often as it
+//! takes, and when the last who holds the bytes lets go, the memory is free again. Whoever wants more than there is
+//! waits, in the order of asking: this is what holds the sources back while the store is slow.
+//!
+//! **Why it never deadlocks.** A buffer of [`Budget::take`] has all that it will ever need, and so gives it back by
+//! itself; so does everything that is frozen. Only a buffer of [`Budget::take_growing`], for a body whose length is
+//! unknown, holds memory while it waits for more, up to `most` = a part and the line beside it. Memory is given to such
+//! buffers only while `most` less what the *favoured* one of them holds is left over of the total when all that comes back
+//! by itself has come back. One buffer at a time is favoured, from when the memory gets short until it is frozen or
+//! dropped: it may have all that is left, is served before all others, and so is always able to fill its part, send it and
+//! give everything back; then the next is favoured. Growing buffers go before those that begin.
+//!
+//! What this asks of the callers: whoever holds a buffer must not wait for anything that is given back only by those who
+//! wait for memory. So a [slot](super::pace::Pace::slot) for the source is taken before the buffer, never after, and what is
+//! frozen is sent while its file waits for the next buffer: in its own task, or the same `select`.
+//!
+//! It counts what is allocated for buffers, those that are kept idle included. It knows neither files nor stores.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::mem;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+/// Allocations from this size on are kept for the next taker: to map and unmap them for each part costs a page fault for
+/// every 4 KiB. Smaller ones the allocator keeps by itself.
+const KEPT: usize = 256 << 10;
+
+/// The budget. Clones are the same one.
+#[derive(Clone)]
+pub struct Budget {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    total: usize,
+    /// The most that one growing buffer comes to hold.
+    most: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// What buffers and frozen bytes hold.
+    leased: usize,
+    /// What growing buffers hold of it.
+    growing: usize,
+    /// The growing buffer that is served before all others, and what it holds.
+    favoured: Option<(u64, usize)>,
+    /// Growing buffers that wait for more.
+    growers: VecDeque<Ask>,
+    /// Buffers that wait to begin.
+    line: VecDeque<Ask>,
+    /// Allocations that nobody uses at the moment, the last used at the end, and their sum.
+    idle: Vec<Vec<u8>>,
+    idle_bytes: usize,
+    most_used: usize,
+    last_grower: u64,
+}
+
+struct Ask {
+    /// Which growing buffer asks; `None` where it is one that does not grow.
+    grower: Option<u64>,
+    /// What it holds already.
+    held: usize,
+    bytes: usize,
+    reply: oneshot::Sender<Memory>,
+}
+
+impl Budget {
+    /// A budget of `total` bytes, whose largest single buffer is `part` bytes. `line` is the most that a growing buffer
+    /// [counts beside itself](Buffer::also): 0 where no checker holds lines back.
+    #[must_use]
+    pub fn new(total: u64, part: u64, line: u64) -> Self {
+        let bytes = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
+        Self {
+            shared: Arc::new(Shared {
+                total: bytes(total),
+                most: bytes(part.saturating_add(line).min(total)),
+                state: Mutex::default(),
+            }),
+        }
+    }
+
+    /// A buffer of so many bytes, once they are free. It is all that its file needs at the time: it does not grow.
+    pub async fn take(&self, bytes: usize) -> Buffer {
+        self.begin(None, bytes).await
+    }
+
+    /// A buffer that begins with so many bytes and may [grow](Buffer::grow) up to a part.
+    pub async fn take_growing(&self, bytes: usize) -> Buffer {
+        let id = {
+            let mut state = self.shared.state();
+            state.last_grower += 1;
+            state.last_grower
+        };
+        self.begin(Some(id), bytes).await
+    }
+
+    async fn begin(&self, grower: Option<u64>, bytes: usize) -> Buffer {
+        let mut buffer = Buffer {
+            memory: Memory {
+                shared: Arc::clone(&self.shared),
+                grower,
+                held: 0,
+                data: Vec::new(),
+            },
+            beside: 0,
+        };
+        buffer.grow(bytes).await;
+        buffer
+    }
+
+    /// The most bytes that were allocated at any time.
+    #[must_use]
+    pub fn most_used(&self) -> u64 {
+        self.shared.state().most_used as u64
+    }
+}
+
+impl fmt::Debug for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.shared.state();
+        f.debug_struct("Budget")
+            .field("total", &self.shared.total)
+            .field("leased", &state.leased)
+            .field("idle", &state.idle_bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Bytes of one file that are gathered until they are sent.
+pub struct Buffer {
+    memory: Memory,
+    /// What is counted beside the bytes.
+    beside: usize,
+}
+
+impl Buffer {
+    /// How many bytes are in it.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.memory.data.len()
+    }
+
+    /// Whether nothing is in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.memory.data.is_empty()
+    }
+
+    /// How many bytes it can hold.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.memory.data.capacity()
+    }
+
+    /// How many more bytes fit.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.capacity() - self.len()
+    }
+
+    /// Appends bytes, which must fit.
+    pub fn push(&mut self, bytes: &[u8]) {
+        debug_assert!(bytes.len() <= self.room());
+        self.memory.data.extend_from_slice(bytes);
+    }
+
+    /// Makes it hold at least so many bytes, a part at most, once they are free. Dropped while it waits, it changed nothing.
+    ///
+    /// Only for a buffer of [`Budget::take_growing`], or for one that holds nothing after [`Buffer::split`].
+    pub async fn grow(&mut self, to: usize) {
+        let now = self.capacity();
+        if to <= now {
+            return;
+        }
+        debug_assert!(self.memory.grower.is_some() || self.memory.held == 0);
+        self.hold(to - now, now > 0).await;
+        self.memory.reallocate(to);
+    }
+
+    /// Counts so many bytes that its file holds elsewhere, in all: the line that a checker has not seen the end of. It
+    /// stays counted over [`Buffer::split`]. Waits where it is more than before. Only for a growing buffer.
+    pub async fn also(&mut self, bytes: usize) {
+        debug_assert!(self.memory.grower.is_some() || bytes == 0);
+        if let Some(more) = bytes.checked_sub(self.beside).filter(|more| *more > 0) {
+            self.hold(more, true).await;
+        } else {
+            self.memory.let_go(self.beside - bytes);
+        }
+        self.beside = bytes;
+    }
+
+    async fn hold(&mut self, bytes: usize, in_the_middle: bool) {
+        let mut granted = self.memory.ask(bytes, in_the_middle).await;
+        self.memory.held += mem::take(&mut granted.held);
+    }
+
+    /// What is in it, to be sent, at once; the buffer is left without capacity, which [`Buffer::grow`] gives it again.
+    pub fn split(&mut self) -> Filled {
+        let data = mem::take(&mut self.memory.data);
+        let held = data.capacity();
+        self.memory.hand_over(held);
+        Filled {
+            bytes: Bytes::from_owner(Memory {
+                shared: Arc::clone(&self.memory.shared),
+                grower: None,
+                held,
+                data,
+            }),
+        }
+    }
+
+    /// What is in it, to be sent, when no more follows.
+    #[must_use]
+    pub fn freeze(mut self) -> Filled {
+        self.split()
+    }
+}
+
+/// Bytes to send. Their memory is free again when this and every clone of the bytes are gone.
+#[derive(Debug)]
+pub struct Filled {
+    bytes: Bytes,
+}
+
+impl Filled {
+    /// The bytes, which are shared and not copied.
+    #[must_use]
+    pub fn bytes(&self) -> Bytes {
+        self.bytes.clone()
+    }
+}
+
+/// A share of the budget, and the allocation that it stands for, which is no larger. Dropped, both are given back.
+struct Memory {
+    shared: Arc<Shared>,
+    grower: Option<u64>,
+    held: usize,
+    data: Vec<u8>,
+}
+
+impl AsRef<[u8]> for Memory {
+    fn as_ref(&self) -> &[u8] {
+        &self.data
+    }
+}
+
+impl Memory {
+    /// So many bytes more, when it is their turn.
+    async fn ask(&self, bytes: usize, in_the_middle: bool) -> Memory {
+        let shared = &self.shared;
+        let mut waiting = Waiting {
+            shared,
+            answered: false,
+        };
+        let (reply, answer) = oneshot::channel();
+        {
+            let mut state = shared.state();
+            let favoured = self.grower.is_some() && state.favoured() == self.grower;
+            let queue = if in_the_middle || favoured {
+                &mut state.growers
+            } else {
+                &mut state.line
+            };
+            queue.push_back(Ask {
+                grower: self.grower,
+                held: self.held,
+                bytes,
+                reply,
+            });
+            shared.serve(&mut state);
+        }
+        let Ok(granted) = answer.await else {
+            // An ask stays in its queue until it is answered, and the queue lives as long as this.
+            return std::future::pending().await;
+        };
+        waiting.answered = true;
+        granted
+    }
+
+    /// Makes the allocation as large as what is held for it: `bytes`, for which `held` was raised.
+    fn reallocate(&mut self, bytes: usize) {
+        // A growing buffer takes none that is larger than what it asked for: what is left for others was reckoned with.
+        let slack = if self.grower.is_some() { 0 } else { bytes / 4 };
+        let mut state = self.shared.state();
+        let fit = state
+            .idle
+            .iter()
+            .enumerate()
+            .filter(|(_, idle)| (bytes..=bytes + slack).contains(&idle.capacity()))
+            .min_by_key(|(at, idle)| (idle.capacity(), usize::MAX - at))
+            .map(|(at, _)| at);
+        let Some(fit) = fit else {
+            drop(state);
+            // Where the allocator has to copy, old and new are there for a moment, of which nobody keeps count.
+            self.data.reserve_exact(bytes - self.data.len());
+            return;
+        };
+        let mut data = state.idle.remove(fit);
+        state.idle_bytes -= data.capacity();
+        state.leased += data.capacity() - bytes;
+        self.held += data.capacity() - bytes;
+        drop(state);
+        data.clear();
+        data.extend_from_slice(&self.data);
+        let before = mem::replace(&mut self.data, data);
+        self.shared.state().keep(before);
+    }
+
+    /// Gives a part of what is held back.
+    fn let_go(&mut self, bytes: usize) {
+        if bytes > 0 {
+            self.held -= bytes;
+            let mut state = self.shared.state();
+            state.take_back(self.grower, bytes);
+            self.shared.serve(&mut state);
+        }
+    }
+
+    /// Leaves a part of what is held to somebody who does not grow.
+    fn hand_over(&mut self, bytes: usize) {
+        self.held -= bytes;
+        if self.grower.is_some() {
+            let mut state = self.shared.state();
+            state.take_back(self.grower, bytes);
+            state.leased += bytes;
+            self.shared.serve(&mut state);
+        }
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        if self.held > 0 {
+            let mut state = self.shared.state();
+            state.take_back(self.grower, self.held);
+            state.keep(mem::take(&mut self.data));
+            self.shared.serve(&mut state);
+        }
+    }
+}
+
+/// Who stops waiting may have been in the way of others.
+struct Waiting<'a> {
+    shared: &'a Arc<Shared>,
+    answered: bool,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.shared.serve(&mut self.shared.state());
+        }
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // The sums are whole at every point that could panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Answers all who can be answered.
+    fn serve(self: &Arc<Self>, state: &mut State) {
+        state.growers.retain(|ask| !ask.reply.is_closed());
+        while let Some(ask) = self.next(state) {
+            state.give(ask.grower, ask.bytes);
+            // What is kept idle makes room before anybody allocates.
+            while state.idle_bytes > 0 && state.leased + state.idle_bytes > self.total {
+                state.idle_bytes -= state.idle.remove(0).capacity();
+            }
+            state.most_used = state.most_used.max(state.leased + state.idle_bytes);
+            let granted = Memory {
+                shared: Arc::clone(self),
+                grower: ask.grower,
+                held: ask.bytes,
+                data: Vec::new(),
+            };
+            // One that stopped waiting this instant cannot give it back by itself: the lock is held here.
+            if let Err(mut unwanted) = ask.reply.send(granted) {
+                state.take_back(unwanted.grower, mem::take(&mut unwanted.held));
+            }
+        }
+    }
+
+    /// The next that can be answered, if any.
+    fn next(&self, state: &mut State) -> Option<Ask> {
+        let of_favoured = state
+            .favoured()
+            .and_then(|id| state.growers.iter().position(|ask| ask.grower == Some(id)));
+        if let Some(at) = of_favoured {
+            return if self.is_free(state, &state.growers[at]) {
+                state.growers.remove(at)
+            } else {
+                None
+            };
+        }
+        if let Some(ask) = state.growers.front()
+            && self.may_grow(state, ask)
+        {
+            if !self.is_free(state, ask) {
+                return None;
+            }
+            let ask = state.growers.pop_front()?;
+            self.favour(state, &ask);
+            return Some(ask);
+        }
+        while state.line.front()?.reply.is_closed() {
+            state.line.pop_front();
+        }
+        let ask = state.line.front()?;
+        if !self.is_free(state, ask) || !self.may_grow(state, ask) {
+            return None;
+        }
+        let ask = state.line.pop_front()?;
+        self.favour(state, &ask);
+        Some(ask)
+    }
+
+    /// Whether there is so much now. What is too large for the whole budget goes alone.
+    fn is_free(&self, state: &State, ask: &Ask) -> bool {
+        state.leased + ask.bytes <= self.total || state.leased == 0
+    }
+
+    /// Whether the favoured buffer can still be filled after this, or the asker can become the favoured one.
+    fn may_grow(&self, state: &State, ask: &Ask) -> bool {
+        ask.grower.is_none() || state.favoured.is_none() || self.leaves_enough(state, ask)
+    }
+
+    fn leaves_enough(&self, state: &State, ask: &Ask) -> bool {
+        let held = state.favoured.map_or(0, |(_, held)| held);
+        state.growing + ask.bytes + self.most.saturating_sub(held) <= self.total
+    }
+
+    /// Favours the asker where it would not leave enough for another to be favoured.
+    fn favour(&self, state: &mut State, ask: &Ask) {
+        if let Some(id) = ask.grower
+            && state.favoured.is_none()
+            && !self.leaves_enough(state, ask)
+        {
+            state.favoured = Some((id, ask.held));
+        }
+    }
+}
+
+impl State {
+    fn favoured(&self) -> Option<u64> {
+        self.favoured.map(|(id, _)| id)
+    }
+
+    fn give(&mut self, grower: Option<u64>, bytes: usize) {
+        self.leased += bytes;
+        if grower.is_some() {
+            self.growing += bytes;
+        }
+        if let Some((id, held)) = &mut self.favoured
+            && grower == Some(*id)
+        {
+            *held += bytes;
+        }
+    }
+
+    fn take_back(&mut self, grower: Option<u64>, bytes: usize) {
+        self.leased -= bytes;
+        if grower.is_some() {
+            self.growing -= bytes;
+        }
+        if let Some((id, held)) = &mut self.favoured
+            && grower == Some(*id)
+        {
+            *held -= bytes;
+            if *held == 0 {
+                self.favoured = None;
+            }
+        }
+    }
+
+    /// Keeps an allocation that is no longer counted as leased, if it is worth it.
+    fn keep(&mut self, data: Vec<u8>) {
+        if data.capacity() >= KEPT {
+            self.idle_bytes += data.capacity();
+            self.idle.push(data);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "budget_tests.rs"]
+mod tests;
