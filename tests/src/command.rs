@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
-use crate::{Env, Output, binary};
+use crate::{Env, Output, binary, memory};
 
 /// How long the command may run before it is killed and the test fails.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -171,6 +171,12 @@ impl Running {
     pub fn runs(&mut self) -> bool {
         let ended = self.child.try_wait().expect("the process can be asked");
         ended.is_none()
+    }
+
+    /// The most memory that the process has had so far, in bytes.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        memory::peak(self.child.id().expect("the process still runs"))
     }
 
     /// Kills the process where it stands, as `kill -9` does.

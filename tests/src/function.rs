@@ -8,7 +8,7 @@ use lambda_simulator::{InvocationBuilder, InvocationStatus, Simulator};
 use serde_json::Value;
 use tokio::process::{Child, Command};
 
-use crate::{Env, Output, binary};
+use crate::{Env, Output, binary, memory};
 
 /// The time that an invocation has, unless the test says otherwise.
 const TIMEOUT_MS: u64 = 60_000;
@@ -129,6 +129,12 @@ impl Function {
     #[must_use]
     pub fn logs(&self) -> String {
         format!("{}{}", self.stdout.text(), self.stderr.text())
+    }
+
+    /// The most memory that the process has had so far, in bytes.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        memory::peak(self.child.id().expect("the process still runs"))
     }
 
     /// Kills the process where it stands, as `kill -9` does.

@@ -2,8 +2,10 @@
 //!
 //! - [`Function`] is one of the five Lambda binaries as a process of its own, served by a Lambda Runtime API.
 //! - [`Story`] drives the five in the workflow's order.
+//! - [`Transferring`] is the third of them alone, on an export that is complete.
 //! - [`pathling_import`] runs the command.
-//! - [`check`] asserts what has to hold afterwards, whatever the story was.
+//! - [`check`] and [`staged`] assert what has to hold afterwards, whatever the story was, and [`traffic`] tells what went
+//!   over the wire.
 //!
 //! Like a test itself, the harness panics where anything is not as it should be, and says what was.
 
@@ -21,14 +23,21 @@ pub mod check;
 mod command;
 mod env;
 mod function;
+mod memory;
 pub mod moment;
 mod output;
+mod random;
+mod raw_source;
 mod records;
 mod refusal;
 mod said;
 mod sentry;
+mod side_by_side;
+pub mod staged;
 mod story;
 mod told_source;
+pub mod traffic;
+mod transferring;
 
 pub use binary::binary;
 pub use case::{Case, prove};
@@ -36,8 +45,12 @@ pub use command::{CommandRun, Finished, Running, pathling_import};
 pub use env::Env;
 pub use function::{Function, LambdaError};
 pub use output::Output;
+pub use random::Random;
+pub use raw_source::RawSource;
 pub use records::Records;
 pub use refusal::{Refusal, refused};
 pub use sentry::{FakeSentry, SENTRY_KEY};
+pub use side_by_side::side_by_side;
 pub use story::{Failed, Story, Told};
 pub use told_source::ToldSource;
+pub use transferring::Transferring;

@@ -201,18 +201,25 @@ impl Story {
         }
     }
 
+    /// The environment of a step's function.
+    #[must_use]
+    pub fn environment(&self, step: Step) -> Env {
+        let mut env = self.env.of_step(step);
+        for (_, name, value) in self.own.iter().filter(|(of, ..)| *of == step) {
+            match value {
+                Some(value) => env.set(name, value),
+                None => env.unset(name),
+            }
+        }
+        env
+    }
+
     /// The function of a step, started where it does not run.
     pub async fn function(&mut self, step: Step) -> &mut Function {
         let at = Step::FIVE.iter().position(|known| *known == step);
         let at = at.expect("only the five steps are functions");
         if self.functions[at].is_none() {
-            let mut env = self.env.of_step(step);
-            for (_, name, value) in self.own.iter().filter(|(of, ..)| *of == step) {
-                match value {
-                    Some(value) => env.set(name, value),
-                    None => env.unset(name),
-                }
-            }
+            let env = self.environment(step);
             let wrapper = self.wrapper.as_ref().filter(|(of, _)| *of == step);
             let wrapper = wrapper.map_or(&[][..], |(_, wrapper)| wrapper);
             let function = Function::start_through(wrapper, step.name(), &env).await;

@@ -1,0 +1,86 @@
+//! A file that is another one when it is asked for again: what is staged is the new one whole, never some of each.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use pathling_import_tests::check::assert_nothing_half_staged;
+use pathling_import_tests::staged::{only_run, staging_folder};
+use pathling_import_tests::traffic::{Traffic as _, assert_appeared_once};
+use pathling_import_tests::{Transferring, side_by_side};
+use sandbox::{Builder, Dataset, Fault, Sandbox, Switch};
+
+const PART: u64 = 5 << 20;
+
+const SMALL_PARTS: (&str, &str) = ("TRANSFER_MEMORY", "20MiB");
+
+/// A file of twenty lines of a MiB each; changed, it has them from the last to the first.
+fn one_file() -> Builder {
+    Sandbox::builder()
+        .data(Dataset::padded("Patient", 20, 1 << 20))
+        .fault(Switch {
+            fault: Fault::FilesChangeMidway,
+            times: Some(1),
+        })
+}
+
+/// The new version, and nothing of the old one.
+fn assert_changed(sandbox: &Sandbox) {
+    let mut lines = sandbox.resources("Patient");
+    lines.reverse();
+    let mut wanted = lines.join(&b'\n');
+    wanted.push(b'\n');
+    let staged = only_run(&staging_folder(sandbox));
+    assert_eq!(staged.len(), 1);
+    let found = std::fs::read(&staged[&0].path).unwrap();
+    assert_eq!(found.len(), wanted.len());
+    let differs = found.iter().zip(&wanted).position(|(one, other)| one != other);
+    assert_eq!(differs, None, "the first byte that is not the new version's");
+    assert_appeared_once(sandbox);
+    assert_nothing_half_staged(sandbox);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_changes_while_it_is_fetched_is_staged_as_it_is_now() {
+    // By its ETag where there is a strong one, by its parts' sums where there is none.
+    let marks = [None, Some(Fault::FilesWeakEtag), Some(Fault::FilesNoEtag)];
+    let cuts = [1, PART - 1, 2 * PART, 2 * PART + 1_234_567, 4 * PART - 1];
+    let cases = marks
+        .into_iter()
+        .flat_map(|mark| cuts.map(|at| (mark.clone(), at)));
+    side_by_side(3, cases, |(mark, at)| async move {
+        let mut builder = one_file().fault(Switch {
+            fault: Fault::FileCutAt(at),
+            times: Some(1),
+        });
+        if let Some(fault) = mark {
+            builder = builder.fault(fault);
+        }
+        let mut transfer = Transferring::of(builder, &[SMALL_PARTS]).await;
+        transfer.succeed().await;
+        assert_changed(&transfer.sandbox);
+        assert_eq!(transfer.sandbox.downloads().len(), 2);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_changes_between_two_processes_is_staged_as_it_is_now() {
+    side_by_side(2, [None, Some(Fault::FilesNoEtag)], |mark| async move {
+        let mut builder = one_file().fault(Switch {
+            fault: Fault::FileCutAt(3 * PART + 1_234_567),
+            times: Some(1),
+        });
+        if let Some(fault) = mark {
+            builder = builder.fault(fault);
+        }
+        let mut transfer = Transferring::of(builder, &[SMALL_PARTS]).await;
+        // The second attempt and all after it find nobody, until the process is another one.
+        transfer.sandbox.faults().off(Fault::FilesChangeMidway);
+        transfer.sandbox.faults().on(Fault::FileCutAt(0));
+        transfer.fail("TransferError", &[]).await;
+        transfer.sandbox.faults().off(Fault::FileCutAt(0));
+        transfer.sandbox.faults().once(Fault::FilesChangeMidway);
+        transfer.restart().await;
+        transfer.succeed().await;
+        assert_changed(&transfer.sandbox);
+    })
+    .await;
+}
