@@ -42,9 +42,10 @@ impl RawSource {
         let serving = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let reply = |path: &str| match path {
-                    path if path.ends_with("$export") => {
-                        head("202 Accepted", "content-location: /fhir/status\r\ncontent-length: 0")
-                    }
+                    path if path.ends_with("$export") => head(
+                        "202 Accepted",
+                        "content-location: /fhir/status\r\ncontent-length: 0",
+                    ),
                     "/fhir/status" => {
                         let length = format!("content-length: {}", manifest.len());
                         let headers = format!("content-type: application/json\r\n{length}");

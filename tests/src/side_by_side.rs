@@ -7,8 +7,11 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 /// Tries every case, `at_once` of them side by side, and fails where one fails; all of them are tried.
-pub async fn side_by_side<C, F>(at_once: usize, cases: impl IntoIterator<Item = C>, prove: impl Fn(C) -> F)
-where
+pub async fn side_by_side<C, F>(
+    at_once: usize,
+    cases: impl IntoIterator<Item = C>,
+    prove: impl Fn(C) -> F,
+) where
     C: Debug,
     F: Future<Output = ()> + Send + 'static,
 {

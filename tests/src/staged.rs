@@ -44,7 +44,11 @@ pub fn assert_staged_in(sandbox: &Sandbox, staging: &Path) {
     for (index, file) in wanted.iter().enumerate() {
         let staged = files.get(&index);
         if file.count == 0 {
-            assert!(staged.is_none(), "{} has no resource: {staged:?}", file.name);
+            assert!(
+                staged.is_none(),
+                "{} has no resource: {staged:?}",
+                file.name
+            );
             continue;
         }
         let staged = staged.unwrap_or_else(|| panic!("{} is not staged", file.name));
@@ -90,7 +94,8 @@ fn runs(staging: &Path) -> Files {
                     continue;
                 }
                 let index = file.split('-').next().and_then(|index| index.parse().ok());
-                let index = index.unwrap_or_else(|| panic!("{} is no staged file's name", path.display()));
+                let index =
+                    index.unwrap_or_else(|| panic!("{} is no staged file's name", path.display()));
                 let staged = StagedFile {
                     key: format!("runs/{}/{resource_type}/{file}", name(&run)),
                     resource_type: resource_type.clone(),
@@ -98,7 +103,10 @@ fn runs(staging: &Path) -> Files {
                 };
                 let files = found.entry(name(&run)).or_default();
                 let twice = files.insert(index, staged);
-                assert!(twice.is_none(), "output {index} is staged twice: {twice:?} and {files:?}");
+                assert!(
+                    twice.is_none(),
+                    "output {index} is staged twice: {twice:?} and {files:?}"
+                );
             }
         }
     }
@@ -127,11 +135,18 @@ fn assert_same(staged: &StagedFile, source: &SourceFile) {
     let mut found = Vec::new();
     for piece in source.pieces() {
         found.resize(piece.len(), 0);
-        file.read_exact(&mut found).expect("as many bytes as the source has");
+        file.read_exact(&mut found)
+            .expect("as many bytes as the source has");
         if found != piece {
-            let differs = found.iter().zip(&piece).position(|(one, other)| one != other);
+            let differs = found
+                .iter()
+                .zip(&piece)
+                .position(|(one, other)| one != other);
             let differs = at + differs.unwrap_or_default();
-            panic!("{} differs from {} at byte {differs}", staged.key, source.name);
+            panic!(
+                "{} differs from {} at byte {differs}",
+                staged.key, source.name
+            );
         }
         at += piece.len();
     }
@@ -166,8 +181,8 @@ impl Unchanging {
         self.0 = now;
     }
 
-    /// Looks every few milliseconds until `work` is done.
-    pub async fn during<T>(mut self, staging: &Path, work: impl Future<Output = T>) -> T {
+    /// Looks every few milliseconds until `work` is done, and once more then.
+    pub async fn during<T>(&mut self, staging: &Path, work: impl Future<Output = T>) -> T {
         let mut work = std::pin::pin!(work);
         loop {
             tokio::select! {

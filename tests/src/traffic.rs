@@ -1,6 +1,6 @@
 //! What went over the wire in a transfer: bytes from the source, and what S3 was given, by the sandbox's record.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sandbox::{Recorded, Sandbox, Service};
 
@@ -67,15 +67,19 @@ impl Traffic for Sandbox {
 
     fn appearances(&self) -> BTreeMap<String, usize> {
         let mut times = BTreeMap::new();
-        for request in self.requests() {
+        // An upload is completed once at most: what was answered 200 before that had an error in its body.
+        let mut completed = BTreeSet::new();
+        for request in self.requests().into_iter().filter(is_success) {
             let key = key(&request);
             let of_a_file = request.service == Service::S3
                 && key.contains("/runs/")
                 && key.ends_with(".ndjson")
                 && !key.contains("/_");
             let whole = request.method == "PUT" && !request.query.contains("partNumber=");
-            let completed = request.method == "POST" && request.query.contains("uploadId=");
-            if of_a_file && is_success(&request) && (whole || completed) {
+            let completes = request.method == "POST"
+                && request.query.contains("uploadId=")
+                && completed.insert(request.parameter("uploadId"));
+            if of_a_file && (whole || completes) {
                 *times.entry(key).or_default() += 1;
             }
         }

@@ -59,7 +59,12 @@ impl Transferring {
     pub async fn succeed(&mut self) -> Value {
         match self.finish().await {
             Ok(output) => output,
-            Err(failed) => panic!("{}: {}\n{}", failed.error_type, failed.error_message, self.logs()),
+            Err(failed) => panic!(
+                "{}: {}\n{}",
+                failed.error_type,
+                failed.error_message,
+                self.logs()
+            ),
         }
     }
 

@@ -3,7 +3,7 @@
 
 use pathling_import_tests::check::assert_nothing_half_staged;
 use pathling_import_tests::staged::{only_run, staging_folder};
-use pathling_import_tests::traffic::{Traffic as _, assert_appeared_once};
+use pathling_import_tests::traffic::assert_appeared_once;
 use pathling_import_tests::{Transferring, side_by_side};
 use sandbox::{Builder, Dataset, Fault, Sandbox, Switch};
 
@@ -31,8 +31,14 @@ fn assert_changed(sandbox: &Sandbox) {
     assert_eq!(staged.len(), 1);
     let found = std::fs::read(&staged[&0].path).unwrap();
     assert_eq!(found.len(), wanted.len());
-    let differs = found.iter().zip(&wanted).position(|(one, other)| one != other);
-    assert_eq!(differs, None, "the first byte that is not the new version's");
+    let differs = found
+        .iter()
+        .zip(&wanted)
+        .position(|(one, other)| one != other);
+    assert_eq!(
+        differs, None,
+        "the first byte that is not the new version's"
+    );
     assert_appeared_once(sandbox);
     assert_nothing_half_staged(sandbox);
 }

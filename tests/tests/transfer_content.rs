@@ -129,7 +129,11 @@ async fn each_depth_refuses_what_it_says_and_lets_the_rest_through() {
         (&other_type, &["lines", "json"], "a Basic, not a Patient"),
         (&no_id, &["lines", "json"], "no id"),
         ("hello", &["lines", "json"], "line 2"),
-        (r#"{"resourceType":"Patient","id":"3"} x"#, &["lines", "json"], "line 2"),
+        (
+            r#"{"resourceType":"Patient","id":"3"} x"#,
+            &["lines", "json"],
+            "line 2",
+        ),
     ] {
         let body = format!("{plain}\n{bad}\n").into_bytes();
         for depth in DEPTHS {
@@ -138,8 +142,13 @@ async fn each_depth_refuses_what_it_says_and_lets_the_rest_through() {
             let mut transfer = from(&source, &[("VALIDATE", depth)]).await;
             if refused_by.contains(&depth) {
                 let at = format!("line 2 (at byte {})", plain.len() + 1);
-                let said = transfer.fail("IntegrityError", &["/files/1", &at, says]).await;
-                assert!(!said.contains("family") && !said.contains("hello"), "{said}");
+                let said = transfer
+                    .fail("IntegrityError", &["/files/1", &at, says])
+                    .await;
+                assert!(
+                    !said.contains("family") && !said.contains("hello"),
+                    "{said}"
+                );
                 nothing_is_staged(&transfer);
             } else {
                 transfer.succeed().await;

@@ -30,7 +30,10 @@ fn bytes_of(message: &str) -> u64 {
         .split_once("files are staged, ")
         .unwrap_or_else(|| panic!("no progress in {message}"));
     let number = rest.split(|c: char| !c.is_ascii_digit()).next();
-    number.unwrap_or_default().parse().expect("a number of bytes")
+    number
+        .unwrap_or_default()
+        .parse()
+        .expect("a number of bytes")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -107,7 +110,9 @@ fn command(sandbox: &Sandbox) -> pathling_import_tests::CommandRun {
 
 /// What the log says of transfers that go on, one line each.
 fn in_progress(log: &str) -> Vec<String> {
-    let lines = log.lines().filter_map(|line| serde_json::from_str(line).ok());
+    let lines = log
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok());
     let progress = lines.filter_map(|line: Value| Some(line["progress"].as_str()?.to_owned()));
     progress
         .filter(|said| said.contains("files are staged"))
@@ -137,7 +142,11 @@ async fn a_command_whose_patience_ends_says_how_far_it_is_and_the_next_start_goe
     let run = command(&sandbox).env("TRANSFER_RETRY_TIMES", "0");
     let finished = run.run().await;
     assert_eq!(finished.code, Some(4), "{}", finished.stderr);
-    assert!(finished.stderr.contains("0 of 1 files are staged"), "{}", finished.stderr);
+    assert!(
+        finished.stderr.contains("0 of 1 files are staged"),
+        "{}",
+        finished.stderr
+    );
     let run = command(&sandbox).without("TRANSFER_DEADLINE");
     let _ = run.run().await.expect_code(0);
     assert_staged(&sandbox);

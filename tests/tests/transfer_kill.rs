@@ -1,6 +1,11 @@
 //! `kill -9` of the real command at fifty random instants of a transfer: the next start completes it, byte for byte, and
 //! fetches nothing that was complete.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout
+)]
 
 use std::collections::BTreeSet;
 use std::path::Path;

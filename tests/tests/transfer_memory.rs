@@ -1,6 +1,11 @@
 //! Memory is bounded by a setting, not by what is moved: neither by a file's size, nor by a slow store, nor by how many files
 //! there are.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout
+)]
 
 use std::time::Duration;
 
@@ -69,7 +74,12 @@ async fn a_file_of_1_gib_takes_no_more_memory_than_one_of_100_mib() {
     let large = memory_of(files(&[("Observation", 1, large)]), 1).await;
     assert_bounded("100 MiB", small);
     assert_bounded("1 GiB", large);
-    assert!(large <= small + SLACK, "{} and {} MiB", small / MIB, large / MIB);
+    assert!(
+        large <= small + SLACK,
+        "{} and {} MiB",
+        small / MIB,
+        large / MIB
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -87,7 +97,12 @@ async fn a_store_of_10_mb_a_second_makes_the_source_wait_and_takes_no_more_memor
     let slow = files(&sizes).fault(Fault::S3Rate(10_000_000));
     let slow = memory_of(slow, 25).await;
     assert_bounded("a slow store", slow);
-    assert!(slow <= fast + SLACK, "{} and {} MiB", fast / MIB, slow / MIB);
+    assert!(
+        slow <= fast + SLACK,
+        "{} and {} MiB",
+        fast / MIB,
+        slow / MIB
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -96,7 +111,12 @@ async fn gzip_takes_no_more_memory_than_plain_files() {
     let gzip = files(&[("Observation", 4, 30 * MIB)]).gzip(true);
     let gzip = memory_of(gzip, 4).await;
     assert_bounded("gzip", gzip);
-    assert!(gzip <= plain + SLACK, "{} and {} MiB", plain / MIB, gzip / MIB);
+    assert!(
+        gzip <= plain + SLACK,
+        "{} and {} MiB",
+        plain / MIB,
+        gzip / MIB
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -115,7 +135,10 @@ async fn a_manifest_of_100_000_outputs_is_planned_in_bounded_memory_by_functions
     let sandbox = builder.start().await.unwrap();
     let mut story = Story::of(&sandbox);
     let complete = story.until(Step::TransferToS3).await.unwrap();
-    assert!(complete.to_string().len() < 4_000, "it travels as its place");
+    assert!(
+        complete.to_string().len() < 4_000,
+        "it travels as its place"
+    );
     assert_eq!(complete["result"]["outputs"], 100_000);
     let memory = story.function(Step::CheckExportStatus).await.memory();
     println!("check-export-status: {} MiB", memory / MIB);
@@ -132,7 +155,10 @@ async fn a_manifest_of_100_000_outputs_is_planned_in_bounded_memory_by_functions
     story.restart().await;
     let asked = sandbox.downloads().len();
     let run = pathling_import(&sandbox).arg("--fresh").spawn();
-    until("the command has its plan", || sandbox.downloads().len() > asked).await;
+    until("the command has its plan", || {
+        sandbox.downloads().len() > asked
+    })
+    .await;
     let memory = run.memory();
     run.kill().await;
     println!("the command: {} MiB", memory / MIB);

@@ -110,7 +110,10 @@ async fn a_file_that_nobody_named_in_a_types_folder_is_an_error_before_the_impor
         let failed = transfer.finish().await.unwrap_err();
         let message = &failed.error_message;
         assert!(message.contains(&format!("/Patient/{name}")), "{failed:?}");
-        assert!(message.contains("s3://staging/pathling/runs/"), "{failed:?}");
+        assert!(
+            message.contains("s3://staging/pathling/runs/"),
+            "{failed:?}"
+        );
         assert_ne!(failed.error_type, "JobInProgressError");
         assert_import_never_asked(&transfer.sandbox);
         std::fs::remove_file(stale).unwrap();
@@ -124,7 +127,9 @@ async fn in_a_folder_a_file_that_nobody_named_is_an_error_too() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().to_str().unwrap();
     let mut transfer = Transferring::of(small(), &[("STAGING_URL", path)]).await;
-    let run = std::fs::read_dir(folder.path().join("runs")).unwrap().next();
+    let run = std::fs::read_dir(folder.path().join("runs"))
+        .unwrap()
+        .next();
     let patients = run.unwrap().unwrap().path().join("Patient");
     std::fs::create_dir_all(&patients).unwrap();
     let stale = patients.join("stale.ndjson");
@@ -169,7 +174,11 @@ async fn the_command_names_a_stale_file_and_imports_nothing_until_it_is_gone() {
     let stale = lay(&sandbox, "stale.ndjson");
     let finished = pathling_import(&sandbox).run().await;
     assert_ne!(finished.code, Some(0), "{}", finished.stderr);
-    assert!(finished.stderr.contains("/Patient/stale.ndjson"), "{}", finished.stderr);
+    assert!(
+        finished.stderr.contains("/Patient/stale.ndjson"),
+        "{}",
+        finished.stderr
+    );
     assert_import_never_asked(&sandbox);
     std::fs::remove_file(stale).unwrap();
     let _ = pathling_import(&sandbox).run().await.expect_code(0);

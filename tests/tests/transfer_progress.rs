@@ -154,7 +154,11 @@ async fn what_is_tried_again_is_told_with_its_reason_and_so_is_patience_that_was
     let signature = format!("{events:?}").contains("X-Amz-Signature=0");
     assert!(!signature, "{events:?}");
     let started = |event: &&Event| matches!(event, Event::FileStarted { .. });
-    assert_eq!(events.iter().filter(started).count(), 7, "once for each file");
+    assert_eq!(
+        events.iter().filter(started).count(),
+        7,
+        "once for each file"
+    );
 }
 
 /// The lines of a log that is JSON.
@@ -181,7 +185,10 @@ async fn the_functions_log_tells_what_was_tried_again_and_what_is_staged() {
     assert_eq!(again.len(), 2, "{again:?}");
     for line in again {
         assert!(line["what"].as_str().unwrap().contains("/files/"), "{line}");
-        assert!(line["error"].is_string() && line["wait_s"].is_number(), "{line}");
+        assert!(
+            line["error"].is_string() && line["wait_s"].is_number(),
+            "{line}"
+        );
     }
     let all = said(&lines, "everything is staged");
     assert_eq!(all.len(), 1, "{all:?}");

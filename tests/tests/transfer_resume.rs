@@ -86,7 +86,8 @@ async fn the_next_process_goes_on_in_the_middle_of_the_file_and_sends_no_part_tw
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn where_nothing_proves_that_the_bytes_are_the_same_the_file_comes_again_and_only_new_parts_are_sent() {
+async fn where_nothing_proves_that_the_bytes_are_the_same_the_file_comes_again_and_only_new_parts_are_sent()
+ {
     let cannot = [
         Fault::FilesWeakEtag,
         Fault::FilesNoEtag,
@@ -102,18 +103,22 @@ async fn where_nothing_proves_that_the_bytes_are_the_same_the_file_comes_again_a
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upload_that_was_lost_or_may_not_be_looked_at_is_no_reason_to_stop() {
-    side_by_side(2, [Fault::S3RefusesListParts, Fault::S3LosesUpload], |fault| async move {
-        let sandbox = one_file().start().await.unwrap();
-        killed_half_way(&sandbox).await;
-        match fault {
-            Fault::S3LosesUpload => sandbox.faults().once(fault),
-            fault => sandbox.faults().on(fault),
-        }
-        let finished = command(&sandbox).run().await;
-        finished.expect_error("ImportFailedError", &[]);
-        assert_staged(&sandbox);
-        assert_appeared_once(&sandbox);
-    })
+    side_by_side(
+        2,
+        [Fault::S3RefusesListParts, Fault::S3LosesUpload],
+        |fault| async move {
+            let sandbox = one_file().start().await.unwrap();
+            killed_half_way(&sandbox).await;
+            match fault {
+                Fault::S3LosesUpload => sandbox.faults().once(fault),
+                fault => sandbox.faults().on(fault),
+            }
+            let finished = command(&sandbox).run().await;
+            finished.expect_error("ImportFailedError", &[]);
+            assert_staged(&sandbox);
+            assert_appeared_once(&sandbox);
+        },
+    )
     .await;
 }
 

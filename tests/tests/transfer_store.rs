@@ -121,7 +121,10 @@ async fn a_store_that_does_not_know_the_checksum_says_which_setting_helps_and_th
         let failed = transfer.finish().await.unwrap_err();
         let message = &failed.error_message;
         assert!(message.contains("STAGING_CHECKSUM"), "{failed:?}");
-        assert!(message.contains("s3://staging/pathling/runs/"), "{failed:?}");
+        assert!(
+            message.contains("s3://staging/pathling/runs/"),
+            "{failed:?}"
+        );
         for checksum in ["crc32", "none"] {
             let env = [SMALL_PARTS, ("STAGING_CHECKSUM", checksum)];
             let builder = files().fault(fault.clone());
