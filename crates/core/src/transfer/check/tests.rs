@@ -35,6 +35,8 @@ fn words(line: &str) -> (String, String) {
 
 const ONE: &str = r#"{"resourceType":"Patient","id":"1"}"#;
 const TWO: &str = r#"{"id":"2","name":[{"family":"naïve \n"}],"resourceType":"Patient","contained":[{"resourceType":"Group","id":""}]}"#;
+/// What looks like the place where two objects meet, and more of it at the end.
+const JOINT: &str = r#"{"resourceType":"Patient","id":"3","x":"}{","y":{"z":"}{"}}"#;
 
 #[test]
 fn however_a_file_is_cut_the_same_bytes_are_staged() {
@@ -53,6 +55,10 @@ fn however_a_file_is_cut_the_same_bytes_are_staged() {
         (
             format!(" {ONE} \r\n{TWO}\r"),
             format!(" {ONE} \r\n{TWO}\r\n"),
+        ),
+        (
+            format!("{ONE}\n{JOINT} \r\n\n"),
+            format!("{ONE}\n{JOINT} \r\n"),
         ),
     ];
     for (file, staged) in cases {
