@@ -16,6 +16,7 @@
 //! passed. The verdict is the same however a file is cut into chunks: the problem that comes first in the file wins. It
 //! names the line's number and byte offset in the source file, never its content.
 
+mod brackets;
 mod json;
 mod keys;
 mod scan;
