@@ -78,6 +78,7 @@ struct Arguments {
 /// Sizes, paces and what else long runs want.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Large files and long runs")]
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 struct Large {
     /// One more file of so many bytes, made as it is read: `Observation=1GiB`; may be repeated
     #[arg(long, value_name = "TYPE=SIZE")]
@@ -119,8 +120,13 @@ struct Large {
 
 impl Large {
     fn apply(self, mut builder: Builder) -> Builder {
-        for Files { kind, files, bytes } in self.big.into_iter().chain(self.files) {
-            builder = builder.synthetic_files(&kind, files, bytes);
+        for Files {
+            kind,
+            number,
+            bytes,
+        } in self.big.into_iter().chain(self.files)
+        {
+            builder = builder.synthetic_files(&kind, number, bytes);
         }
         if let Some(outputs) = self.outputs {
             builder = builder.outputs(outputs);
