@@ -3,7 +3,6 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use futures_util::StreamExt;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, RETRY_AFTER};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
@@ -84,6 +83,12 @@ impl Response {
     #[must_use]
     pub fn url(&self) -> &Url {
         &self.about.url
+    }
+
+    /// Whether the request carried a token; after redirects, the last one.
+    #[must_use]
+    pub fn had_token(&self) -> bool {
+        matches!(self.about.authorization, Authorization::Token(_))
     }
 
     /// A header's first value, where it is text.
@@ -171,18 +176,18 @@ impl Response {
         })
     }
 
-    /// The body as it arrives, undecoded. The stream is [`Body`], which tells how it failed if it does.
+    /// The body as it arrives, undecoded.
     #[must_use]
-    pub fn into_stream(self) -> Body {
+    pub fn into_body(self) -> Body {
         let promised = self.content_length();
         Body::new(self.inner, self.about, promised)
     }
 
     /// The body's first `limit` bytes, and whether that is all of it.
     pub(super) async fn up_to(self, limit: usize) -> Result<(Vec<u8>, bool)> {
-        let mut body = self.into_stream();
+        let mut body = self.into_body();
         let mut bytes = Vec::new();
-        while let Some(chunk) = body.next().await {
+        while let Some(chunk) = body.chunk().await {
             let chunk = chunk?;
             let room = limit - bytes.len();
             bytes.extend_from_slice(&chunk[..chunk.len().min(room)]);
