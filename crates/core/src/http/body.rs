@@ -1,8 +1,9 @@
 //! An answer's body as it arrives.
 
 use bytes::Bytes;
+use url::Url;
 
-use super::response::About;
+use super::response::{About, Exchange};
 use super::shown::shown;
 use super::words;
 use crate::error::{Error, Result};
@@ -14,18 +15,16 @@ use crate::error::{Error, Result};
 ///
 /// A body that has neither Content-Length nor chunks ends where the connection does: there an early end cannot be seen.
 pub struct Body {
-    inner: reqwest::Response,
-    about: About,
+    exchange: Box<Exchange>,
     promised: Option<u64>,
     received: u64,
     broken: bool,
 }
 
 impl Body {
-    pub(super) fn new(inner: reqwest::Response, about: About, promised: Option<u64>) -> Self {
+    pub(super) fn new(exchange: Box<Exchange>, promised: Option<u64>) -> Self {
         Self {
-            inner,
-            about,
+            exchange,
             promised,
             received: 0,
             broken: false,
@@ -42,7 +41,7 @@ impl Body {
         }
         let of =
             |promised: Option<u64>| promised.map(|all| format!(" of {all}")).unwrap_or_default();
-        match tokio::time::timeout(self.about.idle, self.inner.chunk()).await {
+        match tokio::time::timeout(self.exchange.about.idle, self.exchange.answer.chunk()).await {
             Ok(Ok(chunk)) => {
                 let chunk = chunk?;
                 self.received += chunk.len() as u64;
@@ -56,18 +55,24 @@ impl Body {
             )))),
             Err(_) => Some(Err(self.failed(&format!(
                 "nothing came for {} (IDLE_TIMEOUT) after {}{} bytes",
-                words::span(self.about.idle),
+                words::span(self.exchange.about.idle),
                 self.received,
                 of(self.promised)
             )))),
         }
     }
 
+    /// The URL that answered.
+    #[must_use]
+    pub fn url(&self) -> &Url {
+        &self.exchange.about.url
+    }
+
     fn failed(&mut self, what: &str) -> Error {
         self.broken = true;
         let About {
             side, method, url, ..
-        } = &self.about;
+        } = &self.exchange.about;
         side.unavailable()
             .error(format!("{method} {}: {what}", shown(url)))
     }

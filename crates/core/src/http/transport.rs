@@ -122,7 +122,8 @@ impl Transport {
                 .error(format!("{} {}: {what}", request.method, shown(url)))
         };
         // Not the library's own timeout: it also runs while nobody asks for the next piece of the body.
-        let answer = tokio::time::timeout(self.idle, outgoing.send())
+        // Boxed: it is large, and would be moved with every future that it is part of.
+        let answer = tokio::time::timeout(self.idle, Box::pin(outgoing.send()))
             .await
             .map_err(|_| no_answer(words::no_answer(self.idle)))?
             .map_err(|error| {

@@ -180,7 +180,7 @@ fn rest_of(client: &Client, response: Response, offset: u64, mark: &Mark) -> Opt
             FileBody::new(client.side(), response, Some(length - offset), None)
         }
         None if response.status().as_u16() == 416 && length == offset => {
-            FileBody::ended(client.side(), response.url())
+            FileBody::ended(client.side(), response)
         }
         None => return None,
     };
@@ -221,16 +221,16 @@ impl ContentRange {
         if !unit.eq_ignore_ascii_case("bytes") {
             return None;
         }
-        let bytes = match range {
-            "*" => None,
-            _ => {
-                let (first, last) = range.split_once('-')?;
-                Some((number(first)?, number(last)?))
-            }
+        let bytes = if range == "*" {
+            None
+        } else {
+            let (first, last) = range.split_once('-')?;
+            Some((number(first)?, number(last)?))
         };
-        let complete = match complete {
-            "*" => None,
-            _ => Some(number(complete)?),
+        let complete = if complete == "*" {
+            None
+        } else {
+            Some(number(complete)?)
         };
         Some(Self { bytes, complete })
     }
@@ -283,12 +283,12 @@ async fn refused(response: Response, token: TokenUse) -> Refused {
 /// A file's plain bytes as they arrive.
 pub struct FileBody {
     side: Side,
-    url: String,
-    /// `None` where nothing more comes.
-    body: Option<Body>,
+    body: Body,
     received: u64,
     /// How many bytes were promised, as they are sent.
     promised: Option<u64>,
+    /// Whether all of them came.
+    ended: bool,
     gunzip: Option<Gunzip>,
     /// How many pieces were decoded since other tasks had a turn.
     in_a_row: u32,
@@ -299,28 +299,21 @@ impl FileBody {
     fn new(side: Side, response: Response, promised: Option<u64>, gunzip: Option<Gunzip>) -> Self {
         Self {
             side,
-            url: shown(response.url()),
-            body: Some(response.into_body()),
+            body: response.into_body(),
             received: 0,
             promised,
+            ended: false,
             gunzip,
             in_a_row: 0,
             over: false,
         }
     }
 
-    /// A body of which nothing is left to send.
-    fn ended(side: Side, url: &Url) -> Self {
-        Self {
-            side,
-            url: shown(url),
-            body: None,
-            received: 0,
-            promised: None,
-            gunzip: None,
-            in_a_row: 0,
-            over: false,
-        }
+    /// The rest of a file of which nothing is left.
+    fn ended(side: Side, response: Response) -> Self {
+        let mut body = Self::new(side, response, None, None);
+        body.over = true;
+        body
     }
 
     /// The next bytes, at least one, or `None` after the last and after an error. A call that is dropped loses nothing.
@@ -356,10 +349,10 @@ impl FileBody {
                     Err(error) => return Err(self.not_gzip(&error)),
                 }
             }
-            let Some(body) = &mut self.body else {
+            if self.ended {
                 return Ok(None);
-            };
-            let chunk = body.chunk().await.transpose()?;
+            }
+            let chunk = self.body.chunk().await.transpose()?;
             self.in_a_row = 0;
             match (chunk, &mut self.gunzip) {
                 (Some(chunk), gunzip) => {
@@ -367,7 +360,7 @@ impl FileBody {
                     if let Some(promised) = self.promised.filter(|most| self.received > *most) {
                         return Err(Kind::Integrity.error(format!(
                             "GET {}: more than the promised {promised} bytes came",
-                            self.url
+                            shown(self.body.url())
                         )));
                     }
                     match gunzip {
@@ -386,7 +379,7 @@ impl FileBody {
                     match gunzip {
                         Some(gunzip) => {
                             gunzip.end();
-                            self.body = None;
+                            self.ended = true;
                         }
                         None => return Ok(None),
                     }
@@ -408,7 +401,8 @@ impl FileBody {
             .unwrap_or_default();
         self.side.unavailable().error(format!(
             "GET {}: the body ended early, after {}{of} bytes{why}",
-            self.url, self.received
+            shown(self.body.url()),
+            self.received
         ))
     }
 
@@ -418,7 +412,7 @@ impl FileBody {
         }
         Kind::Integrity.error(format!(
             "GET {}: the body is not the gzip that it is said to be ({error}), within the first {} bytes",
-            self.url, self.received
+            shown(self.body.url()), self.received
         ))
     }
 }
@@ -426,7 +420,7 @@ impl FileBody {
 impl fmt::Debug for FileBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FileBody")
-            .field("url", &self.url)
+            .field("url", &shown(self.body.url()))
             .field("received", &self.received)
             .finish_non_exhaustive()
     }
