@@ -23,12 +23,12 @@ mod transport;
 mod words;
 
 #[cfg(test)]
-mod fake;
+pub(crate) mod fake;
 #[cfg(test)]
 mod tests;
 
 pub use address::{below, status_url_for_polling};
-pub use body::{Body, Fault};
+pub use body::Body;
 pub use client::{Client, ClientOptions, ClientSecret};
 pub use failure::{failure, said};
 pub use outcome::{Issue, OperationOutcome};

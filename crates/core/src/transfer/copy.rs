@@ -6,12 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
 
-use super::check::Checker;
+use super::check::LineChecker;
 use super::plan::File;
 use super::progress::{Event, Observer};
-use crate::config::Validate;
 use crate::error::{Error, Kind, Result};
 use crate::http::{self, Backoff, Client, Request, Response, TokenUse, shown};
 use crate::staging::{DoneRecord, Staging};
@@ -155,11 +153,11 @@ impl Copier {
         file: &File,
         response: Response,
     ) -> Result<u64> {
-        let mut body = std::pin::pin!(response.into_stream());
-        let mut checker = Checker::new(&file.resource_type, Validate::Json);
+        let mut body = response.into_body();
+        let mut checker = LineChecker::new(&file.resource_type);
         let mut kept: Vec<Bytes> = Vec::new();
         let bad = |bad| Kind::Integrity.error(format!("{}: {bad}", shown(&file.url)));
-        while let Some(chunk) = body.next().await {
+        while let Some(chunk) = body.chunk().await {
             let chunk = chunk?;
             (self.observer)(Event::Bytes(chunk.len() as u64));
             checker

@@ -5,6 +5,7 @@
 pub mod budget;
 pub mod check;
 mod copy;
+pub mod fetch;
 pub mod pace;
 pub mod plan;
 pub mod progress;
