@@ -204,6 +204,7 @@ impl Kind {
             retry_after: None,
             final_answer: false,
             unsent: false,
+            throttled: false,
         }
     }
 }
@@ -218,6 +219,7 @@ pub struct Error {
     retry_after: Option<Duration>,
     final_answer: bool,
     unsent: bool,
+    throttled: bool,
 }
 
 impl Error {
@@ -253,6 +255,19 @@ impl Error {
     #[must_use]
     pub fn was_unsent(&self) -> bool {
         self.unsent
+    }
+
+    /// Says that the server has too much to do: 429, 503, or S3's `SlowDown`.
+    #[must_use]
+    pub fn throttle(mut self) -> Self {
+        self.throttled = true;
+        self
+    }
+
+    /// Whether the server asked for fewer requests: then whoever paces them sends fewer.
+    #[must_use]
+    pub fn throttled(&self) -> bool {
+        self.throttled
     }
 
     /// The same error with a sentence in front of what happened: the step or file that it happened to.

@@ -309,7 +309,7 @@ impl Store {
     }
 }
 
-async fn abort(store: &Store, key: &str, id: String) {
+pub(super) async fn abort(store: &Store, key: &str, id: String) {
     let aborted = store
         .client
         .abort_multipart_upload()
