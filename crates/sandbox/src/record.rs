@@ -178,6 +178,11 @@ impl Log {
             "if-range",
             "accept-encoding",
             "user-agent",
+            "content-length",
+            "x-amz-content-sha256",
+            "x-amz-checksum-crc32",
+            "x-amz-checksum-crc64nvme",
+            "x-amz-trailer",
         ];
         let recorded = Recorded {
             service,

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::done::PartState;
 use super::state::jitter;
-use super::sums::Sum;
+use super::sums::{Algorithm, Sum};
 use super::under_way::{Part, Position, UnderWay};
 use super::{Backend, Created, DoneRecord, PARTS, Replaced, Staging, Version, folder, layout, s3};
 use crate::error::{Kind, Result};
@@ -164,6 +164,12 @@ impl Upload {
     #[must_use]
     pub fn key(&self) -> &str {
         &self.inner.key
+    }
+
+    /// What the sums of the file and its parts are to be computed with.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        self.inner.staging.algorithm()
     }
 
     /// Stages a whole file that no part was sent of, in one request where the place can carry its record beside it.
@@ -469,7 +475,7 @@ impl Upload {
     }
 
     /// Clears away what is stored.
-    async fn end(&self) {
+    pub(super) async fn end(&self) {
         if self.inner.ended.swap(true, Ordering::AcqRel) {
             return;
         }

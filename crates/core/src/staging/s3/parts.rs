@@ -376,6 +376,14 @@ impl Store {
         Multipart::begun(self.clone(), key, id, told)
     }
 
+    /// How many multipart uploads are under way in the bucket.
+    #[cfg(test)]
+    pub(in crate::staging) async fn uploads(&self) -> usize {
+        let listed = self.client.list_multipart_uploads().bucket(&self.bucket);
+        let listed = listed.send().await.map_err(Fault::from);
+        listed.map_or(usize::MAX, |listed| listed.uploads().len())
+    }
+
     /// Whether S3 is told sums at all.
     pub(in crate::staging) fn tells(&self) -> bool {
         self.checksum != Checksum::None
