@@ -52,23 +52,20 @@ impl Staging {
     ///
     /// With a listing, a file that is absent costs no request, and one that is done a single one.
     pub async fn state(&self, file_key: &str, part_key: &str, hint: Hint) -> Result<FileState> {
-        let (listed, record) = match hint {
-            Hint::Unknown => (None, true),
-            Hint::Listed { object, record } => (Some(object), record),
+        let (mut object, record) = match hint {
+            Hint::Unknown => (Known::No, true),
+            Hint::Listed { object, record } => (Known::Size(object), record),
         };
         // In a folder no object carries its record, and on S3 what is not there carries none.
-        let mut carrier = match listed {
-            Some(None) => Some(None),
-            _ if !self.has_metadata() => Some(None),
-            _ => None,
-        };
-        // A file that is one small object is told by that alone; a record, where there is one, is usually of another kind.
-        if (listed.is_none() || !record) && carrier.is_none() {
+        let mut looked = !self.has_metadata() || object == Known::Size(None);
+        // Where there is no record, or nobody knows, the object is asked first: a small one carries its own.
+        if !looked && (object == Known::No || !record) {
             let head = self.head(file_key).await?;
             if let Some(done) = carried(file_key, head.as_ref()) {
                 return Ok(FileState::Done(done));
             }
-            carrier = Some(head);
+            object = Known::Size(head.map(|head| head.size));
+            looked = true;
         }
         if !record {
             return Ok(FileState::Absent);
@@ -76,13 +73,11 @@ impl Staging {
         let written = self.read(part_key).await?;
         let written = written.as_ref().map_or(PartState::Other, PartState::of);
         if let PartState::Done(done) = &written
-            && self
-                .is_true(done, file_key, listed, carrier.as_ref())
-                .await?
+            && self.is_true(done, file_key, object).await?
         {
             return Ok(FileState::Done(done.clone()));
         }
-        if carrier.is_none() {
+        if !looked {
             let head = self.head(file_key).await?;
             if let Some(done) = carried(file_key, head.as_ref()) {
                 return Ok(FileState::Done(done));
@@ -94,18 +89,11 @@ impl Staging {
         })
     }
 
-    /// Whether every object that a record names is there. Asks only for those of which nothing is known yet.
-    async fn is_true(
-        &self,
-        done: &DoneRecord,
-        file_key: &str,
-        listed: Option<Option<u64>>,
-        head: Option<&Option<Head>>,
-    ) -> Result<bool> {
+    /// Whether every object that a record names is there. `known` is of the one under the file's own key.
+    async fn is_true(&self, done: &DoneRecord, file_key: &str, known: Known) -> Result<bool> {
         for object in &done.objects {
-            let size = match (listed, head) {
-                (Some(size), _) if object.key == file_key => size,
-                (None, Some(Some(head))) if object.key == file_key => Some(head.size),
+            let size = match known {
+                Known::Size(size) if object.key == file_key => size,
                 _ => self.head(&object.key).await?.map(|head| head.size),
             };
             if size != Some(object.size) {
@@ -114,6 +102,15 @@ impl Staging {
         }
         Ok(true)
     }
+}
+
+/// What is known of an object's size without asking.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Known {
+    /// Nothing.
+    No,
+    /// This; `None` where there is no object.
+    Size(Option<u64>),
 }
 
 fn carried(key: &str, head: Option<&Head>) -> Option<DoneRecord> {

@@ -20,10 +20,6 @@ mod sums;
 mod tests;
 mod under_way;
 mod upload;
-#[cfg(test)]
-mod upload_on_s3_tests;
-#[cfg(test)]
-mod upload_tests;
 mod writer;
 
 use std::collections::BTreeMap;

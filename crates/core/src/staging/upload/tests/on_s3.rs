@@ -3,9 +3,7 @@
 
 use sandbox::{Fault, S3Policy};
 
-use super::upload_tests::*;
 use super::*;
-use crate::error::Kind;
 
 fn small() -> Bytes {
     Bytes::from_static(b"{\"resourceType\":\"Patient\",\"id\":\"1\"}\n")
