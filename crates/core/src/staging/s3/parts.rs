@@ -24,6 +24,7 @@ use crate::staging::under_way::Part;
 /// S3 takes this many parts of one object and no more.
 pub(in crate::staging) const PARTS: u32 = 10_000;
 
+const ABORT: &str = "s3:AbortMultipartUpload";
 const LIST_PARTS: &str = "s3:ListMultipartUploadParts";
 
 /// A file that is on its way.
@@ -344,7 +345,7 @@ impl Multipart {
     pub(in crate::staging) async fn give_up(&self) {
         if let Some(begun) = self.begun.get().filter(|_| !self.lost()) {
             self.note_gone();
-            super::upload::abort(&self.store, &self.key, begun.id.clone()).await;
+            abort(&self.store, &self.key, begun.id.clone()).await;
         }
     }
 
@@ -357,7 +358,7 @@ impl Multipart {
         if let Ok(runtime) = Handle::try_current() {
             let (store, key, id) = (self.store.clone(), self.key.clone(), begun.id.clone());
             let aborts = Arc::clone(&self.store.aborts);
-            let abort = async move { super::upload::abort(&store, &key, id).await };
+            let abort = async move { abort(&store, &key, id).await };
             let mut aborts = aborts.lock().unwrap_or_else(PoisonError::into_inner);
             while aborts.try_join_next().is_some() {}
             aborts.spawn_on(abort, &runtime);
@@ -374,6 +375,13 @@ impl Store {
     /// Goes on with a file that was begun before.
     pub(in crate::staging) fn multipart_of(&self, key: &str, id: &str, told: bool) -> Multipart {
         Multipart::begun(self.clone(), key, id, told)
+    }
+
+    /// Waits until the uploads that were dropped half-way are aborted.
+    pub(in crate::staging) async fn settle(&self) {
+        let aborts =
+            std::mem::take(&mut *self.aborts.lock().unwrap_or_else(PoisonError::into_inner));
+        aborts.join_all().await;
     }
 
     /// How many multipart uploads are under way in the bucket.
@@ -401,6 +409,21 @@ fn completed(part: &Part, told: bool) -> CompletedPart {
         };
     }
     completed.build()
+}
+
+pub(super) async fn abort(store: &Store, key: &str, id: String) {
+    let aborted = store
+        .client
+        .abort_multipart_upload()
+        .bucket(&store.bucket)
+        .key(store.name(key))
+        .upload_id(id)
+        .send()
+        .await;
+    if let Err(error) = aborted {
+        let error = store.error(&error.into(), key, ABORT);
+        tracing::debug!(url = store.place.url(key), %error, "a multipart upload was not aborted");
+    }
 }
 
 /// The error of an upload that is of no more use.
