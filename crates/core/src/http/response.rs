@@ -225,7 +225,8 @@ pub(super) fn is_html(content_type: &str, body: &[u8]) -> bool {
         || begins(b"<html")
 }
 
-fn retry_after(text: &str, date: Option<&str>, now: SystemTime) -> Option<Duration> {
+/// What a `Retry-After` says, against the answer's own `Date` where it has one.
+pub(crate) fn retry_after(text: &str, date: Option<&str>, now: SystemTime) -> Option<Duration> {
     let text = text.trim();
     if let Ok(seconds) = text.parse::<f64>() {
         // Fractions are no standard, but some servers send them.

@@ -3,6 +3,8 @@
 //! Blocking work runs on the runtime's threads for it; what it consists of is in [`disk`].
 
 mod disk;
+mod listing;
+mod parts;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,6 +14,7 @@ use std::path::{Component, Path, PathBuf};
 use bytes::Bytes;
 
 use self::disk::Temporary;
+pub(super) use self::parts::Parts;
 use super::{Created, Head, Object, Replaced, Version};
 use crate::config::Place;
 use crate::error::{Error, Kind, Result};
@@ -164,7 +167,7 @@ impl Upload {
         let waiting = std::mem::take(&mut self.waiting);
         let target = self.target.clone();
         let published = blocking(move || {
-            let mut temporary = flush(&mut temporary, &target, &waiting)?;
+            let temporary = flush(&mut temporary, &target, &waiting)?;
             let published = temporary.publish(replace)?;
             Ok((temporary, published))
         });
