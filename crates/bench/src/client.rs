@@ -145,7 +145,7 @@ impl Server {
         Ok((response.into_body(), connection))
     }
 
-    /// A signed request to S3, its answer read: ETag and body. `target` is the object's key and what follows it.
+    /// A signed request to S3, its answer read: `ETag` and body. `target` is the object's key and what follows it.
     pub(crate) async fn s3(
         &self,
         method: Method,

@@ -23,7 +23,7 @@ use crate::spec::{File, Spec};
 use crate::usage::Took;
 use crate::{Outcome, answer};
 
-/// The size of a part, and of the largest file that is one PutObject.
+/// The size of a part, and of the largest file that is one `PutObject`.
 const PART: u64 = 8 << 20;
 
 #[derive(Debug, Args)]
@@ -36,9 +36,6 @@ pub(crate) struct Options {
     /// Read everything first, and measure the PUTs alone
     #[arg(long)]
     memory: bool,
-    /// How many threads work
-    #[arg(long, default_value_t = 2)]
-    pub(crate) threads: usize,
 }
 
 /// Moves every file and says what that took.
@@ -58,10 +55,10 @@ pub(crate) async fn run(options: Options) -> Outcome<()> {
         });
     }
     let begin = Instant::now();
-    let mut moves = stream::iter(spec.files.into_iter().zip(contents))
+    let mut under_way = stream::iter(spec.files.into_iter().zip(contents))
         .map(|(file, content)| tokio::spawn(Arc::clone(&mover).copy(file, content)))
         .buffer_unordered(options.concurrency);
-    while let Some(moved) = moves.next().await {
+    while let Some(moved) = under_way.next().await {
         moved??;
     }
     answer(serde_json::to_string(&Took::since(begin)?)?)?;
@@ -124,19 +121,16 @@ impl Mover {
             length: 0,
             sent: JoinSet::new(),
         };
-        match content {
-            Some(pieces) => {
-                for piece in pieces {
-                    parts.add(piece).await?;
-                }
+        if let Some(pieces) = content {
+            for piece in pieces {
+                parts.add(piece).await?;
             }
-            None => {
-                let (mut body, connection) = self.source.get(&file.path, "identity").await?;
-                while let Some(piece) = next(&mut body).await? {
-                    parts.add(piece).await?;
-                }
-                self.source.give_back(connection);
+        } else {
+            let (mut body, connection) = self.source.get(&file.path, "identity").await?;
+            while let Some(piece) = next(&mut body).await? {
+                parts.add(piece).await?;
             }
+            self.source.give_back(connection);
         }
         parts.complete().await
     }

@@ -75,13 +75,11 @@ fn main() -> ExitCode {
         Part::Run(options) => run::run(&options),
         Part::Source(options) => wait(Runtime::new(), source::serve(options)),
         Part::S3(options) => wait(Runtime::new(), store::serve(options)),
-        Part::Limit(options) => {
-            let runtime = Builder::new_multi_thread()
-                .worker_threads(options.threads)
-                .enable_all()
-                .build();
-            wait(runtime, limit::run(options))
-        }
+        // One thread is enough: with more, they only wake each other up, while the servers want the cores.
+        Part::Limit(options) => wait(
+            Builder::new_current_thread().enable_all().build(),
+            limit::run(options),
+        ),
         Part::Mover { event } => wait(Runtime::new(), mover::run(event)),
         Part::Plan { manifest } => plan::run(&manifest),
         Part::Gunzip { authority, path } => wait(Runtime::new(), gunzip::run(authority, path)),

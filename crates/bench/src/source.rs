@@ -1,6 +1,6 @@
 //! The source: files by path, from memory, with as little between them and the socket as HTTP allows.
 //!
-//! `/file/<bytes>/<n>` is file `n` of that size, with a strong ETag and ranges; `/gzip/<bytes>/<n>` is the same file,
+//! `/file/<bytes>/<n>` is file `n` of that size, with a strong `ETag` and ranges; `/gzip/<bytes>/<n>` is the same file,
 //! compressed for those who accept that, and `/wait/<ms>` makes every answer wait from then on.
 
 use std::collections::{HashMap, VecDeque};
@@ -56,10 +56,13 @@ pub(crate) async fn serve(options: Options) -> Outcome<()> {
     .await
 }
 
+/// The pieces of a stream that is made by the first who asks for it.
+type Compressed = Arc<OnceCell<Vec<Bytes>>>;
+
 struct Source {
     corpus: Corpus,
     /// What was compressed once, by size and number.
-    compressed: Mutex<HashMap<(usize, u64), Arc<OnceCell<Vec<Bytes>>>>>,
+    compressed: Mutex<HashMap<(usize, u64), Compressed>>,
     latency: AtomicU64,
     counters: Counters,
 }

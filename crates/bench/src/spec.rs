@@ -59,13 +59,13 @@ impl Spec {
                 })
             })
             .collect();
-        manifest(&format!("http://{}/fhir", self.source), output)
+        manifest(&format!("http://{}/fhir", self.source), &output)
     }
 }
 
 /// A manifest of outputs that are nowhere, each as long as one with a signed URL.
 pub(crate) fn manifest_to_plan(outputs: u64) -> Value {
-    let output = (0..outputs)
+    let output: Vec<Value> = (0..outputs)
         .map(|n| {
             let (kind, tail) = (type_of(n), n.wrapping_mul(0x9E37_79B9_7F4A_7C15));
             json!({
@@ -79,10 +79,10 @@ pub(crate) fn manifest_to_plan(outputs: u64) -> Value {
             })
         })
         .collect();
-    manifest("https://exports.example.org/fhir", output)
+    manifest("https://exports.example.org/fhir", &output)
 }
 
-fn manifest(endpoint: &str, output: Vec<Value>) -> Value {
+fn manifest(endpoint: &str, output: &[Value]) -> Value {
     json!({
         "transactionTime": "2026-03-01T00:00:00Z",
         "request": format!("{endpoint}/$export?_type=Patient"),

@@ -133,13 +133,15 @@ pub(super) fn line(out: &mut Vec<u8>, resource_type: &str, numbers: &mut Numbers
     out.extend_from_slice(b"]}\n");
 }
 
+/// How a filler ends, and what it is full of.
+const END: &str = "</div>\"}}\n";
+const TEXT: &str = "seen in good health, to be seen again in six weeks; ";
+
 /// A resource whose line is exactly `length` bytes long, which must be 256 or more.
 pub(super) fn filler(resource_type: &str, n: u64, index: usize, length: usize) -> Bytes {
     let mut line = format!(
         "{{\"resourceType\":\"{resource_type}\",\"id\":\"last-{length}-{n}-{index}\",\"text\":{{\"status\":\"additional\",\"div\":\"<div>"
     );
-    const END: &str = "</div>\"}}\n";
-    const TEXT: &str = "seen in good health, to be seen again in six weeks; ";
     line.extend(
         TEXT.chars()
             .cycle()

@@ -116,7 +116,10 @@ mod tests {
         assert!(objects(folder.path(), &spec).is_err());
         let object = types.join("00000-abc.ndjson");
         std::fs::write(&object, "abc").unwrap();
-        assert_eq!(objects(folder.path(), &spec).unwrap(), [object.clone()]);
+        assert_eq!(
+            objects(folder.path(), &spec).unwrap(),
+            std::slice::from_ref(&object)
+        );
         std::fs::write(&object, "abcd").unwrap();
         assert!(objects(folder.path(), &spec).is_err());
     }

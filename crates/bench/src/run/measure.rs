@@ -264,15 +264,15 @@ impl<'a> Bench<'a> {
         };
         moves.prepare(self)?;
         let data = folder.join(format!("{work:?}.perf.data"));
-        let mover = self.mover_command(&self.program, moves, &[]);
+        let profiled = self.mover_command(&self.program, moves, &[]);
         let mut perf = Command::new("perf");
         perf.args(["record", "--quiet", "--freq=1999", "--call-graph=fp"])
             .arg("--output")
             .arg(&data)
             .arg("--")
             .arg(&self.program)
-            .args(mover.get_args());
-        for (name, value) in mover.get_envs() {
+            .args(profiled.get_args());
+        for (name, value) in profiled.get_envs() {
             match value {
                 Some(value) => perf.env(name, value),
                 None => perf.env_remove(name),

@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn what_a_process_says_is_had_and_its_failure_is_an_error() {
-        let supervisor = Supervisor::new(Duration::from_secs(60)).unwrap();
+        let supervisor = Supervisor::new(Duration::from_mins(1)).unwrap();
         assert_eq!(
             supervisor.run(Command::new("echo").arg("x")).unwrap(),
             "x\n"

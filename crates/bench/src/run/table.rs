@@ -102,7 +102,8 @@ impl Row {
             } else {
                 seconds(cpu)
             },
-            if self.bytes == 0 {
+            // Of small files, it is their number that counts.
+            if self.bytes / self.files.max(1) < 1 << 20 {
                 String::new()
             } else {
                 seconds(cpu / (self.bytes as f64 / f64::from(1 << 30)))

@@ -37,6 +37,7 @@ pub(super) struct Files {
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
 
 /// What a quick run is smaller by.
 const QUICK: u64 = 16;
@@ -56,11 +57,11 @@ impl Work {
     /// What it moves; none where it moves nothing.
     pub(super) fn files(self, quick: bool) -> Option<Files> {
         let (kind, count, bytes) = match self {
-            Self::A => ("file", 1, 1024 * MIB),
+            Self::A => ("file", 1, GIB),
             Self::B | Self::F => ("file", 200, 5 * MIB),
             Self::C => ("file", 2_000, 100 * KIB),
             Self::D => ("file", 20_000, KIB),
-            Self::E => ("gzip", 1, 1024 * MIB),
+            Self::E => ("gzip", 1, GIB),
             Self::Plan | Self::Start => return None,
         };
         Some(match (quick, count) {
@@ -118,6 +119,7 @@ impl Work {
             return format!("{letter}: plan of {} outputs", Self::outputs(quick)[2]);
         };
         let size = match files.bytes {
+            bytes if bytes % GIB == 0 => format!("{} GiB", bytes / GIB),
             bytes if bytes % MIB == 0 => format!("{} MiB", bytes / MIB),
             bytes => format!("{} KiB", bytes / KIB),
         };

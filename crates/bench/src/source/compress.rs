@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn what_is_put_together_is_one_stream_that_holds_the_file() {
         let file: Vec<u8> = (0..9_u32 << 20)
-            .map(|n| (n.wrapping_mul(n) >> 7) as u8 & 0x1f)
+            .map(|n| n.wrapping_mul(n).to_le_bytes()[1] & 0x1f)
             .collect();
         let pieces = [
             Bytes::from(file[..5 << 20].to_vec()),
