@@ -27,6 +27,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
 use tokio::runtime::{Builder, Runtime};
 
 /// What went wrong, for the person who runs the benchmark.
@@ -71,7 +73,12 @@ enum Part {
 }
 
 fn main() -> ExitCode {
-    let outcome = match Arguments::parse().part {
+    let part = Arguments::parse().part;
+    // What is measured ends with whoever measures it, a profiler in between included. The servers see to that themselves.
+    if !matches!(part, Part::Run(_) | Part::Source(_) | Part::S3(_)) {
+        let _ = set_pdeathsig(Signal::SIGKILL);
+    }
+    let outcome = match part {
         Part::Run(options) => run::run(&options),
         Part::Source(options) => wait(Runtime::new(), source::serve(options)),
         Part::S3(options) => wait(Runtime::new(), store::serve(options)),

@@ -11,6 +11,7 @@ use super::supervise::{Server, Supervisor};
 use super::table::{Limit, Row, median, seconds};
 use super::works::{self, Work};
 use super::{Options, ask, check};
+use crate::limit::Moved;
 use crate::serve::Count;
 use crate::spec::{Spec, manifest_to_plan};
 use crate::store::{ACCESS_KEY, BUCKET, REGION, SECRET_KEY};
@@ -95,6 +96,7 @@ impl<'a> Bench<'a> {
         let mut limit = Limit {
             concurrency,
             whole: Vec::new(),
+            completing: Vec::new(),
             memory: Vec::new(),
             gunzip: Vec::new(),
         };
@@ -217,8 +219,11 @@ impl<'a> Bench<'a> {
     /// The limit and what goes with it, once.
     fn limits(&self, moves: &Moves, limit: &mut Limit) -> Outcome<()> {
         let concurrency = limit.concurrency;
-        limit.whole.push(self.limit(moves, concurrency, false)?);
-        limit.memory.push(self.limit(moves, concurrency, true)?);
+        let whole = self.limit(moves, concurrency, false)?;
+        limit.whole.push(whole.took);
+        limit.completing.push(whole.completing);
+        let memory = self.limit(moves, concurrency, true)?;
+        limit.memory.push(memory.took);
         if let Some(stream) = &moves.gzip {
             let mut command = Command::new(&self.program);
             let command = command.args(["gunzip", &self.source.ready.authority, stream]);
@@ -227,7 +232,7 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    fn limit(&self, moves: &Moves, concurrency: usize, memory: bool) -> Outcome<Took> {
+    fn limit(&self, moves: &Moves, concurrency: usize, memory: bool) -> Outcome<Moved> {
         self.empty()?;
         let mut command = Command::new(&self.program);
         command
@@ -237,7 +242,7 @@ impl<'a> Bench<'a> {
         if memory {
             command.arg("--memory");
         }
-        self.ask(&mut command)
+        Ok(serde_json::from_str(&self.supervisor.run(&mut command)?)?)
     }
 
     fn best_concurrency(&self, moves: &Moves) -> Outcome<usize> {
@@ -249,9 +254,9 @@ impl<'a> Bench<'a> {
             CONCURRENCIES.len()
         };
         for concurrency in CONCURRENCIES.into_iter().take(tried) {
-            let took = self.limit(moves, concurrency, false)?;
-            if took.wall < best.1 {
-                best = (concurrency, took.wall);
+            let wall = self.limit(moves, concurrency, false)?.took.wall;
+            if wall < best.1 {
+                best = (concurrency, wall);
             }
         }
         Ok(best.0)
@@ -266,7 +271,7 @@ impl<'a> Bench<'a> {
         let data = folder.join(format!("{work:?}.perf.data"));
         let profiled = self.mover_command(&self.program, moves, &[]);
         let mut perf = Command::new("perf");
-        perf.args(["record", "--quiet", "--freq=1999", "--call-graph=fp"])
+        perf.args(["record", "--quiet", "--freq=1999"])
             .arg("--output")
             .arg(&data)
             .arg("--")
@@ -281,7 +286,7 @@ impl<'a> Bench<'a> {
         match self.supervisor.run(&mut perf) {
             Ok(_) => {
                 say(&format!(
-                    "perf report --no-children --input {}",
+                    "perf report --no-children --no-inline --input {}",
                     data.display()
                 ));
                 Ok(())

@@ -34,6 +34,8 @@ pub(super) struct Limit {
     pub(super) concurrency: usize,
     /// From source to S3.
     pub(super) whole: Vec<Took>,
+    /// For how many seconds of each of these S3 put parts together, while nothing moved.
+    pub(super) completing: Vec<f64>,
     /// From memory to S3.
     pub(super) memory: Vec<Took>,
     /// Decompression alone.
@@ -125,6 +127,10 @@ impl Row {
         let other = |work| all.iter().find(|row| row.work == work);
         let each = |row: &Self| row.wall() / row.files as f64 * 1_000_000.0;
         match (self.work, &self.limit) {
+            (Work::A, Some(limit)) => format!(
+                "{} of the limit is S3 putting parts together",
+                seconds(median(&limit.completing, |seconds| *seconds))
+            ),
             (Work::D, _) => match other(Work::C) {
                 Some(c) => format!("{:.0} µs a file, c: {:.0} µs", each(self), each(c)),
                 None => format!("{:.0} µs a file", each(self)),
