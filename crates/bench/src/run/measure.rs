@@ -3,10 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use pathling_import_core::staging::layout;
-use serde_json::json;
 use tempfile::TempDir;
 
+use super::moves::Moves;
 use super::supervise::{Server, Supervisor};
 use super::table::{Limit, Row, median, seconds};
 use super::works::{self, Work};
@@ -21,12 +20,6 @@ use crate::{Outcome, say};
 /// How many files or parts the limit has under way; the best counts.
 const CONCURRENCIES: [usize; 5] = [2, 4, 8, 16, 32];
 
-/// Above this, Step Functions does not carry a manifest, and the event names its place.
-const CARRIED: usize = 192 << 10;
-
-/// The run that a manifest in staging belongs to.
-const RUN: &str = "be0c4be0c4be0c4b";
-
 /// Settings of the transfer that are handed on to the mover, so that their effect can be measured.
 const HANDED_ON: &[&str] = &[
     "STAGING_CHECKSUM",
@@ -40,11 +33,12 @@ const HANDED_ON: &[&str] = &[
 pub(super) struct Bench<'a> {
     supervisor: &'a Supervisor,
     options: &'a Options,
-    program: PathBuf,
-    source: Server,
+    pub(super) program: PathBuf,
+    pub(super) source: Server,
     s3: Server,
     folder: PathBuf,
-    files: TempDir,
+    /// What the measured processes read.
+    pub(super) files: TempDir,
 }
 
 impl<'a> Bench<'a> {
@@ -299,7 +293,7 @@ impl<'a> Bench<'a> {
         }
     }
 
-    fn ask(&self, command: &mut Command) -> Outcome<Took> {
+    pub(super) fn ask(&self, command: &mut Command) -> Outcome<Took> {
         Ok(serde_json::from_str(&self.supervisor.run(command)?)?)
     }
 
@@ -310,7 +304,7 @@ impl<'a> Bench<'a> {
     }
 
     /// Removes every object, and all that s3s-fs wrote beside them.
-    fn empty(&self) -> Outcome<()> {
+    pub(super) fn empty(&self) -> Outcome<()> {
         for entry in std::fs::read_dir(&self.folder)? {
             let entry = entry?;
             if entry.file_type()?.is_dir() {
@@ -323,81 +317,11 @@ impl<'a> Bench<'a> {
     }
 
     /// The folder behind `STAGING_URL`.
-    fn staging(&self) -> PathBuf {
+    pub(super) fn staging(&self) -> PathBuf {
         self.folder.join(BUCKET).join("mover")
     }
 }
 
-fn staging_url() -> String {
+pub(super) fn staging_url() -> String {
     format!("s3://{BUCKET}/mover")
-}
-
-/// A work's files as the measured processes are told of them.
-struct Moves {
-    spec: Spec,
-    /// For the limit.
-    description: PathBuf,
-    /// For the mover.
-    event: PathBuf,
-    /// The manifest, where the event only names it.
-    manifest: Option<String>,
-    /// The stream that is to be decompressed alone.
-    gzip: Option<String>,
-}
-
-impl Moves {
-    fn new(bench: &Bench<'_>, work: Work, spec: Spec) -> Outcome<Self> {
-        let manifest = spec.manifest();
-        let text = manifest.to_string();
-        let large = text.len() > CARRIED;
-        let event = if large {
-            let place = format!("{}/{}", staging_url(), layout::manifest_key(RUN));
-            json!({
-                "run": RUN,
-                "result": {
-                    "manifest": place,
-                    "transactionTime": manifest["transactionTime"],
-                    "outputs": spec.files.len(),
-                    "deleted": 0,
-                    "errors": 0,
-                },
-            })
-        } else {
-            json!({"result": manifest})
-        };
-        let path = |name: &str| bench.files.path().join(format!("{work:?}-{name}.json"));
-        let moves = Self {
-            description: path("files"),
-            event: path("event"),
-            manifest: large.then_some(text),
-            gzip: spec
-                .files
-                .first()
-                .map(|file| file.path.clone())
-                .filter(|path| path.starts_with("/gzip/")),
-            spec,
-        };
-        std::fs::write(&moves.description, serde_json::to_vec(&moves.spec)?)?;
-        std::fs::write(&moves.event, event.to_string())?;
-        // What the source makes on the first request for it is made now.
-        if let Some(path) = &moves.gzip {
-            let authority = &bench.source.ready.authority;
-            let mut command = Command::new(&bench.program);
-            bench.ask(command.args(["gunzip", authority, path]))?;
-        }
-        Ok(moves)
-    }
-
-    /// Makes S3 as the mover finds it: empty, but for a manifest that does not travel in the event.
-    fn prepare(&self, bench: &Bench<'_>) -> Outcome<()> {
-        bench.empty()?;
-        if let Some(manifest) = &self.manifest {
-            let path = bench.staging().join(layout::manifest_key(RUN));
-            if let Some(folder) = path.parent() {
-                std::fs::create_dir_all(folder)?;
-            }
-            std::fs::write(path, manifest)?;
-        }
-        Ok(())
-    }
 }

@@ -7,6 +7,7 @@ mod ask;
 mod check;
 mod lambda;
 mod measure;
+mod moves;
 mod supervise;
 mod table;
 mod works;
