@@ -14,6 +14,7 @@ mod folder;
 pub mod layout;
 mod s3;
 mod state;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -31,6 +32,7 @@ use crate::config::Place;
 use crate::error::Result;
 
 pub use self::done::{DoneRecord, StagedObject};
+pub use self::stream::Chunks;
 pub use self::writer::Writer;
 
 /// How long [`Staging::settle`] waits at most: a store that hangs must not keep the process.
@@ -72,6 +74,15 @@ pub struct Object {
     pub bytes: Bytes,
     /// What [`Staging::replace`] must be told to replace just this content.
     pub version: Version,
+}
+
+/// An object that a listing found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its key.
+    pub key: String,
+    /// Its length in bytes.
+    pub size: u64,
 }
 
 /// Tells one content of an object from another: an `ETag`, or a hash. It has no order.
@@ -171,6 +182,15 @@ impl Staging {
         match &self.inner.backend {
             Backend::Folder(folder) => folder.replace(key, bytes, version).await,
             Backend::S3(store) => store.replace(key, bytes, version).await,
+        }
+    }
+
+    /// Every object whose key begins with `prefix`, in no order, or `None` where listing is not allowed. What appears in the
+    /// meantime may be among them or not.
+    pub async fn list(&self, prefix: &str) -> Result<Option<Vec<Listed>>> {
+        match &self.inner.backend {
+            Backend::Folder(folder) => folder.list(prefix).await.map(Some),
+            Backend::S3(store) => store.list(prefix).await,
         }
     }
 
