@@ -16,6 +16,7 @@ pub mod layout;
 mod s3;
 mod state;
 mod sums;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod under_way;
@@ -39,6 +40,7 @@ pub use self::files::{FileState, Hint, Listed};
 pub use self::sums::{Algorithm, Sum};
 pub use self::under_way::{Part, Position, SourceMark, UnderWay};
 pub use self::upload::{Confirmed, Saved, Upload};
+pub use self::stream::Chunks;
 pub use self::writer::Writer;
 
 /// One object has at most so many parts.

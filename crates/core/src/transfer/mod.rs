@@ -7,6 +7,7 @@ pub mod check;
 mod copy;
 pub mod fetch;
 pub mod pace;
+pub mod listing;
 pub mod plan;
 pub mod progress;
 
@@ -20,10 +21,10 @@ use tokio::time::Instant;
 
 use crate::error::{Kind, Result};
 use crate::http::{Client, TokenUse};
-use crate::manifest::Manifest;
 use crate::staging::Staging;
 use copy::Copier;
-pub use plan::File;
+pub use listing::Listing;
+pub use plan::{File, Links, Plan, Renew};
 pub use progress::{Event, Observer};
 
 /// How many files are moved side by side.
@@ -41,6 +42,10 @@ pub struct Transfer {
     pub deadline: Option<Instant>,
     /// The longest that a server's Retry-After is obeyed.
     pub retry_after_max: Duration,
+    /// How to get links anew, where that is possible.
+    pub renew: Option<Renew>,
+    /// What is there already, where that is known.
+    pub listing: Option<Listing>,
 }
 
 /// What a complete transfer brought.
@@ -60,13 +65,17 @@ impl Transfer {
     /// Stages every file, or fails with the first error. Files that are complete are not fetched again, by any call.
     ///
     /// Gives [`Kind::JobInProgress`] at the deadline.
-    pub async fn run(&self, manifest: &Manifest, files: Vec<File>) -> Result<Brought> {
+    pub async fn run(&self, plan: &Plan) -> Result<Brought> {
+        let files: Vec<File> = plan
+            .order()
+            .map(|slot| plan.file(slot))
+            .collect::<Result<_>>()?;
         (self.observer)(Event::Planned { files: files.len() });
         let total = files.len();
         let copier = Copier {
             source: self.source.clone(),
             staging: self.staging.clone(),
-            token: if manifest.requires_access_token == Some(false) {
+            token: if plan.requires_access_token() == Some(false) {
                 TokenUse::Never
             } else {
                 TokenUse::WhereTrusted

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use self::disk::Temporary;
 pub(super) use self::parts::Parts;
 use super::{Created, Head, Object, Replaced, Version};
+use super::stream::{self, Chunks};
 use crate::config::Place;
 use crate::error::{Error, Kind, Result};
 
@@ -66,6 +67,14 @@ impl Folder {
             }))
         });
         found.await.map_err(|error| fault(&error, &path))
+    }
+
+    /// See [`super::Staging::read_stream`].
+    pub(super) async fn read_stream(&self, key: &str) -> Result<Option<Chunks>> {
+        let path = self.path(key)?;
+        let opened = there(tokio::fs::File::open(&path).await);
+        let opened = opened.map_err(|error| fault(&error, &path))?;
+        Ok(opened.map(|file| stream::of_file(file, path, fault)))
     }
 
     pub(super) async fn create(&self, key: &str, bytes: Bytes) -> Result<Created> {
