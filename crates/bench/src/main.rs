@@ -88,7 +88,7 @@ fn main() -> ExitCode {
             limit::run(options),
         ),
         Part::Mover { event } => wait(Runtime::new(), mover::run(event)),
-        Part::Plan { manifest } => plan::run(&manifest),
+        Part::Plan { manifest } => wait(Runtime::new(), plan::run(manifest)),
         Part::Gunzip { authority, path } => wait(Runtime::new(), gunzip::run(authority, path)),
     };
     match outcome {

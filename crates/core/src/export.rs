@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::stream;
 use url::Url;
 
 use crate::error::{Error, Kind, Result};
@@ -157,7 +157,11 @@ pub async fn manifest_again(
         return Ok(None);
     };
     let base = http::status_url_for_polling(endpoint, status_url);
-    Manifest::of_stream(response.into_stream(), Some(&base), no_json)
+    let chunks = stream::unfold(response.into_body(), |mut body| async {
+        let chunk = body.chunk().await?;
+        Some((chunk, body))
+    });
+    Manifest::of_stream(chunks, Some(&base), no_json)
         .await
         .map(Some)
         .map_err(|error| within_manifest(error, &format!("GET {}", shown(&base))))
@@ -227,9 +231,9 @@ async fn whole(response: Response) -> Result<Bytes> {
     if promised > manifest::LIMIT {
         return Err(manifest::too_large());
     }
-    let mut body = response.into_stream();
+    let mut body = response.into_body();
     let mut text = Vec::with_capacity(promised);
-    while let Some(chunk) = body.next().await {
+    while let Some(chunk) = body.chunk().await {
         let chunk = chunk?;
         if text.len() + chunk.len() > manifest::LIMIT {
             return Err(manifest::too_large());

@@ -15,8 +15,8 @@ mod folder;
 pub mod layout;
 mod s3;
 mod state;
-mod sums;
 mod stream;
+mod sums;
 #[cfg(test)]
 mod tests;
 mod under_way;
@@ -37,10 +37,10 @@ use crate::error::Result;
 
 pub use self::done::{DoneRecord, StagedObject};
 pub use self::files::{FileState, Hint, Listed};
+pub use self::stream::Chunks;
 pub use self::sums::{Algorithm, Sum};
 pub use self::under_way::{Part, Position, SourceMark, UnderWay};
 pub use self::upload::{Confirmed, Saved, Upload};
-pub use self::stream::Chunks;
 pub use self::writer::Writer;
 
 /// One object has at most so many parts.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use serde_json::Value;
+use tokio::time::Instant;
 use url::Url;
 
 use super::contract::{
@@ -77,7 +78,7 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
         plan = plan.lent(links);
     }
     let listing = if is_new {
-        None
+        Some(Listing::of(&plan, Vec::new()))
     } else {
         listing(staging, &carried.run, &plan).await?
     };
@@ -86,7 +87,8 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
         source: source.clone(),
         staging: staging.clone(),
         observer: Arc::clone(context.observer()),
-        deadline: deadline.0,
+        deadline: by(settings, deadline),
+        settings: settings.transfer.clone(),
         retry_after_max: settings.retry_after_max,
         renew: renewal(source, endpoint, status_url, &plan),
         listing,
@@ -162,7 +164,8 @@ async fn batch(
         source: source.clone(),
         staging: staging.clone(),
         observer: Arc::clone(context.observer()),
-        deadline: deadline.0,
+        deadline: by(settings, deadline),
+        settings: settings.transfer.clone(),
         retry_after_max: settings.retry_after_max,
         renew: renewal(source, endpoint, status_url, &plan),
         // One listing of all files for each of many batches is more than a request for each file.
@@ -319,6 +322,12 @@ fn renewal(
         }
         .boxed()
     }))
+}
+
+/// When the transfer has to have stopped: at the caller's deadline or at the settings' own, whichever comes first.
+fn by(settings: &Settings, deadline: Deadline) -> Option<Instant> {
+    let own = settings.transfer.deadline.map(|time| Instant::now() + time);
+    own.into_iter().chain(deadline.0).min()
 }
 
 /// The glob over a type's files, as the target sees it.

@@ -4,8 +4,8 @@
 use std::fmt;
 
 use crate::error::{Kind, Result};
-use crate::staging::Listed;
 use crate::staging::layout::{self, Place};
+use crate::staging::{Hint, Listed};
 
 use super::plan::Plan;
 
@@ -67,16 +67,23 @@ impl Listing {
         found
     }
 
-    /// The size of the object under the name of the file of this index, where there is one.
+    /// What is known of the file of this index, so that it need not be asked for.
     #[must_use]
-    pub fn size(&self, index: usize) -> Option<u64> {
+    pub fn hint(&self, index: usize) -> Hint {
+        Hint::Listed {
+            object: self.size(index),
+            record: self.has_part(index),
+        }
+    }
+
+    /// The size of the object under the name of the file of this index, where there is one.
+    fn size(&self, index: usize) -> Option<u64> {
         let size = self.sizes.get(index).copied();
         size.filter(|size| *size != ABSENT)
     }
 
     /// Whether the file of this index has state below `_parts/`.
-    #[must_use]
-    pub fn has_part(&self, index: usize) -> bool {
+    fn has_part(&self, index: usize) -> bool {
         self.parts.get(index).copied().unwrap_or_default()
     }
 

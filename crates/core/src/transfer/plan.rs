@@ -147,6 +147,16 @@ impl Plan {
         weighed.collect()
     }
 
+    /// The bytes of all files, where the manifest tells the size of each.
+    #[must_use]
+    pub fn bytes(&self) -> Option<u64> {
+        let sizes = self.order.iter().map(|slot| {
+            let output = self.stored.output(*slot as usize)?;
+            output.size
+        });
+        sizes.sum()
+    }
+
     /// The run that is planned.
     pub(super) fn run(&self) -> &str {
         &self.run

@@ -15,8 +15,8 @@ use bytes::Bytes;
 
 use self::disk::Temporary;
 pub(super) use self::parts::Parts;
-use super::{Created, Head, Object, Replaced, Version};
 use super::stream::{self, Chunks};
+use super::{Created, Head, Object, Replaced, Version};
 use crate::config::Place;
 use crate::error::{Error, Kind, Result};
 

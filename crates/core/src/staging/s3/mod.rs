@@ -30,10 +30,10 @@ use self::endpoint::Endpoint;
 use self::fault::Fault;
 use self::wire::Wire;
 use super::state::jitter;
+use super::stream::Chunks;
 use super::sums::{Algorithm, Sum};
 use super::{Created, Head, Object, Replaced, Version, done, layout};
 use crate::config::{Checksum, Place};
-use super::stream::Chunks;
 use crate::error::{Error, Kind, Result};
 
 pub(super) use self::parts::{Found, FoundPart, Multipart, PARTS};

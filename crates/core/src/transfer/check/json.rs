@@ -9,7 +9,7 @@ use super::keys::{Flaw, check_type};
 use super::scan::Scanner;
 
 /// The longest line that is parsed, in bytes. A longer one goes through the [`Scanner`].
-pub(super) const PARSE_LIMIT: usize = 4 << 20;
+pub(crate) const PARSE_LIMIT: usize = 4 << 20;
 
 /// Parses lines of one type, piece by piece.
 #[derive(Debug)]

@@ -30,6 +30,7 @@ use memchr::memchr;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Validate;
+pub(crate) use json::PARSE_LIMIT;
 use json::Parser;
 use scan::Scanner;
 use utf8::Utf8;
