@@ -52,6 +52,12 @@ test-rust: programs demo-data ## Run the Rust tests alone
 test-workflow: programs .venv/aws/ready ## Run the bundled workflow alone, with the real binaries, in a local Step Functions
 	.venv/aws/bin/python -m pytest -q -p no:cacheprovider tests/workflow
 
+# One program is source, S3, limit and mover, each in a process of its own. Options of `pathling-import-bench run` go into BENCH.
+.PHONY: bench
+bench: ## Measure the transfer against what the wire allows (some 20 minutes; BENCH='--quick', '--only a,d')
+	cargo build --locked --release --package pathling-import-bench --package transfer-to-s3
+	$(TARGET_DIR)/release/pathling-import-bench run $(BENCH)
+
 .PHONY: check
 check: check-rust check-dependencies check-template ## Check format, lints, docs, dependencies, template and workflow
 

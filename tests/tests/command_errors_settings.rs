@@ -35,6 +35,8 @@ fn wrong(setting: &Setting) -> &'static [&'static str] {
         Form::Text | Form::Secret => &["pass\u{1}w0rd", "pass\nw0rd"],
         Form::Flag => &["yes", "1", "tru"],
         Form::Choice(_) => &["MERGE", "3", "auto,7"],
+        Form::Bytes(..) => &["much", "1MiB", "32 MB", "-1", "1e9", "99999999TiB"],
+        Form::WordOrWhole(..) => &["some", "0", "-1", "1.5", "257"],
         Form::Whole(..) => &["-1", "1.5", "x", "9999999999", "NaN", "1e99"],
         Form::Seconds(..) => &["-1", "x", "1e9", "inf", "NaN", "5s"],
         Form::Factor(..) => &["0", "0.5", "-2", "11", "x", "inf", "NaN"],

@@ -133,8 +133,8 @@ async fn killed_in_mid_transfer_it_fetches_only_what_is_not_complete() {
         for hanging in [1, 3, 4] {
             let sandbox = hospital(PathlingVersion::Seven).start().await.unwrap();
             sandbox.faults().times(hanging, fault.clone());
-            let run = patient(&sandbox).spawn();
-            // Four files are under way at a time: with four that hang, none of the others has its turn.
+            let run = patient(&sandbox).env("TRANSFER_CONCURRENCY", "4").spawn();
+            // With four that hang, none of the others has its turn.
             let complete = if hanging == 4 { 0 } else { 12 - hanging };
             until("the other files are staged", || {
                 sandbox.file_requests().len() >= complete + hanging && staged(&sandbox) == complete
@@ -175,7 +175,10 @@ async fn killed_in_mid_transfer_to_a_folder() {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("file://{}", folder.path().display());
     sandbox.faults().times(2, Fault::FileHangsMidway);
-    let run = patient(&sandbox).env("STAGING_URL", &url).spawn();
+    let run = patient(&sandbox)
+        .env("STAGING_URL", &url)
+        .env("TRANSFER_CONCURRENCY", "4")
+        .spawn();
     until_asked(&sandbox, 12, |it| {
         it.path.contains("/files/") && it.status.is_some()
     })

@@ -29,6 +29,8 @@ fn wrong(setting: &Setting) -> &'static [&'static str] {
         Form::Text | Form::Secret => &["leaks\u{7}", "leaks\nleaks"],
         Form::Flag => &["yes", "1", "wahr"],
         Form::Choice(_) => &["neither", "MERGE ", "3"],
+        Form::Bytes(..) => &["much", "1MiB", "32 MB", "-1", "1e9", "99999999TiB"],
+        Form::WordOrWhole(..) => &["some", "0", "-1", "1.5", "257"],
         Form::Whole(..) => &["many", "-1", "1.5"],
         Form::Seconds(..) | Form::Factor(..) => &["soon", "-1", "1e12", "NaN"],
         Form::Origins => &["leaks", "https://h/leaks", "ftp://leaks"],

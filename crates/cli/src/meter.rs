@@ -3,7 +3,7 @@
 //! The tasks that transfer tell it, so it is atomics and two short locks; who draws it reads it when it pleases.
 
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,11 @@ use crate::words;
 pub(crate) struct Meter {
     begun: Mutex<Instant>,
     planned: AtomicU64,
+    started: AtomicU64,
+    /// The bytes that are to come, of all files whose length is known.
+    expected: AtomicU64,
+    /// Whether the length of a file is unknown.
+    endless: AtomicBool,
     done: AtomicU64,
     fetched: AtomicU64,
     received: AtomicU64,
@@ -26,6 +31,9 @@ impl Default for Meter {
         Self {
             begun: Mutex::new(Instant::now()),
             planned: AtomicU64::default(),
+            started: AtomicU64::default(),
+            expected: AtomicU64::default(),
+            endless: AtomicBool::default(),
             done: AtomicU64::default(),
             fetched: AtomicU64::default(),
             received: AtomicU64::default(),
@@ -40,7 +48,10 @@ impl Meter {
     pub(crate) fn plan(&self, files: u64) {
         *self.begun.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         self.planned.store(files, Relaxed);
+        self.endless.store(false, Relaxed);
         for counter in [
+            &self.started,
+            &self.expected,
             &self.done,
             &self.fetched,
             &self.received,
@@ -49,6 +60,15 @@ impl Meter {
         ] {
             counter.store(0, Relaxed);
         }
+    }
+
+    /// A file begins to come, of which so many bytes are to come.
+    pub(crate) fn start_file(&self, bytes: Option<u64>) {
+        self.started.fetch_add(1, Relaxed);
+        match bytes {
+            Some(bytes) => self.expected.fetch_add(bytes, Relaxed),
+            None => u64::from(self.endless.fetch_or(true, Relaxed)),
+        };
     }
 
     /// So many bytes came from the source.
@@ -84,8 +104,16 @@ impl Meter {
         (seconds >= 0.5 && rate > 0).then_some(rate)
     }
 
-    /// How long the rest takes if its files are like those that were fetched. The sizes of files to come are unknown.
+    /// How long the rest takes: by its bytes once every file has begun to come, until then if its files are like those that
+    /// were fetched.
     fn left(&self, elapsed: Duration) -> Option<Duration> {
+        let (done, fetched) = (self.done.load(Relaxed), self.fetched.load(Relaxed));
+        let all_began = self.started.load(Relaxed) + done - fetched == self.planned.load(Relaxed);
+        if all_began && !self.endless.load(Relaxed) {
+            let expected = self.expected.load(Relaxed);
+            let to_come = expected.saturating_sub(self.received.load(Relaxed));
+            return Some(Duration::from_secs(to_come / self.rate(elapsed)?));
+        }
         let fetched = u32::try_from(self.fetched.load(Relaxed)).ok()?;
         let to_come = self
             .planned
@@ -146,6 +174,7 @@ mod tests {
         meter.plan(4);
         assert_eq!(meter.now(), "0 of 4 files, 0 B");
         assert_eq!(meter.finish_file(false, 500, 1), 1);
+        meter.start_file(Some(20_000_000));
         meter.receive(20_000_000);
         let now = || meter.after(Duration::from_secs(10));
         assert_eq!(now(), "1 of 4 files, 20.00 MB, 2.00 MB/s");
@@ -155,6 +184,23 @@ mod tests {
             meter.total().as_deref(),
             Some("2 files (1 fetched now), 20.00 MB, 7 resources")
         );
+    }
+
+    #[test]
+    fn time_left_follows_from_the_bytes_once_every_file_has_begun() {
+        let meter = Meter::default();
+        meter.plan(3);
+        meter.finish_file(false, 500, 1);
+        meter.start_file(Some(10_000_000));
+        meter.receive(1_000_000);
+        let now = || meter.after(Duration::from_secs(1));
+        assert_eq!(now(), "1 of 3 files, 1.00 MB, 1.00 MB/s");
+        meter.start_file(Some(20_000_000));
+        assert_eq!(now(), "1 of 3 files, 1.00 MB, 1.00 MB/s, 29 s left");
+        meter.plan(1);
+        meter.start_file(None);
+        meter.receive(1_000_000);
+        assert_eq!(now(), "0 of 1 file, 1.00 MB, 1.00 MB/s");
     }
 
     #[test]

@@ -128,7 +128,7 @@ impl Progress {
     fn observe(&self, event: Event) {
         let inner = &*self.inner;
         match event {
-            Event::Planned { files } => {
+            Event::Planned { files, .. } => {
                 let files = files as u64;
                 inner.meter.plan(files);
                 *lock(&inner.next_line) = Instant::now() + BETWEEN_LINES;
@@ -138,7 +138,11 @@ impl Progress {
                     bar.set_position(0);
                 }
             }
-            Event::FileStarted { .. } => {}
+            Event::FileStarted { length, offset, .. } => {
+                inner
+                    .meter
+                    .start_file(length.map(|length| length.saturating_sub(offset)));
+            }
             Event::Bytes(bytes) => {
                 inner.meter.receive(bytes);
                 self.line_now_and_then();
@@ -156,8 +160,8 @@ impl Progress {
                 self.line_now_and_then();
             }
             // The log has it from the transfer itself.
-            Event::Retrying { .. } if inner.form == Form::Log => {}
-            Event::Retrying { what, wait, why } => {
+            Event::Retrying { .. } | Event::Waiting { .. } if inner.form == Form::Log => {}
+            Event::Retrying { what, wait, why } | Event::Waiting { what, wait, why } => {
                 let (what, why) = (words::one_line(&what), words::one_line(&why));
                 let again = words::duration(wait);
                 // Most reasons name the file themselves.

@@ -3,16 +3,18 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use bytes::Bytes;
+use futures_util::stream;
 use url::Url;
 
-use crate::error::{Kind, Result};
-use crate::http::{self, Client, OperationOutcome, Request, TokenUse, shown};
+use crate::error::{Error, Kind, Result};
+use crate::http::{self, Client, OperationOutcome, Request, Response, TokenUse, shown};
+use crate::manifest::{self, Head, Manifest};
 
 const FHIR_JSON: &str = "application/fhir+json";
 
-/// The largest manifest that is read, as it is held in memory: 100,000 files take some 30 MB.
-const MANIFEST_LIMIT: usize = 64 << 20;
+/// The largest answer that is looked through for an `OperationOutcome`, in bytes.
+const OUTCOME_LIMIT: usize = 1 << 20;
 
 /// What is asked of the source.
 #[derive(Clone, Debug, Default)]
@@ -43,7 +45,26 @@ pub enum Status {
         retry_after: Option<Duration>,
     },
     /// The job is done, and this is its manifest.
-    Complete(Value),
+    Complete(Told),
+}
+
+/// A manifest as the source told it.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// Its text, byte for byte.
+    pub text: Bytes,
+    /// What it says; all of it was checked.
+    pub head: Head,
+}
+
+/// How a status request was answered.
+enum Answer {
+    InProgress {
+        progress: Option<String>,
+        retry_after: Option<Duration>,
+    },
+    /// With 200 and a body that should be the manifest.
+    Complete(Response),
 }
 
 /// The URL of the kick-off at `endpoint`.
@@ -109,44 +130,60 @@ pub async fn kick_off(client: &Client, endpoint: &Url, wanted: &Wanted) -> Resul
 
 /// Asks how the export of `status_url` goes.
 pub async fn status(client: &Client, endpoint: &Url, status_url: &Url) -> Result<Status> {
+    match ask(client, endpoint, status_url).await? {
+        Answer::InProgress {
+            progress,
+            retry_after,
+        } => Ok(Status::InProgress {
+            progress,
+            retry_after,
+        }),
+        Answer::Complete(response) => {
+            let url = http::status_url_for_polling(endpoint, status_url);
+            told(response, &url).await.map(Status::Complete)
+        }
+    }
+}
+
+/// Asks for the manifest of an export that was complete before. `None` says that it is not to be had now.
+///
+/// It is read as it arrives, and only its compact form is held.
+pub async fn manifest_again(
+    client: &Client,
+    endpoint: &Url,
+    status_url: &Url,
+) -> Result<Option<Manifest>> {
+    let Answer::Complete(response) = ask(client, endpoint, status_url).await? else {
+        return Ok(None);
+    };
+    let base = http::status_url_for_polling(endpoint, status_url);
+    let chunks = stream::unfold(response.into_body(), |mut body| async {
+        let chunk = body.chunk().await?;
+        Some((chunk, body))
+    });
+    Manifest::of_stream(chunks, Some(&base), no_json)
+        .await
+        .map(Some)
+        .map_err(|error| within_manifest(error, &format!("GET {}", shown(&base))))
+}
+
+async fn ask(client: &Client, endpoint: &Url, status_url: &Url) -> Result<Answer> {
     let url = http::status_url_for_polling(endpoint, status_url);
     let request = Request::get(url.clone()).accept("application/json, application/fhir+json;q=0.9");
     let response = client.send(request.token(TokenUse::WhereTrusted)).await?;
     let retry_after = response.retry_after();
     match response.status().as_u16() {
-        202 => Ok(Status::InProgress {
+        200 => Ok(Answer::Complete(response)),
+        202 => Ok(Answer::InProgress {
             progress: response.header("x-progress").map(bounded),
             retry_after,
         }),
         code @ (429 | 503) => {
             let progress = Some(format!("the source answered {code}"));
-            Ok(Status::InProgress {
+            Ok(Answer::InProgress {
                 progress,
                 retry_after,
             })
-        }
-        200 => {
-            let quoter = response.quoter();
-            let answered = format!("GET {} answered 200", shown(&url));
-            let manifest = match response.json(MANIFEST_LIMIT).await {
-                Ok(manifest) => manifest,
-                // A body that broke off can be asked for again; one that is no JSON cannot be a manifest.
-                Err(error) if error.kind() == Kind::SourceUnavailable => return Err(error),
-                Err(_) => {
-                    return Err(
-                        Kind::Manifest.error(format!("{answered} with something else than JSON"))
-                    );
-                }
-            };
-            match OperationOutcome::from_value(&manifest) {
-                Some(outcome) => {
-                    let says = quoter.quote(&outcome.text());
-                    Err(Kind::Manifest.error(format!(
-                        "{answered} with an OperationOutcome instead of a manifest: {says}"
-                    )))
-                }
-                None => Ok(Status::Complete(manifest)),
-            }
         }
         code if (200..300).contains(&code) => Err(Kind::ExportFailed.error(format!(
             "GET {} answered {code}, which is no answer of a status request",
@@ -154,6 +191,69 @@ pub async fn status(client: &Client, endpoint: &Url, status_url: &Url) -> Result
         ))),
         _ => Err(http::failure(response, "the status of the export").await),
     }
+}
+
+/// The whole text of a manifest, checked. Its files are not kept beside it.
+async fn told(response: Response, base: &Url) -> Result<Told> {
+    let quoter = response.quoter();
+    let at = format!("GET {}", shown(base));
+    let text = whole(response)
+        .await
+        .map_err(|error| within_manifest(error, &at))?;
+    let base = base.clone();
+    let checking = tokio::task::spawn_blocking(move || {
+        let head = Head::of_text(&text, Some(&base), no_json);
+        (text, head)
+    });
+    let (text, head) = checking.await.map_err(|stopped| {
+        Kind::SourceUnavailable.error(format!("{at}: the manifest was not read: {stopped}"))
+    })?;
+    let error = match head {
+        Ok(head) => return Ok(Told { text, head }),
+        Err(error) => error,
+    };
+    if text.len() <= OUTCOME_LIMIT
+        && let Ok(value) = serde_json::from_slice(manifest::without_mark(&text))
+        && let Some(outcome) = OperationOutcome::from_value(&value)
+    {
+        let says = quoter.quote(&outcome.text());
+        return Err(Kind::Manifest.error(format!(
+            "{at} answered 200 with an OperationOutcome instead of a manifest: {says}"
+        )));
+    }
+    Err(within_manifest(error, &at))
+}
+
+/// The text of a body, in one piece and no more memory than it has bytes.
+async fn whole(response: Response) -> Result<Bytes> {
+    let promised = response.content_length().unwrap_or_default();
+    let promised = usize::try_from(promised).unwrap_or(usize::MAX);
+    if promised > manifest::LIMIT {
+        return Err(manifest::too_large());
+    }
+    let mut body = response.into_body();
+    let mut text = Vec::with_capacity(promised);
+    while let Some(chunk) = body.chunk().await {
+        let chunk = chunk?;
+        if text.len() + chunk.len() > manifest::LIMIT {
+            return Err(manifest::too_large());
+        }
+        text.extend_from_slice(&chunk);
+    }
+    Ok(text.into())
+}
+
+/// What is wrong with a manifest, with where it was; other errors say that themselves.
+fn within_manifest(error: Error, at: &str) -> Error {
+    if error.kind() == Kind::Manifest {
+        error.within(at)
+    } else {
+        error
+    }
+}
+
+fn no_json() -> Error {
+    Kind::Manifest.error("the answer is something else than JSON")
 }
 
 /// Reads a status URL that came in an event.

@@ -246,7 +246,7 @@ pub(crate) fn parse(text: &str) -> Result<Fault, ParseFaultError> {
 }
 
 /// All names, and what stands behind those that take an argument.
-fn names() -> String {
+pub(crate) fn names() -> String {
     let with_argument = [
         "answers=PLACE:STATUS[:outcome][:retry-after=VALUE]",
         "hang=PLACE",

@@ -303,6 +303,14 @@ impl Fault {
     }
 }
 
+impl Fault {
+    /// The names of all faults, with the arguments that they take, for people to read.
+    #[must_use]
+    pub fn names() -> String {
+        crate::fault_names::names()
+    }
+}
+
 impl FromStr for Fault {
     type Err = ParseFaultError;
 

@@ -21,6 +21,27 @@
 //! # }
 //! ```
 //!
+//! # Files
+//!
+//! A file is served whole or by range (RFC 9110), with a strong `ETag`, and with [`Builder::gzip`] encoded for who accepts it;
+//! ranges are then of the encoded bytes. Files of any size and number cost no memory: [`Builder::synthetic_file`],
+//! [`Builder::synthetic_files`], [`Builder::outputs`]. [`Sandbox::source_files`] gives the bytes that should have arrived,
+//! [`Sandbox::downloads`] what was asked for and sent. Links are signed and expire by [`Builder::signed_links`] and
+//! [`Sandbox::expire_links`]. Everything that may be wrong with an answer is a [`Fault`]; one that is about a file's
+//! answer is counted for each answer that shows it, so `once` means one answer.
+//!
+//! # S3
+//!
+//! It checks what AWS checks: signatures (signed and unsigned payloads), checksums of objects and parts, full-object checksums
+//! and sizes on completion, the least size of parts and their highest number, conditions. Parts may come side by side, in any
+//! order, under any ascending numbers. Listings have 1000 entries a page at most.
+//!
+//! # Long runs
+//!
+//! As a program of its own (`sandbox --only source --big Observation=1GiB`, `sandbox --only s3 --s3-folder PATH`) it keeps no
+//! record, so that its memory stays flat. [`Builder::source_rate`], [`Builder::latency`] and [`Fault::S3Rate`] slow it down;
+//! [`Sandbox::peak`] tells how many requests a service had in hand at most.
+//!
 //! What it is not: a validator of FHIR, a place to keep data (all of it is gone with the [`Sandbox`]), or a server
 //! for anyone but the machine it runs on.
 

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
-use sandbox::{Builder, Only, PathlingVersion, Ports, Sandbox, Switch};
+use sandbox::{Builder, Fault, Only, PathlingVersion, Ports, Sandbox, Switch};
 use sizes::{Files, Size};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -16,7 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 ///
 /// Prints the settings that pathling-import needs against it, then runs until it is interrupted.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, after_long_help = format!("Faults: {}", Fault::names()))]
 struct Arguments {
     /// A folder of NDJSON files or FHIR JSON resources that the source holds; otherwise synthetic patients
     #[arg(long, value_name = "FOLDER")]
@@ -31,7 +31,7 @@ struct Arguments {
     /// Which Pathling the target is
     #[arg(long, value_enum, default_value = "7")]
     pathling: Version,
-    /// A fault that is on, by its name, for ever or for so many times; may be repeated; a wrong name lists them all
+    /// A fault that is on, by its name, for ever or for so many times; may be repeated; `--help` lists them all
     #[arg(long, value_name = "NAME[=ARGUMENT][*TIMES]")]
     fault: Vec<Switch>,
     /// Source and target want no tokens
@@ -78,6 +78,7 @@ struct Arguments {
 /// Sizes, paces and what else long runs want.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Large files and long runs")]
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 struct Large {
     /// One more file of so many bytes, made as it is read: `Observation=1GiB`; may be repeated
     #[arg(long, value_name = "TYPE=SIZE")]
@@ -119,8 +120,13 @@ struct Large {
 
 impl Large {
     fn apply(self, mut builder: Builder) -> Builder {
-        for Files { kind, files, bytes } in self.big.into_iter().chain(self.files) {
-            builder = builder.synthetic_files(&kind, files, bytes);
+        for Files {
+            kind,
+            number,
+            bytes,
+        } in self.big.into_iter().chain(self.files)
+        {
+            builder = builder.synthetic_files(&kind, number, bytes);
         }
         if let Some(outputs) = self.outputs {
             builder = builder.outputs(outputs);

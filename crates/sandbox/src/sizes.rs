@@ -39,7 +39,7 @@ impl FromStr for Size {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Files {
     pub(crate) kind: String,
-    pub(crate) files: usize,
+    pub(crate) number: usize,
     pub(crate) bytes: u64,
 }
 
@@ -51,19 +51,19 @@ impl FromStr for Files {
             .split_once('=')
             .filter(|(kind, _)| sandbox::is_r4(kind))
             .ok_or_else(|| format!("'{text}' begins with no resource type and ="))?;
-        let (files, size) = match size.split_once('x') {
+        let (number, size) = match size.split_once('x') {
             Some((files, size)) => {
-                let files = files
+                let number = files
                     .parse()
                     .map_err(|_| format!("'{files}' is no number"))?;
-                (files, size)
+                (number, size)
             }
             None => (1, size),
         };
         let Size(bytes) = size.parse()?;
         Ok(Self {
             kind: kind.to_owned(),
-            files,
+            number,
             bytes,
         })
     }
@@ -84,10 +84,10 @@ mod tests {
         ] {
             assert_eq!(text.parse(), Ok(Size(bytes)));
         }
-        let files = |files, bytes| {
+        let files = |number, bytes| {
             Ok(Files {
                 kind: "Patient".to_owned(),
-                files,
+                number,
                 bytes,
             })
         };

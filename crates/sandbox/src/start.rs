@@ -94,12 +94,11 @@ impl Builder {
 
 /// The folder of the buckets, with the first of them; and what removes it at the end, where it is a temporary one.
 fn folder(wanted: Option<PathBuf>) -> io::Result<(PathBuf, Option<tempfile::TempDir>)> {
-    let (folder, temporary) = match wanted {
-        Some(folder) => (folder, None),
-        None => {
-            let temporary = tempfile::Builder::new().prefix("sandbox-").tempdir()?;
-            (temporary.path().to_path_buf(), Some(temporary))
-        }
+    let (folder, temporary) = if let Some(folder) = wanted {
+        (folder, None)
+    } else {
+        let temporary = tempfile::Builder::new().prefix("sandbox-").tempdir()?;
+        (temporary.path().to_path_buf(), Some(temporary))
     };
     std::fs::create_dir_all(folder.join(BUCKET))?;
     Ok((folder, temporary))

@@ -118,3 +118,115 @@ async fn the_control_listener_tells_what_arrived() {
     assert!(interrupted.success());
     assert!(program.wait().unwrap().success());
 }
+
+#[test]
+fn help_names_the_faults_and_the_switches_of_long_runs() {
+    let output = Command::new(PROGRAM).arg("--help").output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    for name in [
+        "--big",
+        "--only",
+        "--source-rate",
+        "files-429=N",
+        "s3-loses-upload",
+    ] {
+        assert!(text.contains(name), "{name}");
+    }
+}
+
+#[test]
+fn one_side_alone_tells_only_its_own_settings() {
+    let env = |arguments: &[&str]| {
+        let output = Command::new(PROGRAM)
+            .args(["--for", "0"])
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let source = env(&["--only", "source", "--big", "Observation=1TiB"]);
+    assert!(source.contains("SOURCE_ENDPOINT=") && source.contains("SOURCE_CLIENT_ID="));
+    assert!(!source.contains("AWS_") && !source.contains("TARGET_"));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let s3 = env(&["--only", "s3", "--s3-folder", path.to_str().unwrap()]);
+    assert!(s3.contains("AWS_ENDPOINT_URL_S3=") && s3.contains("STAGING_URL="));
+    assert!(!s3.contains("SOURCE_") && !s3.contains("TARGET_"));
+    assert!(path.join("staging").is_dir(), "the folder stays");
+}
+
+#[tokio::test]
+async fn a_source_alone_serves_large_files_and_keeps_no_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let ready = folder.path().join("ready");
+    let mut program = Command::new(PROGRAM)
+        .args(["--only", "source", "--no-auth", "--format", "json"])
+        .args([
+            "--big",
+            "Observation=1GiB",
+            "--files",
+            "Patient=3x2KiB",
+            "--file-sizes",
+        ])
+        .args([
+            "--fault",
+            "files-no-etag*1",
+            "--control",
+            "0",
+            "--for",
+            "30",
+            "--ready-file",
+        ])
+        .arg(&ready)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let begun = Instant::now();
+    while !ready.exists() && begun.elapsed() < Duration::from_secs(10) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let env: HashMap<String, String> =
+        serde_json::from_slice(&std::fs::read(&ready).unwrap()).unwrap();
+    let http = reqwest::Client::new();
+    let get = |url: String| {
+        let request = http.get(url).header("accept", "application/json");
+        async move { request.send().await.unwrap() }
+    };
+    let kicked = http
+        .get(format!("{}/$export", env["SOURCE_ENDPOINT"]))
+        .header("accept", "application/fhir+json")
+        .header("prefer", "respond-async")
+        .send()
+        .await
+        .unwrap();
+    let job = kicked.headers()["content-location"].to_str().unwrap();
+    let manifest: Value =
+        serde_json::from_str(&get(job.to_owned()).await.text().await.unwrap()).unwrap();
+    let outputs = manifest["output"].as_array().unwrap();
+    assert_eq!(
+        outputs.len(),
+        4,
+        "no patients but those that were asked for"
+    );
+    assert_eq!(outputs[0]["fileSize"], 1 << 30);
+    assert_eq!(outputs[1]["fileSize"], 2 << 10);
+    let url = outputs[0]["url"].as_str().unwrap();
+    for etag in [false, true] {
+        let part = http.get(url).header("range", "bytes=1073741800-");
+        let part = part.send().await.unwrap();
+        assert_eq!(part.headers().contains_key("etag"), etag);
+        let bytes = part.bytes().await.unwrap();
+        assert_eq!(bytes.len(), 24);
+        assert!(bytes.ends_with(b"}\n"));
+    }
+    let control = |path: &str| get(format!("{}/{path}", env["SANDBOX_CONTROL"]));
+    assert_eq!(control("requests").await.text().await.unwrap(), "[]");
+    let peaks: Value = serde_json::from_str(&control("peaks").await.text().await.unwrap()).unwrap();
+    assert_eq!(peaks["source"], 1);
+    let expire = http.post(format!("{}/expire-links", env["SANDBOX_CONTROL"]));
+    assert_eq!(expire.body("410").send().await.unwrap().status(), 204);
+    assert_eq!(http.get(url).send().await.unwrap().status(), 410);
+    program.kill().unwrap();
+    program.wait().unwrap();
+}

@@ -18,14 +18,14 @@ use crate::config::Secret;
 
 /// A request as a fake saw it.
 #[derive(Clone, Debug)]
-pub(super) struct Seen {
-    pub(super) line: String,
-    pub(super) headers: axum::http::HeaderMap,
-    pub(super) body: String,
+pub(crate) struct Seen {
+    pub(crate) line: String,
+    pub(crate) headers: axum::http::HeaderMap,
+    pub(crate) body: String,
 }
 
 impl Seen {
-    pub(super) fn authorization(&self) -> Option<&str> {
+    pub(crate) fn authorization(&self) -> Option<&str> {
         self.headers
             .get("authorization")
             .map(|value| value.to_str().unwrap())
@@ -33,14 +33,14 @@ impl Seen {
 }
 
 /// A server that remembers what it was asked.
-pub(super) struct Fake {
-    pub(super) url: Url,
+pub(crate) struct Fake {
+    pub(crate) url: Url,
     seen: Arc<Mutex<Vec<Seen>>>,
 }
 
 impl Fake {
     /// Answers every request by a function of it; the line is `METHOD /path?query`.
-    pub(super) async fn start<F, A>(handler: F) -> Self
+    pub(crate) async fn start<F, A>(handler: F) -> Self
     where
         F: Fn(Seen) -> A + Clone + Send + Sync + 'static,
         A: Future<Output = Answer> + Send,
@@ -65,7 +65,7 @@ impl Fake {
     }
 
     /// A server with discovery and a token endpoint, which gives `t1`, `t2`, ..; all else is the function's.
-    pub(super) async fn smart<F, A>(handler: F) -> Self
+    pub(crate) async fn smart<F, A>(handler: F) -> Self
     where
         F: Fn(Seen) -> A + Clone + Send + Sync + 'static,
         A: Future<Output = Answer> + Send,
@@ -94,7 +94,7 @@ impl Fake {
     }
 
     /// All requests whose line begins so.
-    pub(super) fn seen(&self, line: &str) -> Vec<Seen> {
+    pub(crate) fn seen(&self, line: &str) -> Vec<Seen> {
         self.seen
             .lock()
             .unwrap()
@@ -104,22 +104,22 @@ impl Fake {
             .collect()
     }
 
-    pub(super) fn at(&self, path: &str) -> Url {
+    pub(crate) fn at(&self, path: &str) -> Url {
         self.url.join(path).unwrap()
     }
 }
 
 /// A SMART configuration that names `/token` of the same server.
-pub(super) fn discovery(seen: &Seen) -> Answer {
+pub(crate) fn discovery(seen: &Seen) -> Answer {
     let host = seen.headers["host"].to_str().unwrap();
     axum::Json(json!({"token_endpoint": format!("http://{host}/token")})).into_response()
 }
 
-pub(super) const DISCOVERY: &str = "GET /fhir/.well-known/smart-configuration";
-pub(super) const TOKEN: &str = "POST /token";
+pub(crate) const DISCOVERY: &str = "GET /fhir/.well-known/smart-configuration";
+pub(crate) const TOKEN: &str = "POST /token";
 
 /// A server that says these bytes to whoever connects and then closes the connection, or keeps it and stays silent.
-pub(super) async fn raw(says: &'static str, then_closes: bool) -> Url {
+pub(crate) async fn raw(says: &'static str, then_closes: bool) -> Url {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = Url::parse(&format!("http://{}/fhir", listener.local_addr().unwrap())).unwrap();
     tokio::spawn(async move {
@@ -136,7 +136,7 @@ pub(super) async fn raw(says: &'static str, then_closes: bool) -> Url {
     url
 }
 
-pub(super) fn options(endpoint: &Url) -> ClientOptions {
+pub(crate) fn options(endpoint: &Url) -> ClientOptions {
     ClientOptions {
         side: Side::Source,
         endpoint: endpoint.clone(),
@@ -152,12 +152,12 @@ pub(super) fn options(endpoint: &Url) -> ClientOptions {
     }
 }
 
-pub(super) fn client(endpoint: &Url) -> Client {
+pub(crate) fn client(endpoint: &Url) -> Client {
     Client::new(options(endpoint)).unwrap()
 }
 
 /// A client without credentials and with little patience.
-pub(super) fn impatient(endpoint: &Url) -> Client {
+pub(crate) fn impatient(endpoint: &Url) -> Client {
     Client::new(ClientOptions {
         credentials: None,
         connect_timeout: Duration::from_millis(150),

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 
 /// The value, the lock that its fetcher holds, and how many fetches have ended.
 #[derive(Debug)]
-pub(super) struct Flight<T> {
+pub(crate) struct Flight<T> {
     held: Mutex<Held<T>>,
     ended: AtomicU64,
 }
@@ -22,7 +22,7 @@ struct Held<T> {
 }
 
 impl<T: Clone> Flight<T> {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             held: Mutex::new(Held {
                 value: None,
@@ -36,7 +36,7 @@ impl<T: Clone> Flight<T> {
     ///
     /// Whoever waited while another task's fetch failed gets that failure: thirty waiters for a server that hangs fail
     /// together, not each after its own timeout. Whoever comes later tries anew.
-    pub(super) async fn get(
+    pub(crate) async fn get(
         &self,
         usable: impl Fn(&T) -> bool,
         fetch: impl Future<Output = Result<T>>,

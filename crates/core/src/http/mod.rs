@@ -23,17 +23,19 @@ mod transport;
 mod words;
 
 #[cfg(test)]
-mod fake;
+pub(crate) mod fake;
 #[cfg(test)]
 mod tests;
 
 pub use address::{below, status_url_for_polling};
-pub use body::{Body, Fault};
+pub use body::Body;
 pub use client::{Client, ClientOptions, ClientSecret};
 pub use failure::{failure, said};
+pub(crate) use flight::Flight;
 pub use outcome::{Issue, OperationOutcome};
 pub use request::{Request, TokenUse};
 pub use reqwest::{Method, StatusCode};
+pub(crate) use response::retry_after;
 pub use response::{Quoter, Response};
 pub use retry::Backoff;
 pub use shown::{shown, shown_str};

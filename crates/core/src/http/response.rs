@@ -3,7 +3,6 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use futures_util::StreamExt;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, RETRY_AFTER};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
@@ -45,24 +44,32 @@ impl Quoter {
 
 /// An answer of any status, whose body has not been read.
 pub struct Response {
-    inner: reqwest::Response,
-    about: About,
+    /// Boxed: it is large, and every future that it passes through would hold it.
+    exchange: Box<Exchange>,
+}
+
+/// What came of a request.
+pub(super) struct Exchange {
+    pub(super) answer: reqwest::Response,
+    pub(super) about: About,
 }
 
 impl Response {
-    pub(super) fn new(inner: reqwest::Response, about: About) -> Self {
-        Self { inner, about }
+    pub(super) fn new(answer: reqwest::Response, about: About) -> Self {
+        Self {
+            exchange: Box::new(Exchange { answer, about }),
+        }
     }
 
     pub(super) fn about(&self) -> &About {
-        &self.about
+        &self.exchange.about
     }
 
     /// What this answer's words are quoted with: servers repeat the token or the signed URL that they refuse.
     #[must_use]
     pub fn quoter(&self) -> Quoter {
         let mut secrets: Vec<Secret> = self.url().query().map(Secret::from).into_iter().collect();
-        if let Authorization::Token(token) = &self.about.authorization {
+        if let Authorization::Token(token) = &self.exchange.about.authorization {
             secrets.push(token.value().clone());
         }
         Quoter { secrets }
@@ -71,25 +78,31 @@ impl Response {
     /// The status.
     #[must_use]
     pub fn status(&self) -> StatusCode {
-        self.inner.status()
+        self.exchange.answer.status()
     }
 
     /// The request's method.
     #[must_use]
     pub fn method(&self) -> &Method {
-        &self.about.method
+        &self.exchange.about.method
     }
 
     /// The URL that answered: after redirects, the last one. A relative Content-Location or Location is relative to it.
     #[must_use]
     pub fn url(&self) -> &Url {
-        &self.about.url
+        &self.exchange.about.url
+    }
+
+    /// Whether the request carried a token; after redirects, the last one.
+    #[must_use]
+    pub fn had_token(&self) -> bool {
+        matches!(self.exchange.about.authorization, Authorization::Token(_))
     }
 
     /// A header's first value, where it is text.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.inner.headers().get(name)?.to_str().ok()
+        self.exchange.answer.headers().get(name)?.to_str().ok()
     }
 
     /// The beginning of a sentence about this answer: `GET https://h/$export?_type=… answered 404 Not Found`.
@@ -97,8 +110,8 @@ impl Response {
     pub fn described(&self) -> String {
         format!(
             "{} {} answered {}",
-            self.about.method,
-            shown(&self.about.url),
+            self.exchange.about.method,
+            shown(&self.exchange.about.url),
             self.status()
         )
     }
@@ -128,7 +141,7 @@ impl Response {
     /// Errors: unavailable where the body breaks off or stalls; failed ([`Side::failed`]) where it is longer.
     pub async fn bytes_limited(self, limit: usize) -> Result<Vec<u8>> {
         let described = self.described();
-        let failed = self.about.side.failed();
+        let failed = self.exchange.about.side.failed();
         let (bytes, whole) = match self.content_length() {
             Some(length) if length > limit as u64 => (Vec::new(), false),
             _ => self.up_to(limit).await?,
@@ -147,7 +160,7 @@ impl Response {
     /// Errors: as [`Response::bytes_limited`]; failed ([`Side::failed`]) where it is not JSON.
     pub async fn json(self, limit: usize) -> Result<Value> {
         let described = self.described();
-        let failed = self.about.side.failed();
+        let failed = self.exchange.about.side.failed();
         let kind = self
             .header(CONTENT_TYPE.as_str())
             .unwrap_or_default()
@@ -171,18 +184,18 @@ impl Response {
         })
     }
 
-    /// The body as it arrives, undecoded. The stream is [`Body`], which tells how it failed if it does.
+    /// The body as it arrives, undecoded.
     #[must_use]
-    pub fn into_stream(self) -> Body {
+    pub fn into_body(self) -> Body {
         let promised = self.content_length();
-        Body::new(self.inner, self.about, promised)
+        Body::new(self.exchange, promised)
     }
 
     /// The body's first `limit` bytes, and whether that is all of it.
     pub(super) async fn up_to(self, limit: usize) -> Result<(Vec<u8>, bool)> {
-        let mut body = self.into_stream();
+        let mut body = self.into_body();
         let mut bytes = Vec::new();
-        while let Some(chunk) = body.next().await {
+        while let Some(chunk) = body.chunk().await {
             let chunk = chunk?;
             let room = limit - bytes.len();
             bytes.extend_from_slice(&chunk[..chunk.len().min(room)]);
@@ -212,7 +225,8 @@ pub(super) fn is_html(content_type: &str, body: &[u8]) -> bool {
         || begins(b"<html")
 }
 
-fn retry_after(text: &str, date: Option<&str>, now: SystemTime) -> Option<Duration> {
+/// What a `Retry-After` says, against the answer's own `Date` where it has one.
+pub(crate) fn retry_after(text: &str, date: Option<&str>, now: SystemTime) -> Option<Duration> {
     let text = text.trim();
     if let Ok(seconds) = text.parse::<f64>() {
         // Fractions are no standard, but some servers send them.

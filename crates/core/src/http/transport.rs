@@ -66,7 +66,6 @@ impl Transport {
             .user_agent(USER_AGENT)
             .redirect(redirect::Policy::none())
             .connect_timeout(self.connect)
-            .read_timeout(self.idle)
             // Compressed bytes are counted and stored as they come, whatever features other crates switch on.
             .no_gzip()
             .no_brotli()
@@ -116,19 +115,25 @@ impl Transport {
             outgoing = outgoing.header(AUTHORIZATION, token.header());
         }
         let begun = Instant::now();
-        let answer = outgoing.send().await.map_err(|error| {
-            let what = words::of_request(&error, self.connect, self.idle);
+        let no_answer = |what: String| {
             debug!(method = %request.method, url = %shown(url), what, "no answer");
-            let unavailable =
-                self.side
-                    .unavailable()
-                    .error(format!("{} {}: {what}", request.method, shown(url)));
-            if error.is_connect() {
-                unavailable.unsent()
-            } else {
-                unavailable
-            }
-        })?;
+            self.side
+                .unavailable()
+                .error(format!("{} {}: {what}", request.method, shown(url)))
+        };
+        // Not the library's own timeout: it also runs while nobody asks for the next piece of the body.
+        // Boxed: it is large, and would be moved with every future that it is part of.
+        let answer = tokio::time::timeout(self.idle, Box::pin(outgoing.send()))
+            .await
+            .map_err(|_| no_answer(words::no_answer(self.idle)))?
+            .map_err(|error| {
+                let unavailable = no_answer(words::of_request(&error, self.connect));
+                if error.is_connect() {
+                    unavailable.unsent()
+                } else {
+                    unavailable
+                }
+            })?;
         debug!(
             method = %request.method,
             url = %shown(url),

@@ -4,14 +4,15 @@ use std::error::Error as StdError;
 use std::io;
 use std::time::Duration;
 
-/// What went wrong before an answer came, e.g. `no answer within 60 s (IDLE_TIMEOUT)`.
-pub(super) fn of_request(error: &reqwest::Error, connect: Duration, idle: Duration) -> String {
-    if error.is_timeout() {
-        return if error.is_connect() {
-            format!("no connection within {} (CONNECT_TIMEOUT)", span(connect))
-        } else {
-            format!("no answer within {} (IDLE_TIMEOUT)", span(idle))
-        };
+/// That the server stayed silent: `no answer within 60 s (IDLE_TIMEOUT)`.
+pub(super) fn no_answer(idle: Duration) -> String {
+    format!("no answer within {} (IDLE_TIMEOUT)", span(idle))
+}
+
+/// What went wrong before an answer came, e.g. `no connection within 10 s (CONNECT_TIMEOUT)`.
+pub(super) fn of_request(error: &reqwest::Error, connect: Duration) -> String {
+    if error.is_timeout() && error.is_connect() {
+        return format!("no connection within {} (CONNECT_TIMEOUT)", span(connect));
     }
     let cause = deepest(error);
     if error.is_dns() {

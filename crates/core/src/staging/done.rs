@@ -12,7 +12,9 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::state::jitter;
-use super::{Created, Head, Object, Replaced, Staging, Writer, layout};
+use super::sums::Sum;
+use super::under_way::UnderWay;
+use super::{Created, Head, Object, Replaced, Staging, Version, Writer, layout};
 use crate::error::{Error, Kind, Result};
 
 /// The version of the record that this program writes; one it does not know counts as no record.
@@ -58,8 +60,9 @@ pub struct StagedObject {
 /// What `_parts/<nnnnn>.json` holds. States that this version does not know count as not done.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]
-enum PartState {
+pub(super) enum PartState {
     Done(DoneRecord),
+    UnderWay(UnderWay),
     #[serde(other)]
     Other,
 }
@@ -77,6 +80,11 @@ impl DoneRecord {
         }
     }
 
+    /// The record as the text of an object's metadata, where it fits.
+    pub(super) fn carried_text(&self) -> Option<String> {
+        self.metadata()?.remove(METADATA)
+    }
+
     /// The record as an object's metadata, where it fits. The object's own key and size go without saying.
     fn metadata(&self) -> Option<BTreeMap<String, String>> {
         let record = Self {
@@ -90,7 +98,7 @@ impl DoneRecord {
     }
 
     /// The record that an object carries, where it carries one that is true of it.
-    fn carried(key: &str, head: &Head) -> Option<Self> {
+    pub(super) fn carried(key: &str, head: &Head) -> Option<Self> {
         let mut record: Self = serde_json::from_str(head.metadata.get(METADATA)?).ok()?;
         if record.version != VERSION || record.size != head.size {
             return None;
@@ -103,10 +111,42 @@ impl DoneRecord {
     }
 
     fn from_part(object: &Object) -> Option<Self> {
-        match serde_json::from_slice(&object.bytes) {
-            Ok(PartState::Done(record)) if record.version == VERSION => Some(record),
-            _ => None,
+        match PartState::of(object) {
+            PartState::Done(record) => Some(record),
+            PartState::UnderWay(_) | PartState::Other => None,
         }
+    }
+
+    /// The same record, of one object.
+    pub(super) fn of_one(mut self, key: &str, sum: Sum) -> Self {
+        self.size = sum.length;
+        self.sums
+            .insert(sum.algorithm.name().to_owned(), sum.base64());
+        self.objects = vec![StagedObject {
+            key: key.to_owned(),
+            size: sum.length,
+        }];
+        self
+    }
+}
+
+impl PartState {
+    /// What an object below `_parts/` says, as far as this version knows it.
+    pub(super) fn of(object: &Object) -> Self {
+        match serde_json::from_slice(&object.bytes) {
+            Ok(Self::Done(record)) if record.version == VERSION => Self::Done(record),
+            Ok(Self::UnderWay(mut state)) => {
+                state.version = Some(object.version.clone());
+                Self::UnderWay(state)
+            }
+            _ => Self::Other,
+        }
+    }
+
+    pub(super) fn bytes(&self, url: &str) -> Result<Bytes> {
+        serde_json::to_vec(self)
+            .map(Bytes::from)
+            .map_err(|error| Kind::StagingDenied.error(format!("{url}: {error}")))
     }
 }
 
@@ -229,18 +269,44 @@ impl Staging {
     }
 
     /// What is known of an object that a refused conditional write has shown to exist.
-    async fn expect_readable(&self, key: &str) -> Result<Head> {
+    pub(super) async fn expect_readable(&self, key: &str) -> Result<Head> {
         match self.head(key).await? {
             Some(head) => Ok(head),
             None => Err(unreadable(&self.url(key))),
         }
     }
 
+    /// Writes the record of a file without resources, which is done without an object. Returns the record that stands.
+    pub async fn record_empty(&self, part_key: &str, mut done: DoneRecord) -> Result<DoneRecord> {
+        done.size = 0;
+        done.objects.clear();
+        Ok(self.record(part_key, &done).await?.unwrap_or(done))
+    }
+
+    /// Writes the record of a file below `_parts/`, in the place of a state of ours; returns another's where that file is
+    /// done already.
+    pub(super) async fn record_after(
+        &self,
+        part_key: &str,
+        done: &DoneRecord,
+        state: Option<Version>,
+    ) -> Result<Option<DoneRecord>> {
+        if let Some(version) = state {
+            let bytes = PartState::Done(done.clone()).bytes(&self.url(part_key))?;
+            if let Replaced::Done(_) = self.replace(part_key, bytes, &version).await? {
+                return Ok(None);
+            }
+        }
+        self.record(part_key, done).await
+    }
+
     /// Writes the record of a file below `_parts/`; returns another's where that file is done already.
-    async fn record(&self, part_key: &str, done: &DoneRecord) -> Result<Option<DoneRecord>> {
-        let bytes: Bytes = serde_json::to_vec(&PartState::Done(done.clone()))
-            .map_err(|error| Kind::StagingDenied.error(format!("{}: {error}", self.url(part_key))))?
-            .into();
+    pub(super) async fn record(
+        &self,
+        part_key: &str,
+        done: &DoneRecord,
+    ) -> Result<Option<DoneRecord>> {
+        let bytes = PartState::Done(done.clone()).bytes(&self.url(part_key))?;
         for attempt in 0..ATTEMPTS {
             let existing = match self.create(part_key, bytes.clone(), layout::JSON).await? {
                 Created::New(_) => return Ok(None),
@@ -269,7 +335,7 @@ impl Staging {
         )))
     }
 
-    async fn all_there(&self, record: &DoneRecord) -> Result<bool> {
+    pub(super) async fn all_there(&self, record: &DoneRecord) -> Result<bool> {
         for object in &record.objects {
             let head = self.head(&object.key).await?;
             if head.is_none_or(|head| head.size != object.size) {

@@ -14,6 +14,9 @@ pub const NDJSON: &str = "application/fhir+ndjson";
 /// The content type of our own state.
 pub const JSON: &str = "application/json";
 
+/// The content type of JSON texts, one on each line.
+pub const JSON_LINES: &str = "application/jsonl";
+
 /// Query parameters that sign a URL, in lower case: they change whenever the source signs the same file again.
 const SIGNATURES: &[&str] = &[
     "awsaccesskeyid",
@@ -44,16 +47,16 @@ pub fn run_of(status_url: &str) -> String {
 ///
 /// Signatures do not count, so that the same manifest fetched again names the same run.
 #[must_use]
-pub fn derived_run<'a>(
+pub fn derived_run(
     transaction_time: &str,
     request: &str,
-    urls: impl IntoIterator<Item = &'a str>,
+    urls: impl IntoIterator<Item = impl AsRef<str>>,
 ) -> String {
     let mut digest = Sha256::new();
     add(&mut digest, transaction_time);
     add(&mut digest, request);
     for url in urls {
-        add(&mut digest, &unsigned(url));
+        add(&mut digest, &unsigned(url.as_ref()));
     }
     hex(16, digest)
 }
@@ -129,6 +132,54 @@ pub fn deleted_key(run: &str, index: usize, url: &str) -> String {
 #[must_use]
 pub fn glob_key(run: &str, resource_type: &str) -> String {
     format!("runs/{run}/{resource_type}/*.ndjson")
+}
+
+/// Where a key of `run` belongs that may be a file of resources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Under the name that the file of this index of the manifest has, if it is that of its type and URL.
+    File(usize),
+    /// Where the state of the output of this index is.
+    Part(usize),
+    /// Where only a file of resources could be, and under no name that this program gives.
+    Stray,
+    /// Elsewhere: what is there, no import reads.
+    Elsewhere,
+}
+
+/// What may be under a key below the folder of `run`, by its name alone.
+#[must_use]
+pub fn place_of(run: &str, key: &str) -> Place {
+    let folder = run_folder(run);
+    let below = key
+        .strip_prefix(&folder)
+        .and_then(|rest| rest.strip_prefix('/'));
+    let Some(below) = below else {
+        return Place::Elsewhere;
+    };
+    let digits = |text: &str| text.parse().ok();
+    if let Some(index) = below
+        .strip_prefix("_parts/")
+        .and_then(|name| name.strip_suffix(".json"))
+        .and_then(digits)
+    {
+        return Place::Part(index);
+    }
+    let Some(names) = below.strip_suffix(".ndjson") else {
+        return Place::Elsewhere;
+    };
+    // Pathling's readers skip both.
+    if names.split('/').any(|name| name.starts_with(['_', '.'])) {
+        return Place::Elsewhere;
+    }
+    match names.split_once('/') {
+        Some((_, "empty")) => Place::Elsewhere,
+        Some((_, name)) => {
+            let index = name.split_once('-').and_then(|(index, _)| digits(index));
+            index.map_or(Place::Stray, Place::File)
+        }
+        None => Place::Stray,
+    }
 }
 
 /// A file of no bytes, written only where emptying a type is meant.
@@ -322,6 +373,49 @@ mod tests {
         assert_eq!(
             deleted_key("a1", 42, URL),
             format!("runs/a1/_deleted/{name}")
+        );
+    }
+
+    #[test]
+    fn a_key_tells_what_it_may_be() {
+        let of = |below: &str| place_of("a1", &format!("runs/a1/{below}"));
+        assert_eq!(
+            place_of("a1", &file_key("a1", "Patient", 42, URL)),
+            Place::File(42)
+        );
+        assert_eq!(
+            place_of("a1", &part_key("a1", 1_234_567)),
+            Place::Part(1_234_567)
+        );
+        for below in [
+            "Patient/old.ndjson",
+            "Patient/.ndjson/x.ndjson",
+            "x.ndjson",
+            "Patient/x/y.ndjson",
+            "Patient/-1.ndjson",
+        ] {
+            let expected = if below.contains("/.") {
+                Place::Elsewhere
+            } else {
+                Place::Stray
+            };
+            assert_eq!(of(below), expected, "{below}");
+        }
+        for below in [
+            "Patient/empty.ndjson",
+            "Patient/_x.ndjson",
+            "_log.ndjson",
+            "_errors/00001-0.ndjson",
+            "_run.json",
+            "Patient/notes.txt",
+            "_parts/error-00001.json",
+            "Patient/.00001-0.ndjson",
+        ] {
+            assert_eq!(of(below), Place::Elsewhere, "{below}");
+        }
+        assert_eq!(
+            place_of("a1", "runs/a12/Patient/x.ndjson"),
+            Place::Elsewhere
         );
     }
 

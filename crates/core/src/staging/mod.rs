@@ -2,20 +2,25 @@
 //!
 //! [`layout`] owns every key. [`Staging`] keeps three promises on both kinds of place: an object exists only whole; what
 //! several processes write at once, one of them has written ([`Staging::create`], [`Staging::replace`] and
-//! [`Staging::update_json`] for our own state); and a file that is done can be told from one that is not
-//! ([`Staging::finish`], [`Staging::done`]). What the objects mean is the callers' business.
+//! [`Staging::update_json`] for our own state); and a file that is done, or under way, can be told from one that is not
+//! ([`Staging::state`], [`Upload`]). What the objects mean is the callers' business.
 //!
 //! On S3, `s3:GetObject` and `s3:PutObject` below the prefix are all that is needed. Without `s3:ListBucket`, S3 answers 403
 //! for an object that is not there, so 403 counts as absent when we read; a conditional write that then fails shows that
 //! the object was there after all, and may not be read.
 
 mod done;
+mod files;
 mod folder;
 pub mod layout;
 mod s3;
 mod state;
+mod stream;
+mod sums;
 #[cfg(test)]
 mod tests;
+mod under_way;
+mod upload;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -27,11 +32,19 @@ use bytes::Bytes;
 
 use self::folder::Folder;
 use self::s3::Store;
-use crate::config::Place;
+use crate::config::{Checksum, Place};
 use crate::error::Result;
 
 pub use self::done::{DoneRecord, StagedObject};
+pub use self::files::{FileState, Hint, Listed};
+pub use self::stream::Chunks;
+pub use self::sums::{Algorithm, Sum};
+pub use self::under_way::{Part, Position, SourceMark, UnderWay};
+pub use self::upload::{Confirmed, Saved, Upload};
 pub use self::writer::Writer;
+
+/// One object has at most so many parts.
+pub const PARTS: u32 = s3::PARTS;
 
 /// How long [`Staging::settle`] waits at most: a store that hangs must not keep the process.
 const SETTLING: Duration = Duration::from_secs(1);
@@ -45,6 +58,7 @@ pub struct Staging {
 #[derive(Debug)]
 struct Inner {
     place: Place,
+    algorithm: Algorithm,
     backend: Backend,
 }
 
@@ -52,6 +66,21 @@ struct Inner {
 enum Backend {
     Folder(Folder),
     S3(Store),
+}
+
+/// How a place is used.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// What S3 is told to compare. A folder is told nothing, and its records have the sums all the same.
+    pub checksum: Checksum,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            checksum: Checksum::Crc64Nvme,
+        }
+    }
 }
 
 /// What is known of an object without reading it.
@@ -102,27 +131,47 @@ impl Staging {
     /// `StagingDenied` where the folder is a file or cannot be written; `Configuration` where the AWS settings are not
     /// enough to begin.
     pub async fn open(place: &Place) -> Result<Self> {
-        Self::open_place(place, None).await
+        Self::open_as(place, Options::default()).await
+    }
+
+    /// The same, used as the options say.
+    pub async fn open_as(place: &Place, options: Options) -> Result<Self> {
+        Self::open_place(place, options, None).await
     }
 
     /// Opens a place with AWS settings of the caller's own instead of the environment's. A folder needs none.
-    pub async fn open_with(place: &Place, settings: &SdkConfig) -> Result<Self> {
-        Self::open_place(place, Some(settings)).await
+    pub async fn open_with(place: &Place, options: Options, settings: &SdkConfig) -> Result<Self> {
+        Self::open_place(place, options, Some(settings)).await
     }
 
-    async fn open_place(place: &Place, settings: Option<&SdkConfig>) -> Result<Self> {
+    async fn open_place(
+        place: &Place,
+        options: Options,
+        settings: Option<&SdkConfig>,
+    ) -> Result<Self> {
+        let checksum = options.checksum;
         let backend = match place {
             Place::Folder(root) => Backend::Folder(Folder::open(root).await?),
             Place::S3 { bucket, prefix, .. } => {
-                Backend::S3(Store::open(place, bucket, prefix, settings).await?)
+                Backend::S3(Store::open(place, bucket, prefix, settings, checksum).await?)
             }
         };
         Ok(Self {
             inner: Arc::new(Inner {
                 place: place.clone(),
+                algorithm: match checksum {
+                    Checksum::Crc64Nvme | Checksum::None => Algorithm::Crc64Nvme,
+                    Checksum::Crc32 => Algorithm::Crc32,
+                },
                 backend,
             }),
         })
+    }
+
+    /// What the sums of files and their parts are to be computed with.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        self.inner.algorithm
     }
 
     /// The place that was opened.

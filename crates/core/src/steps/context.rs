@@ -8,7 +8,7 @@ use crate::config::{Dialect, Endpoint, Settings};
 use crate::error::{Kind, Result};
 use crate::http::{Client, ClientOptions, ClientSecret, Side};
 use crate::pathling;
-use crate::staging::Staging;
+use crate::staging::{Options, Staging};
 use crate::transfer::progress::{self, Observer};
 
 /// One process's settings and clients. A Lambda keeps it between invocations.
@@ -57,7 +57,12 @@ impl Context {
             .staging
             .as_ref()
             .ok_or_else(|| missing("STAGING_URL"))?;
-        self.staging.get_or_try_init(|| Staging::open(place)).await
+        let options = Options {
+            checksum: self.settings.transfer.checksum,
+        };
+        self.staging
+            .get_or_try_init(|| Staging::open_as(place, options))
+            .await
     }
 
     /// Waits a moment until what was cut short is cleared away in staging. Whoever drops a step half-way calls this before

@@ -123,44 +123,155 @@ impl StatusQuery {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ExportComplete {
-    /// The bulk export manifest, exactly as the source sent it.
+    /// The bulk export manifest, exactly as the source sent it, or a [`ManifestPlace`].
     pub result: Value,
     /// The export's status URL.
     pub status_url: String,
+    /// Where the inputs of a Map's workers are, where they are made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batches: Option<BatchesPlace>,
     /// What every output carries.
     #[serde(flatten)]
     pub carried: Carried,
 }
 
-/// What `transfer-to-s3` takes.
+/// What stands for a manifest that is too large for Step Functions. Of it, `transfer-to-s3` reads `manifest` alone.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ManifestPlace {
+    /// The URL of the run's manifest in staging.
+    pub manifest: String,
+    /// The manifest's own time.
+    pub transaction_time: String,
+    /// How many files it names.
+    pub outputs: usize,
+    /// How many files of deletions it names, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deleted: Option<usize>,
+    /// How many files of errors it names, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub errors: Option<usize>,
+}
+
+/// Where the inputs of a Map's workers are, in the words of an S3 `ItemReader`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct BatchesPlace {
+    /// The bucket.
+    pub bucket: String,
+    /// The object's key in it.
+    pub key: String,
+}
+
+/// What `transfer-to-s3` takes: a whole run, or some of its files.
 #[derive(Clone, Debug, PartialEq)]
-pub struct TransferRequest {
+pub enum TransferRequest {
+    /// All files, and then the Parameters.
+    Whole(WholeTransfer),
+    /// A batch: just these files.
+    Batch(BatchTransfer),
+}
+
+/// The transfer of a whole run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WholeTransfer {
     /// The manifest.
-    pub manifest: Value,
+    pub manifest: ToldManifest,
     /// The export's status URL, where it is known: relative URLs in the manifest are taken from there.
     pub status_url: Option<String>,
     /// What the previous output carried.
     pub carried: Carried,
 }
 
+/// How the manifest is told.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ToldManifest {
+    /// Whole.
+    Here(Value),
+    /// By the URL of the one in staging.
+    At(String),
+}
+
+/// The transfer of some of a run's files, and what is written on each line for a Map's workers.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BatchTransfer {
+    /// The run's name.
+    pub run: String,
+    /// The files, by their indices among the manifest's outputs.
+    pub items: Vec<usize>,
+    /// The URL of the run's manifest in staging.
+    pub manifest: String,
+    /// The export's status URL, where it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status_url: Option<String>,
+}
+
+/// What `transfer-to-s3` gives when a batch is staged. It is short, for a Map gathers the answers of all workers.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct BatchStaged {
+    /// The run's name.
+    pub run: String,
+    /// How many files are staged.
+    pub files: usize,
+    /// Their bytes in staging.
+    pub bytes: u64,
+}
+
 impl TransferRequest {
     /// Reads the event.
-    pub fn read(event: &Value) -> Result<Self> {
+    pub fn read(event: Value) -> Result<Self> {
         let step = Step::TransferToS3;
-        let object = object(step, event)?;
-        let manifest = match object.get("result") {
-            None | Some(Value::Null) => return Err(bad(step, "result", "a bulk export manifest")),
-            Some(manifest) => manifest.clone(),
-        };
+        let object = object(step, &event)?;
         let status_url = object
             .get("statusUrl")
             .and_then(Value::as_str)
             .map(str::to_owned);
-        Ok(Self {
+        let carried = Carried::read(step, object)?;
+        let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
+        if let Some(items) = object.get("items") {
+            if carried.run.is_empty() {
+                return Err(bad(step, "run", "the name of the run of a batch"));
+            }
+            let items = items.as_array().and_then(|items| {
+                let index =
+                    |item: &Value| item.as_u64().and_then(|item| usize::try_from(item).ok());
+                items.iter().map(index).collect()
+            });
+            return Ok(Self::Batch(BatchTransfer {
+                run: carried.run,
+                items: items.ok_or_else(|| {
+                    bad(step, "items", "a list of indices of the manifest's output")
+                })?,
+                manifest: text(object.get("manifest"))
+                    .ok_or_else(|| bad(step, "manifest", "the place of the run's manifest"))?,
+                status_url,
+            }));
+        }
+        let place = object
+            .get("result")
+            .and_then(|result| text(result.get("manifest")));
+        let manifest = match place {
+            Some(place) => ToldManifest::At(place),
+            None => match take(event, "result") {
+                None | Some(Value::Null) => {
+                    return Err(bad(step, "result", "a bulk export manifest"));
+                }
+                Some(manifest) => ToldManifest::Here(manifest),
+            },
+        };
+        Ok(Self::Whole(WholeTransfer {
             manifest,
             status_url,
-            carried: Carried::read(step, object)?,
-        })
+            carried,
+        }))
+    }
+}
+
+/// A field of an object that is not needed otherwise: a manifest is too large to be copied.
+fn take(event: Value, name: &str) -> Option<Value> {
+    match event {
+        Value::Object(mut fields) => fields.remove(name),
+        _ => None,
     }
 }
 

@@ -1,20 +1,26 @@
 //! `fhir-export` and `check-export-status`.
 
-use serde_json::{Value, json};
+use std::time::Duration;
 
-use super::contract::{Carried, ExportComplete, ExportStarted, StatusQuery};
+use serde_json::Value;
+
+use super::contract::{Carried, ExportComplete, ExportStarted, ManifestPlace, StatusQuery};
 use super::run::{keep_manifest, since_of};
-use super::{Context, require_staging_for_key};
-use crate::config::{Settings, Step};
-use crate::error::{Kind, Result};
-use crate::export::{self, Status, Wanted};
-use crate::http::{self, shown};
-use crate::manifest::Manifest;
+use super::{Context, batches, require_staging_for_key};
+use crate::config::{Place, Settings, Step};
+use crate::error::{Error, Kind, Result};
+use crate::export::{self, Status, Told, Wanted};
+use crate::http;
+use crate::manifest::{self, Head};
 use crate::staging::{Staging, layout};
 use crate::sync::{self, InProgress, KickOff, RunRecord, SyncState};
 
 /// The largest manifest, in bytes of JSON, that an output holds itself: Step Functions carries 256 KiB in all.
 const CARRIED_WHOLE: usize = 192 * 1024;
+
+/// The largest manifest, in bytes of JSON, that is made an output where there is no staging. What is written with many
+/// blanks may shrink to what Step Functions carries; the functions look at what comes of it.
+const WITHOUT_STAGING: usize = 1 << 20;
 
 /// Asks the source for an export, and gives its status URL.
 ///
@@ -142,64 +148,108 @@ pub(super) async fn check_export_status(
         mut carried,
     } = StatusQuery::read(Step::CheckExportStatus, event)?;
     require_staging_for_key(context, &carried)?;
+    require_bucket_for_batches(context.settings())?;
     let url = export::parse_status_url(&status_url)?;
     let (client, endpoint) = context.source().await?;
     let url = http::status_url_for_polling(endpoint, &url);
-    let result = match export::status(client, endpoint, &url).await? {
+    let told = match export::status(client, endpoint, &url).await? {
         Status::InProgress {
             progress,
             retry_after,
-        } => {
-            let progress = progress
-                .map(|text| format!(" ({text})"))
-                .unwrap_or_default();
-            let asked = retry_after
-                .map(|wait| {
-                    format!(
-                        "; the source wants to be asked again in {} s (Retry-After)",
-                        wait.as_secs()
-                    )
-                })
-                .unwrap_or_default();
-            return Err(Kind::JobInProgress
-                .error(format!("the export is in progress{progress}{asked}"))
-                .retry_after(retry_after));
-        }
-        Status::Complete(result) => result,
+        } => return Err(in_progress(progress, retry_after)),
+        Status::Complete(told) => told,
     };
-    let manifest = Manifest::read(&result, Some(&url))
-        .map_err(|error| error.within(&format!("GET {}", shown(&url))))?;
     if carried.run.is_empty() {
         carried.run = layout::run_of(&status_url);
     }
     let Some(staging) = context.staging_if_any().await? else {
-        carried.since = since_of(&carried, None, &manifest);
+        carried.since = since_of(&carried, None, &told.head);
         return Ok(ExportComplete {
-            result,
+            result: carried_whole(&told)?,
             status_url,
+            batches: None,
             carried,
         });
     };
-    let kept = keep_manifest(staging, &carried.run, &result, &manifest, Some(&url)).await?;
+    let text = || told.text.clone();
+    let kept = keep_manifest(staging, &carried.run, &told.head, text, Some(&url)).await?;
     carried.run = kept.run;
-    carried.since = since_of(&carried, Some(&kept.record), &manifest);
+    carried.since = since_of(&carried, Some(&kept.record), &told.head);
+    let with_batches = context.settings().batches;
+    let result = if with_batches || told.text.len() > CARRIED_WHOLE {
+        by_reference(staging, &carried.run, &told.head)?
+    } else {
+        value(&told)?
+    };
+    // Before more is read: a large manifest is not held twice.
+    drop(told);
+    let batches = if with_batches {
+        Some(batches::write(staging, &carried.run, &status_url, &url).await?)
+    } else {
+        None
+    };
     Ok(ExportComplete {
-        result: by_reference(staging, &carried.run, result, &manifest),
+        result,
         status_url,
+        batches,
         carried,
     })
 }
 
-/// A manifest too large for Step Functions travels as its place in staging.
-fn by_reference(staging: &Staging, run: &str, result: Value, manifest: &Manifest) -> Value {
-    if result.to_string().len() <= CARRIED_WHOLE {
-        return result;
+fn in_progress(progress: Option<String>, retry_after: Option<Duration>) -> Error {
+    let progress = progress
+        .map(|text| format!(" ({text})"))
+        .unwrap_or_default();
+    let asked = retry_after
+        .map(|wait| {
+            format!(
+                "; the source wants to be asked again in {} s (Retry-After)",
+                wait.as_secs()
+            )
+        })
+        .unwrap_or_default();
+    Kind::JobInProgress
+        .error(format!("the export is in progress{progress}{asked}"))
+        .retry_after(retry_after)
+}
+
+/// Batches are read by Step Functions, which reads S3 alone.
+fn require_bucket_for_batches(settings: &Settings) -> Result<()> {
+    if !settings.batches || matches!(settings.staging, Some(Place::S3 { .. })) {
+        return Ok(());
     }
-    json!({
-        "manifest": staging.url(&layout::manifest_key(run)),
-        "transactionTime": manifest.transaction_time,
-        "outputs": manifest.output.len(),
-        "deleted": manifest.deleted,
-        "errors": manifest.errors,
+    Err(Kind::Configuration
+        .error("TRANSFER_BATCHES is true, and STAGING_URL is not in S3, where Step Functions reads the batches")
+        .next("Set STAGING_URL to a place in S3, or leave TRANSFER_BATCHES out: only the distributed workflow uses batches."))
+}
+
+/// The manifest itself, where there is no staging that could hold it.
+fn carried_whole(told: &Told) -> Result<Value> {
+    let size = told.text.len();
+    if size > WITHOUT_STAGING {
+        return Err(Kind::Configuration
+            .error(format!("the manifest has {size} bytes, and Step Functions carries at most 262144"))
+            .next("Set STAGING_URL for this function too, so that what is large can be kept there, or run the command, which has no such limit."));
+    }
+    value(told)
+}
+
+/// The manifest exactly as the source sent it, as far as that can be told from its JSON.
+fn value(told: &Told) -> Result<Value> {
+    serde_json::from_slice(manifest::without_mark(&told.text)).map_err(|error| {
+        Kind::Manifest.error(format!(
+            "what the source calls a manifest is not one: {error}"
+        ))
+    })
+}
+
+/// What stands for a manifest that is in staging.
+fn by_reference(staging: &Staging, run: &str, head: &Head) -> Result<Value> {
+    super::json(&ManifestPlace {
+        manifest: staging.url(&layout::manifest_key(run)),
+        transaction_time: head.transaction_time.clone(),
+        outputs: head.outputs,
+        deleted: Some(head.deleted),
+        errors: Some(head.errors),
     })
 }

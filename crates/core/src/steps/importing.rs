@@ -42,7 +42,7 @@ pub(super) async fn pathling_import(context: &Context, event: &Value) -> Result<
         _ => context.staging_if_any().await?,
     };
     if carried.run.is_empty() {
-        carried.run = layout::derived_run("", &parameters.to_string(), []);
+        carried.run = layout::derived_run("", &parameters.to_string(), [""; 0]);
     }
     let sent = Sent::of(context, parameters).await?;
     let status_url = match staging {

@@ -2,6 +2,7 @@
 //!
 //! [`run`] is the one way in: a step and its event lead to the output that is the next step's event.
 
+mod batches;
 mod context;
 pub mod contract;
 mod exporting;
@@ -18,7 +19,7 @@ use crate::config::Step;
 use crate::error::{Error, Kind, Result};
 use crate::staging::layout;
 use crate::sync::{self, RunRecord, SyncState};
-use contract::Carried;
+use contract::{Carried, ManifestPlace};
 
 pub use context::{Context, Deadline};
 
@@ -37,6 +38,7 @@ pub async fn run_until(
     event: Value,
     deadline: Deadline,
 ) -> Result<Value> {
+    let concerned = Concerned::of(step, &event);
     // Each step is a large future, and only one of them runs: they live on the heap, not in every caller.
     let work = async {
         match step {
@@ -45,7 +47,7 @@ pub async fn run_until(
                 json(&Box::pin(exporting::check_export_status(context, &event)).await?)
             }
             Step::TransferToS3 => {
-                json(&Box::pin(transferring::transfer_to_s3(context, &event, deadline)).await?)
+                Box::pin(transferring::transfer_to_s3(context, event, deadline)).await
             }
             Step::PathlingImport => {
                 json(&Box::pin(importing::pathling_import(context, &event)).await?)
@@ -69,10 +71,9 @@ pub async fn run_until(
     }
     if let Err(error) = &outcome
         && error.ends_the_run()
-        // Its event is ignored, so whatever run that may name has nothing to do with this.
-        && step != Step::FhirExport
+        && let Some(concerned) = concerned
     {
-        write_down(context, &event, error).await;
+        concerned.write_down(context, error).await;
     }
     outcome
 }
@@ -131,19 +132,19 @@ pub async fn unfinished(context: &Context) -> Result<Option<Unfinished>> {
         .manifest
         .as_ref()
         .is_some_and(|manifest| manifest.at >= kick_off.at);
-    let stored = if seen {
-        staging
-            .read_json::<Value>(&layout::manifest_key(&run))
-            .await?
-    } else {
-        None
-    };
-    let step = match stored {
-        Some(manifest) => {
-            event["result"] = manifest;
+    let key = layout::manifest_key(&run);
+    let step = match record.manifest {
+        Some(manifest) if seen && staging.head(&key).await?.is_some() => {
+            event["result"] = json(&ManifestPlace {
+                manifest: staging.url(&key),
+                transaction_time: manifest.transaction_time,
+                outputs: manifest.outputs,
+                deleted: None,
+                errors: None,
+            })?;
             Step::TransferToS3
         }
-        None => Step::CheckExportStatus,
+        _ => Step::CheckExportStatus,
     };
     Ok(Some(Unfinished { run, step, event }))
 }
@@ -160,30 +161,49 @@ fn out_of_time(step: Step) -> Error {
     ))
 }
 
-/// Best effort: the error itself is what the caller has to hear.
-async fn write_down(context: &Context, event: &Value, error: &Error) {
-    let text = |name: &str| {
-        event
-            .get(name)
-            .and_then(Value::as_str)
-            .filter(|text| !text.is_empty())
-    };
-    let run = text("run")
-        .map(str::to_owned)
-        .or_else(|| text("statusUrl").map(layout::run_of));
-    let Some(run) = run.filter(|run| layout::is_run_name(run)) else {
-        return;
-    };
-    let Ok(Some(staging)) = context.staging_if_any().await else {
-        return;
-    };
-    let key = text("key").filter(|key| layout::is_sync_name(key));
-    if let Err(second) = sync::end_run(staging, &run, key, error.name(), Some(error.what())).await {
-        tracing::warn!(
-            run,
-            error = second.what(),
-            "the run's end could not be written down"
-        );
+/// The run that a step's event is about.
+struct Concerned {
+    run: String,
+    key: Option<String>,
+}
+
+impl Concerned {
+    fn of(step: Step, event: &Value) -> Option<Self> {
+        // The first step's event is ignored, so whatever run that may name has nothing to do with it. A batch is one of
+        // many, and none of them speaks for the run.
+        if step == Step::FhirExport || event.get("items").is_some() {
+            return None;
+        }
+        let text = |name: &str| {
+            event
+                .get(name)
+                .and_then(Value::as_str)
+                .filter(|text| !text.is_empty())
+        };
+        let run = text("run")
+            .map(str::to_owned)
+            .or_else(|| text("statusUrl").map(layout::run_of));
+        let key = text("key").filter(|key| layout::is_sync_name(key));
+        Some(Self {
+            run: run.filter(|run| layout::is_run_name(run))?,
+            key: key.map(str::to_owned),
+        })
+    }
+
+    /// Best effort: the error itself is what the caller has to hear.
+    async fn write_down(&self, context: &Context, error: &Error) {
+        let Ok(Some(staging)) = context.staging_if_any().await else {
+            return;
+        };
+        let (run, key) = (&self.run, self.key.as_deref());
+        let ended = sync::end_run(staging, run, key, error.name(), Some(error.what()));
+        if let Err(second) = ended.await {
+            tracing::warn!(
+                run,
+                error = second.what(),
+                "the run's end could not be written down"
+            );
+        }
     }
 }
 

@@ -1,12 +1,11 @@
 //! What a run is: its name, its manifest that never changes, and what its export asked for.
 
 use bytes::Bytes;
-use serde_json::Value;
 use url::Url;
 
 use super::contract::Carried;
-use crate::error::{Kind, Result};
-use crate::manifest::{Asked, Manifest};
+use crate::error::{Error, Kind, Result};
+use crate::manifest::{Asked, Head, Manifest};
 use crate::staging::{Created, Staging, layout};
 use crate::sync::{self, ManifestSeen, RunRecord};
 
@@ -14,58 +13,49 @@ use crate::sync::{self, ManifestSeen, RunRecord};
 pub(super) struct Kept {
     /// The run's name, with a suffix where the server counts its jobs anew.
     pub(super) run: String,
-    /// The manifest that the run follows: the first that was written.
-    pub(super) stored: Manifest,
+    /// Whether the manifest was written by this very call, so that nothing of the run can have been there before.
+    pub(super) is_new: bool,
     /// The run's record.
     pub(super) record: RunRecord,
 }
 
 /// Writes the manifest of `run`, or finds the one that was written before; a manifest of another transaction time there
-/// means that the server reused the status URL, and the run gets a suffix.
+/// means that the server reused the status URL, and the run gets a suffix. `head` is the manifest's own, and `text` gives
+/// the whole.
 pub(super) async fn keep_manifest(
     staging: &Staging,
     run: &str,
-    value: &Value,
-    manifest: &Manifest,
+    head: &Head,
+    text: impl Fn() -> Bytes,
     base: Option<&Url>,
 ) -> Result<Kept> {
     for candidate in [
         run.to_owned(),
-        layout::suffixed(run, &manifest.transaction_time),
+        layout::suffixed(run, &head.transaction_time),
     ] {
         let key = layout::manifest_key(&candidate);
-        let stored = match staging.read_json::<Value>(&key).await? {
-            Some(stored) => stored,
-            None => match staging
-                .create(&key, Bytes::from(value.to_string()), layout::JSON)
-                .await?
-            {
-                Created::New(_) => value.clone(),
-                Created::Exists(object) => serde_json::from_slice(&object.bytes).map_err(|_| {
-                    Kind::StagingDenied.error(format!("{} is no JSON", staging.url(&key)))
-                })?,
+        let (stored_time, is_new) = match stored_head(staging, &key, base).await? {
+            Some(stored) => (stored.transaction_time, false),
+            None => match staging.create(&key, text(), layout::JSON).await? {
+                Created::New(_) => (head.transaction_time.clone(), true),
+                Created::Exists(object) => {
+                    let url = staging.url(&key);
+                    let stored = Head::of_text(&object.bytes, base, || no_json(&url));
+                    let stored = stored.map_err(|error| within(error, &url))?;
+                    (stored.transaction_time, false)
+                }
             },
         };
-        let stored =
-            Manifest::read(&stored, base).map_err(|error| error.within(&staging.url(&key)))?;
-        if stored.transaction_time != manifest.transaction_time {
+        if stored_time != head.transaction_time {
             continue;
         }
         if candidate != run {
             move_newest_kick_off(staging, run, &candidate).await?;
         }
-        let record = RunRecord::update(staging, &candidate, |record| {
-            record.manifest = Some(ManifestSeen {
-                at: sync::now(),
-                transaction_time: manifest.transaction_time.clone(),
-                outputs: manifest.output.len(),
-            });
-            true
-        })
-        .await?;
+        let record = saw_manifest(staging, &candidate, head).await?;
         return Ok(Kept {
             run: candidate,
-            stored,
+            is_new,
             record,
         });
     }
@@ -74,6 +64,60 @@ pub(super) async fn keep_manifest(
             "the folders of run {run} hold manifests of other exports"
         ))
         .next("Remove the run's folders below STAGING_URL, or use another place."))
+}
+
+/// Writes down that the manifest of a run was seen.
+pub(super) async fn saw_manifest(staging: &Staging, run: &str, head: &Head) -> Result<RunRecord> {
+    RunRecord::update(staging, run, |record| {
+        record.manifest = Some(ManifestSeen {
+            at: sync::now(),
+            transaction_time: head.transaction_time.clone(),
+            outputs: head.outputs,
+        });
+        true
+    })
+    .await
+}
+
+/// The manifest that a run follows: the first that was written.
+pub(super) async fn stored_manifest(
+    staging: &Staging,
+    run: &str,
+    base: Option<&Url>,
+) -> Result<Option<Manifest>> {
+    let key = layout::manifest_key(run);
+    let Some(chunks) = staging.read_stream(&key).await? else {
+        return Ok(None);
+    };
+    let url = staging.url(&key);
+    match Manifest::of_stream(chunks, base, || no_json(&url)).await {
+        Ok(manifest) => Ok(Some(manifest)),
+        Err(error) => Err(within(error, &url)),
+    }
+}
+
+async fn stored_head(staging: &Staging, key: &str, base: Option<&Url>) -> Result<Option<Head>> {
+    let Some(chunks) = staging.read_stream(key).await? else {
+        return Ok(None);
+    };
+    let url = staging.url(key);
+    match Head::of_stream(chunks, base, || no_json(&url)).await {
+        Ok(head) => Ok(Some(head)),
+        Err(error) => Err(within(error, &url)),
+    }
+}
+
+fn no_json(url: &str) -> Error {
+    Kind::StagingDenied.error(format!("{url} is no JSON"))
+}
+
+/// What is wrong with a stored manifest, with where it is; other errors say that themselves.
+fn within(error: Error, url: &str) -> Error {
+    if error.kind() == Kind::Manifest {
+        error.within(url)
+    } else {
+        error
+    }
 }
 
 /// The kick-off that led to a reused status URL was recorded under the name without the suffix. It is written to its own
@@ -113,7 +157,7 @@ async fn move_newest_kick_off(staging: &Staging, from: &str, to: &str) -> Result
 pub(super) fn since_of(
     carried: &Carried,
     record: Option<&RunRecord>,
-    manifest: &Manifest,
+    head: &Head,
 ) -> Option<Asked> {
     carried
         .since
@@ -123,5 +167,5 @@ pub(super) fn since_of(
                 .and_then(RunRecord::newest_kick_off)
                 .map(|kick_off| kick_off.since.clone().into())
         })
-        .or_else(|| manifest.asked())
+        .or_else(|| head.asked())
 }

@@ -1,73 +1,100 @@
-//! `transfer-to-s3`.
+//! `transfer-to-s3`: a whole run, or a batch of its files for one of many machines.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use futures_util::FutureExt;
 use serde_json::Value;
+use tokio::time::Instant;
 use url::Url;
 
-use super::contract::{Carried, Staged, TransferRequest};
-use super::run::{keep_manifest, since_of};
+use super::contract::{
+    BatchStaged, BatchTransfer, Carried, Staged, ToldManifest, TransferRequest, WholeTransfer,
+};
+use super::run::{keep_manifest, saw_manifest, since_of, stored_manifest};
 use super::{Context, Deadline, require_staging_for_key};
 use crate::config::{ImportMode, PARTIAL_OVERWRITE, Settings};
 use crate::error::{Kind, Result};
-use crate::http;
+use crate::export;
+use crate::http::{self, Client};
 use crate::manifest::{Asked, Manifest};
 use crate::pathling::{self, Location};
 use crate::staging::{Staging, layout};
 use crate::sync::{self, RunRecord, Transferred};
-use crate::transfer::plan::plan;
-use crate::transfer::{Brought, Transfer};
+use crate::transfer::{Brought, Links, Listing, Plan, Renew, Transfer};
+
+/// Does what the event asks for: all files of a manifest and then the Parameters, or just a batch of them.
+pub(super) async fn transfer_to_s3(
+    context: &Context,
+    event: Value,
+    deadline: Deadline,
+) -> Result<Value> {
+    match TransferRequest::read(event)? {
+        TransferRequest::Whole(request) => super::json(&whole(context, request, deadline).await?),
+        TransferRequest::Batch(request) => super::json(&batch(context, request, deadline).await?),
+    }
+}
 
 /// Moves every file of the manifest to staging, and gives the Parameters that import them.
 ///
 /// Gives [`Kind::JobInProgress`] shortly before `deadline`; the next call goes on.
-pub(super) async fn transfer_to_s3(
-    context: &Context,
-    event: &Value,
-    deadline: Deadline,
-) -> Result<Staged> {
-    let TransferRequest {
-        manifest: value,
+async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) -> Result<Staged> {
+    let WholeTransfer {
+        manifest,
         status_url,
         mut carried,
-    } = TransferRequest::read(event)?;
+    } = request;
     require_staging_for_key(context, &carried)?;
     let settings = context.settings();
     let (source, endpoint) = context.source().await?;
-    let base = status_url.as_deref().and_then(|url| Url::parse(url).ok());
-    let base = base.map(|url| http::status_url_for_polling(endpoint, &url));
     let staging = context.staging().await?;
-    let value = referred(staging, &carried, value).await?;
-    let fresh = Manifest::read(&value, base.as_ref())?;
-    if carried.run.is_empty() {
-        let request = fresh.request.as_deref().unwrap_or_default();
-        let urls = fresh.output.iter().map(|output| output.url.as_str());
-        carried.run = layout::derived_run(&fresh.transaction_time, request, urls);
-    }
-    let kept = keep_manifest(staging, &carried.run, &value, &fresh, base.as_ref()).await?;
-    carried.run = kept.run;
-    carried.since = since_of(&carried, Some(&kept.record), &fresh)
+    let status_url = known_status_url(staging, &carried.run, status_url).await?;
+    let base = status_url
+        .as_ref()
+        .map(|url| http::status_url_for_polling(endpoint, url));
+    let Found {
+        run,
+        stored,
+        fresh,
+        is_new,
+        record,
+    } = find(staging, &carried.run, manifest, base.as_ref()).await?;
+    carried.run = run;
+    carried.since = since_of(&carried, Some(&record), &stored.head)
         .or_else(|| settings.since.clone().map(Asked::ChangesAfter))
         .or(Some(Asked::Everything));
     carried.mode = carried.mode.or_else(|| {
-        kept.record
+        record
             .newest_kick_off()
             .and_then(|kick_off| kick_off.mode.clone())
     });
     let mode = import_mode(settings, &carried)?;
-    refuse_unsupported(settings, &kept.stored)?;
+    refuse_unsupported(settings, &stored)?;
 
-    let files = plan(&carried.run, &kept.stored, &fresh)?;
+    let mut plan = Plan::new(&carried.run, Arc::clone(&stored))?;
+    if let Some(fresh) = fresh {
+        let links = Links::of(&plan, fresh);
+        plan = plan.lent(links);
+    }
+    let listing = if is_new {
+        Some(Listing::of(&plan, Vec::new()))
+    } else {
+        listing(staging, &carried.run, &plan).await?
+    };
+    let plan = Arc::new(plan);
     let transfer = Transfer {
         source: source.clone(),
         staging: staging.clone(),
         observer: Arc::clone(context.observer()),
-        deadline: deadline.0,
+        deadline: by(settings, deadline),
+        settings: settings.transfer.clone(),
         retry_after_max: settings.retry_after_max,
+        renew: renewal(source, endpoint, status_url, &plan),
+        listing,
     };
     let started = std::time::Instant::now();
-    let brought = transfer.run(&kept.stored, files).await?;
+    let brought = transfer.run(&plan).await?;
 
     let held = |resource_type: &String| pathling::holds(settings.dialect, resource_type);
     let locations: Vec<Location> = brought
@@ -83,7 +110,7 @@ pub(super) async fn transfer_to_s3(
         .cloned()
         .collect();
     let parameters = pathling::parameters(&locations);
-    warn(&kept.stored, &unsupported);
+    warn(&stored, &unsupported);
     log(&carried.run, &brought);
     let transferred = Transferred {
         at: sync::now(),
@@ -93,8 +120,8 @@ pub(super) async fn transfer_to_s3(
         bytes: brought.bytes,
         resources: brought.resources,
         unsupported,
-        deletions: kept.stored.deleted,
-        export_errors: kept.stored.errors,
+        deletions: stored.head.deleted,
+        export_errors: stored.head.errors,
         parameters: parameters.clone(),
     };
     RunRecord::update(staging, &carried.run, |record| {
@@ -102,7 +129,7 @@ pub(super) async fn transfer_to_s3(
         true
     })
     .await?;
-    let deletions = Some(kept.stored.deleted).filter(|deleted| *deleted > 0);
+    let deletions = Some(stored.head.deleted).filter(|deleted| *deleted > 0);
     Ok(Staged {
         parameters,
         deletions,
@@ -110,22 +137,197 @@ pub(super) async fn transfer_to_s3(
     })
 }
 
-/// The manifest itself, where the event holds its place instead. Only the place of the run's own manifest will do.
-async fn referred(staging: &Staging, carried: &Carried, value: Value) -> Result<Value> {
-    let Some(place) = value.get("manifest").and_then(Value::as_str) else {
-        return Ok(value);
+/// Moves a batch's files to staging. Many machines do so at once, so none of them writes into the run's record.
+///
+/// Gives [`Kind::JobInProgress`] shortly before `deadline`; the next call goes on.
+async fn batch(
+    context: &Context,
+    request: BatchTransfer,
+    deadline: Deadline,
+) -> Result<BatchStaged> {
+    let BatchTransfer {
+        run,
+        items,
+        manifest,
+        status_url,
+    } = request;
+    let settings = context.settings();
+    let (source, endpoint) = context.source().await?;
+    let staging = context.staging().await?;
+    let status_url = known_status_url(staging, &run, status_url).await?;
+    let base = status_url
+        .as_ref()
+        .map(|url| http::status_url_for_polling(endpoint, url));
+    let stored = referred(staging, &run, &manifest, base.as_ref()).await?;
+    let plan = Arc::new(Plan::new(&run, Arc::new(stored))?.only(&items)?);
+    let transfer = Transfer {
+        source: source.clone(),
+        staging: staging.clone(),
+        observer: Arc::clone(context.observer()),
+        deadline: by(settings, deadline),
+        settings: settings.transfer.clone(),
+        retry_after_max: settings.retry_after_max,
+        renew: renewal(source, endpoint, status_url, &plan),
+        // One listing of all files for each of many batches is more than a request for each file.
+        listing: None,
     };
-    let key = layout::manifest_key(&carried.run);
-    if carried.run.is_empty() || place != staging.url(&key) {
+    let brought = transfer.run(&plan).await?;
+    log(&run, &brought);
+    Ok(BatchStaged {
+        run,
+        files: brought.files,
+        bytes: brought.bytes,
+    })
+}
+
+/// What is known of a run before its transfer.
+struct Found {
+    /// The run's name.
+    run: String,
+    /// The manifest that the run follows.
+    stored: Arc<Manifest>,
+    /// The one that was told now, where an earlier one is stored.
+    fresh: Option<Manifest>,
+    /// Whether nothing of the run was there before.
+    is_new: bool,
+    record: RunRecord,
+}
+
+/// The run's manifest: that of staging, or the one that is told, which is then kept there.
+async fn find(
+    staging: &Staging,
+    run: &str,
+    told: ToldManifest,
+    base: Option<&Url>,
+) -> Result<Found> {
+    let value = match told {
+        ToldManifest::Here(value) => value,
+        ToldManifest::At(place) => {
+            let stored = referred(staging, run, &place, base).await?;
+            let record = saw_manifest(staging, run, &stored.head).await?;
+            return Ok(Found {
+                run: run.to_owned(),
+                stored: Arc::new(stored),
+                fresh: None,
+                is_new: false,
+                record,
+            });
+        }
+    };
+    let told = Manifest::read(&value, base)?;
+    let run = if run.is_empty() {
+        let request = told.head.request.as_deref().unwrap_or_default();
+        let urls = told.outputs().map(|output| output.url);
+        layout::derived_run(&told.head.transaction_time, request, urls)
+    } else {
+        run.to_owned()
+    };
+    let text = || Bytes::from(value.to_string());
+    let kept = keep_manifest(staging, &run, &told.head, text, base).await?;
+    let (stored, fresh) = if kept.is_new {
+        (told, None)
+    } else {
+        let place = staging.url(&layout::manifest_key(&kept.run));
+        let stored = referred(staging, &kept.run, &place, base).await?;
+        (stored, Some(told))
+    };
+    Ok(Found {
+        run: kept.run,
+        stored: Arc::new(stored),
+        fresh,
+        is_new: kept.is_new,
+        record: kept.record,
+    })
+}
+
+/// The manifest that an event names by its place. Only the place of the run's own manifest will do.
+async fn referred(
+    staging: &Staging,
+    run: &str,
+    place: &str,
+    base: Option<&Url>,
+) -> Result<Manifest> {
+    if run.is_empty() || place != staging.url(&layout::manifest_key(run)) {
         return Err(Kind::Input.error(
-            "transfer-to-s3: the event's \"result\" names another manifest than that of its \"run\" below STAGING_URL",
+            "transfer-to-s3: the event names another manifest than that of its \"run\" below STAGING_URL",
         ));
     }
-    staging.read_json(&key).await?.ok_or_else(|| {
+    let stored = stored_manifest(staging, run, base).await?;
+    stored.ok_or_else(|| {
         Kind::Input.error(format!(
             "transfer-to-s3: {place}, which the event names, does not exist"
         ))
     })
+}
+
+/// The export's status URL: as the event says, else as the run's record does.
+async fn known_status_url(
+    staging: &Staging,
+    run: &str,
+    told: Option<String>,
+) -> Result<Option<Url>> {
+    let known = match told {
+        None if !run.is_empty() => {
+            let record = RunRecord::load(staging, run).await?;
+            record
+                .newest_kick_off()
+                .map(|kick_off| kick_off.status_url.clone())
+        }
+        told => told,
+    };
+    Ok(known.and_then(|url| export::parse_status_url(&url).ok()))
+}
+
+/// What the run's folder holds already, where it may be listed. Files that are not the run's are refused: Pathling reads
+/// whatever its pattern finds.
+async fn listing(staging: &Staging, run: &str, plan: &Plan) -> Result<Option<Listing>> {
+    let folder = format!("{}/", layout::run_folder(run));
+    let Some(listed) = staging.list(&folder).await? else {
+        tracing::warn!(
+            run,
+            "the run's folder cannot be listed (s3:ListBucket), so files that are not the run's would be imported unseen"
+        );
+        return Ok(None);
+    };
+    let listing = Listing::of(plan, listed);
+    listing.refuse_strays(|key| staging.url(key))?;
+    Ok(Some(listing))
+}
+
+/// How links that expired are had anew: by asking for the manifest once more, where it is known where. That the source
+/// does not tell it any more only means that there are none.
+fn renewal(
+    source: &Client,
+    endpoint: &Url,
+    status_url: Option<Url>,
+    plan: &Arc<Plan>,
+) -> Option<Renew> {
+    let status_url = status_url?;
+    let (source, endpoint, plan) = (source.clone(), endpoint.clone(), Arc::clone(plan));
+    Some(Arc::new(move || {
+        let (source, endpoint) = (source.clone(), endpoint.clone());
+        let (status_url, plan) = (status_url.clone(), Arc::clone(&plan));
+        async move {
+            match export::manifest_again(&source, &endpoint, &status_url).await {
+                Ok(Some(fresh)) => Ok(Links::of(&plan, fresh)),
+                Ok(None) => Ok(Links::none(&plan)),
+                Err(error) => {
+                    tracing::warn!(
+                        error = error.what(),
+                        "the manifest could not be had again for new links"
+                    );
+                    Ok(Links::none(&plan))
+                }
+            }
+        }
+        .boxed()
+    }))
+}
+
+/// When the transfer has to have stopped: at the caller's deadline or at the settings' own, whichever comes first.
+fn by(settings: &Settings, deadline: Deadline) -> Option<Instant> {
+    let own = settings.transfer.deadline.map(|time| Instant::now() + time);
+    own.into_iter().chain(deadline.0).min()
 }
 
 /// The glob over a type's files, as the target sees it.
@@ -165,12 +367,11 @@ fn refuse_unsupported(settings: &Settings, manifest: &Manifest) -> Result<()> {
         return Ok(());
     }
     let types: BTreeSet<&str> = manifest
-        .output
-        .iter()
+        .outputs()
         .filter(|output| {
-            output.count != Some(0) && !pathling::holds(settings.dialect, &output.resource_type)
+            output.count != Some(0) && !pathling::holds(settings.dialect, output.resource_type)
         })
-        .map(|output| output.resource_type.as_str())
+        .map(|output| output.resource_type)
         .collect();
     super::fail_on(&types)
 }
@@ -182,15 +383,15 @@ fn warn(manifest: &Manifest, unsupported: &[String]) {
             "types that the target cannot hold are staged and left out of the import"
         );
     }
-    if manifest.deleted > 0 {
+    if manifest.head.deleted > 0 {
         tracing::warn!(
-            files = manifest.deleted,
+            files = manifest.head.deleted,
             "the export names deletions, which are not applied to the target"
         );
     }
-    if manifest.errors > 0 {
+    if manifest.head.errors > 0 {
         tracing::warn!(
-            files = manifest.errors,
+            files = manifest.head.errors,
             "the source reports errors of the export in files of their own"
         );
     }

@@ -1,198 +1,306 @@
-//! One file, from the source to staging: streamed, checked, and there only when it is whole.
+//! One file, from the source to staging: asked for, checked as it streams by, and there only when it is whole.
+//!
+//! What breaks goes on in the middle where the source can be asked for that, and otherwise from the beginning, where the
+//! parts that are stored already are not sent again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
+use url::Url;
 
-use super::check::Checker;
+use super::check::{BadLine, Checker, LineMark};
+use super::engine::{Engine, Halt, given_up, name_of};
+use super::fetch::{self, Mark, Opened, Refused};
+use super::outbound::Outbound;
 use super::plan::File;
-use super::progress::{Event, Observer};
+use super::progress::Event;
 use crate::config::Validate;
 use crate::error::{Error, Kind, Result};
-use crate::http::{self, Backoff, Client, Request, Response, TokenUse, shown};
-use crate::staging::{DoneRecord, Staging};
-
-/// How often a file is asked for before it is given up.
-const ATTEMPTS: u32 = 6;
-
-/// The first wait between two attempts, at most; each further one may be twice as long.
-const FIRST_WAIT: Duration = Duration::from_millis(500);
-
-/// The longest wait between two attempts, where the source does not ask for more.
-const LONGEST_WAIT: Duration = Duration::from_secs(20);
+use crate::http::shown;
+use crate::staging::{DoneRecord, FileState, Hint, SourceMark};
 
 /// How often a file that is not what was promised is fetched: what a proxy cut off cleanly looks just like that, once.
 const INTEGRITY_ATTEMPTS: u32 = 2;
 
-/// Everything that is the same for all files of a transfer.
-#[derive(Clone)]
-pub(super) struct Copier {
-    pub(super) source: Client,
-    pub(super) staging: Staging,
-    pub(super) token: TokenUse,
-    pub(super) observer: Observer,
-    pub(super) retry_after_max: Duration,
-    /// How often the source asked to be left alone for a while.
-    pub(super) asked_to_wait: Arc<AtomicUsize>,
+/// How often an expired link is tried where no other can be had: some servers answer 404 for a moment.
+const EXPIRED_ATTEMPTS: u32 = 3;
+
+/// What became of a file.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// It is staged.
+    Done {
+        record: DoneRecord,
+        /// Whether it was fetched now.
+        fetched: bool,
+    },
+    /// The transfer was to stop first.
+    Stopped,
 }
 
-impl Copier {
-    /// Makes sure that a file is staged. Gives its record, and whether it was fetched now.
-    pub(super) async fn ensure(&self, file: Arc<File>) -> Result<(DoneRecord, bool)> {
-        if let Some(done) = self.staging.done(&file.key, &file.part_key).await? {
-            return Ok((done, false));
-        }
-        (self.observer)(Event::FileStarted { index: file.index });
-        let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT, ATTEMPTS - 1)
-            .retry_after_max(self.retry_after_max);
-        let mut broken = 0;
-        loop {
-            let error = match self.copy(&file).await {
-                Ok(done) => return Ok((done, true)),
-                Err(error) => error,
-            };
-            match error.kind() {
-                Kind::Integrity if broken + 1 < INTEGRITY_ATTEMPTS => broken += 1,
-                Kind::SourceUnavailable | Kind::Transfer | Kind::StagingUnavailable => {}
-                _ => return Err(error),
-            }
-            let Some(wait) = backoff.next(error.wait()) else {
-                return Err(given_up(&error));
-            };
-            tracing::warn!(file = %shown(&file.url), error = error.what(), wait_s = wait.as_secs_f64(), "a file is asked for again");
-            (self.observer)(Event::Retrying {
-                what: shown(&file.url),
-                wait,
-                why: error.what().to_owned(),
+/// Makes sure that a file is staged.
+pub(super) async fn ensure(engine: &Arc<Engine>, file: Arc<File>, hint: Hint) -> Result<Outcome> {
+    let state = engine
+        .staging
+        .state(&file.key, &file.part_key, hint)
+        .await?;
+    let mut copy = match state {
+        FileState::Done(record) => {
+            return Ok(Outcome::Done {
+                record,
+                fetched: false,
             });
-            if error.wait().is_some() {
-                self.asked_to_wait.fetch_add(1, Ordering::Relaxed);
+        }
+        FileState::Absent => Copy::new(Arc::clone(engine), file),
+        FileState::UnderWay(state) => {
+            let found = engine
+                .staging
+                .resume(&file.key, &file.part_key, state.clone())
+                .await?;
+            let mut copy = Copy::new(Arc::clone(engine), file);
+            if let Some(upload) = found {
+                copy.take_up(upload, &state);
             }
-            tokio::time::sleep(wait).await;
+            copy
+        }
+    };
+    copy.to_the_end().await
+}
+
+/// One file and how far it is.
+struct Copy {
+    engine: Arc<Engine>,
+    file: Arc<File>,
+    url: Url,
+    checker: Checker,
+    outbound: Outbound,
+    /// Where the source's next byte is, and what identifies the bytes before it.
+    at: Option<(u64, Mark)>,
+    /// How many bytes there were at most before something broke.
+    furthest: u64,
+    begun: bool,
+    announced: bool,
+}
+
+impl Copy {
+    fn new(engine: Arc<Engine>, file: Arc<File>) -> Self {
+        let upload = engine.staging.upload(&file.key, &file.part_key);
+        Self {
+            url: file.url.clone(),
+            checker: Checker::new(&file.resource_type, engine.settings.validate),
+            outbound: Outbound::new(Arc::clone(&engine), Arc::clone(&file), upload),
+            engine,
+            file,
+            at: None,
+            furthest: 0,
+            begun: false,
+            announced: false,
         }
     }
 
-    async fn copy(&self, file: &File) -> Result<DoneRecord> {
-        let request = Request::get(file.url.clone())
-            .accept("application/fhir+ndjson, application/ndjson;q=0.9, */*;q=0.5")
-            .header("accept-encoding", "identity");
-        let response = self.source.send(request.token(self.token)).await?;
-        let code = response.status().as_u16();
-        match code {
-            200 => self.stream(file, response).await,
-            // Some servers answer 404 for a moment; one that goes on doing so has lost the file.
-            404 | 410 => Err(Kind::Transfer
-                .error(format!(
-                    "GET {} answered {code}: the source no longer has this file",
-                    shown(&file.url)
-                ))
-                .next("The export's files may have expired. Start a new export.")
-                .for_good()),
-            // Without a token, it was the link itself that was to allow it.
-            401 | 403 if self.token == TokenUse::Never => {
-                let (said, _) = http::said(response).await;
-                Err(Kind::Transfer
-                    .error(format!(
-                        "GET {} answered {code}{said}: the link no longer allows it",
-                        shown(&file.url)
-                    ))
-                    .next("The export's links have expired. Start a new export.")
-                    .for_good())
-            }
-            _ => {
-                let error = http::failure(response, "a file of the export").await;
-                if error.kind() != Kind::ExportFailed {
-                    return Err(error);
+    /// Goes on with what another process left.
+    fn take_up(&mut self, upload: crate::staging::Upload, state: &crate::staging::UnderWay) {
+        self.outbound = Outbound::new(Arc::clone(&self.engine), Arc::clone(&self.file), upload);
+        let Some(mark) = self.outbound.take_up(state) else {
+            return;
+        };
+        if let Some(source) = &state.position.source {
+            let source = Mark {
+                etag: source.etag.clone(),
+                length: source.length,
+            };
+            self.at = Some((mark.source_offset, source));
+            self.checker = Checker::at(
+                &self.file.resource_type,
+                self.engine.settings.validate,
+                mark,
+            );
+            self.begun = true;
+        }
+    }
+
+    async fn to_the_end(&mut self) -> Result<Outcome> {
+        let mut patience = self.engine.patience();
+        let (mut broken, mut expired) = (0, 0);
+        loop {
+            let before = self.furthest;
+            let error = match self.pass().await {
+                Ok(record) => {
+                    return Ok(Outcome::Done {
+                        record,
+                        fetched: true,
+                    });
                 }
-                let refused = Kind::Transfer.error(error.what());
-                Err(if code < 500 {
-                    refused.for_good()
-                } else {
-                    refused
-                })
+                Err(Halt::Elsewhere(record)) => {
+                    self.outbound.abort().await;
+                    return Ok(Outcome::Done {
+                        record,
+                        fetched: false,
+                    });
+                }
+                Err(Halt::Stopped) => return self.park().await,
+                Err(Halt::Expired(error)) => {
+                    if let Some(link) = self.engine.link(self.file.index, &self.url).await {
+                        self.url = link;
+                        continue;
+                    }
+                    expired += 1;
+                    if expired >= EXPIRED_ATTEMPTS {
+                        return self.give_up(error.for_good()).await;
+                    }
+                    error
+                }
+                Err(Halt::Failed(error)) => error,
+            };
+            if self.furthest > before {
+                patience.renewed();
+            }
+            match error.kind() {
+                Kind::Integrity if broken + 1 < INTEGRITY_ATTEMPTS => {
+                    broken += 1;
+                    self.at = None;
+                }
+                Kind::SourceUnavailable | Kind::Transfer | Kind::StagingUnavailable => {}
+                _ => return self.give_up(error).await,
+            }
+            if self.outbound.lost() {
+                self.at = None;
+            }
+            let Some(wait) = patience.next(&error) else {
+                return self.give_up(given_up(&error)).await;
+            };
+            self.engine.tell(&shown(&self.url), &error, wait);
+            let engine = Arc::clone(&self.engine);
+            if engine
+                .unless_stopped(tokio::time::sleep(wait))
+                .await
+                .is_err()
+            {
+                return self.park().await;
             }
         }
     }
 
-    async fn stream(&self, file: &File, response: Response) -> Result<DoneRecord> {
-        if let Some(encoding) = response
-            .header("content-encoding")
-            .filter(|encoding| !encoding.eq_ignore_ascii_case("identity"))
-        {
-            let encoding: String = encoding.chars().take(40).collect();
-            return Err(Kind::Integrity.error(format!(
-                "GET {} came with the Content-Encoding {encoding}, which was not asked for",
-                shown(&file.url)
-            )));
+    /// Stops for a while.
+    async fn park(&mut self) -> Result<Outcome> {
+        match self.outbound.park().await {
+            Err(Halt::Elsewhere(record)) => Ok(Outcome::Done {
+                record,
+                fetched: false,
+            }),
+            _ => Ok(Outcome::Stopped),
         }
-        let mut writer = self.staging.writer(&file.key)?;
-        let checked = self.check_into(&mut writer, file, response).await;
-        let resources = match checked {
-            Ok(resources) => resources,
-            Err(error) => {
-                writer.abort().await;
-                return Err(error);
+    }
+
+    /// Gives up: what another start may go on with stays, and what it may not is removed.
+    async fn give_up(&mut self, error: Error) -> Result<Outcome> {
+        if error.ends_the_run() {
+            self.outbound.abort().await;
+        } else {
+            // The failure is what has to be told, whatever becomes of what is half-way.
+            let _ = self.outbound.park().await;
+        }
+        Err(error)
+    }
+
+    /// Asks for the file once, from where it is, and takes it to its end.
+    async fn pass(&mut self) -> Result<DoneRecord, Halt> {
+        let engine = Arc::clone(&self.engine);
+        let pace = engine.pace(&self.url);
+        // Who waits for memory may hold all slots, and waits for this file's: so it does not wait for theirs.
+        let slot = if self.outbound.holds_memory() {
+            engine.unless_stopped(pace.again()).await?
+        } else {
+            engine.unless_stopped(pace.slot()).await?
+        };
+        let from = self.at.as_ref().filter(|(offset, _)| *offset > 0);
+        let from = from.map(|(offset, mark)| (*offset, mark));
+        let opening = fetch::open(&engine.source, &self.url, engine.token, from);
+        let opened = match engine.unless_stopped(opening).await? {
+            Ok(opened) => opened,
+            Err(Refused::Expired(error)) => return Err(Halt::Expired(error)),
+            Err(Refused::Failed(error)) => {
+                if error.throttled() {
+                    slot.throttled(error.wait());
+                }
+                return Err(error.into());
             }
         };
-        let by_type = BTreeMap::from([(file.resource_type.clone(), resources)]);
-        self.staging
-            .finish(
-                vec![writer],
-                DoneRecord::new(by_type, BTreeMap::new()),
-                &file.part_key,
-            )
-            .await
-    }
-
-    /// Streams a body through the checks into `writer`, and gives the number of its resources.
-    async fn check_into(
-        &self,
-        writer: &mut crate::staging::Writer,
-        file: &File,
-        response: Response,
-    ) -> Result<u64> {
-        let mut body = std::pin::pin!(response.into_stream());
-        let mut checker = Checker::new(&file.resource_type, Validate::Json);
+        self.line_up(&opened).await?;
+        let mut body = opened.body;
         let mut kept: Vec<Bytes> = Vec::new();
-        let bad = |bad| Kind::Integrity.error(format!("{}: {bad}", shown(&file.url)));
-        while let Some(chunk) = body.next().await {
+        while let Some(chunk) = engine.unless_stopped(body.next()).await? {
             let chunk = chunk?;
-            (self.observer)(Event::Bytes(chunk.len() as u64));
-            checker
+            slot.moved(chunk.len() as u64);
+            (engine.observer)(Event::Bytes(chunk.len() as u64));
+            let before = self.checker.mark();
+            let length = chunk.len() as u64;
+            self.checker
                 .chunk(chunk, |bytes| kept.push(bytes))
-                .map_err(bad)?;
-            for bytes in kept.drain(..) {
-                writer.write(bytes).await?;
+                .map_err(|bad| self.bad(&bad))?;
+            if let Some((offset, _)) = &mut self.at {
+                *offset += length;
+                self.furthest = self.furthest.max(*offset);
             }
+            self.stage(&mut kept, &before).await?;
         }
-        checker.finish(|bytes| kept.push(bytes)).map_err(bad)?;
-        for bytes in kept {
-            writer.write(bytes).await?;
+        let before = self.checker.mark();
+        self.checker
+            .finish(|bytes| kept.push(bytes))
+            .map_err(|bad| self.bad(&bad))?;
+        self.stage(&mut kept, &before).await?;
+        slot.done();
+        let found = self.checker.resources();
+        if let Some(count) = self.file.count.filter(|count| *count != found) {
+            return Err(Kind::Integrity
+                .error(format!(
+                    "{} holds {found} resources, and the manifest promises {count}",
+                    name_of(&self.url)
+                ))
+                .into());
         }
-        let found = checker.resources();
-        match file.count {
-            Some(count) if count != found => Err(Kind::Integrity.error(format!(
-                "{} holds {found} resources, and the manifest promises {count}",
-                shown(&file.url)
-            ))),
-            _ => Ok(found),
-        }
+        let resources = BTreeMap::from([(self.file.resource_type.clone(), found)]);
+        self.outbound.finish(resources, &before).await
     }
-}
 
-/// What is said of a file that could not be had.
-fn given_up(last: &Error) -> Error {
-    match last.kind() {
-        Kind::Transfer | Kind::StagingUnavailable => {
-            last.clone().within(&format!("after {ATTEMPTS} attempts"))
+    /// Sees where the body begins: where it was asked to, or at the beginning.
+    async fn line_up(&mut self, opened: &Opened) -> Result<(), Halt> {
+        let from = self.at.as_ref().map(|(offset, _)| *offset);
+        let goes_on = from == Some(opened.offset) && self.begun && opened.offset > 0;
+        if !goes_on {
+            self.checker = Checker::new(&self.file.resource_type, self.engine.settings.validate);
+            let length = opened.length.filter(|_| opened.identity);
+            let source = opened.mark.clone().map(|mark| SourceMark {
+                etag: mark.etag,
+                length: mark.length,
+            });
+            self.at = opened.mark.clone().map(|mark| (0, mark));
+            self.outbound.begin(source, length).await?;
+            self.begun = true;
         }
-        _ => Kind::Transfer.error(format!(
-            "a file could not be had in {ATTEMPTS} attempts; the last one: {}",
-            last.what()
-        )),
+        if !std::mem::replace(&mut self.announced, true) {
+            (self.engine.observer)(Event::FileStarted {
+                index: self.file.index,
+                length: opened.length,
+                offset: opened.offset,
+            });
+        }
+        Ok(())
+    }
+
+    /// Hands checked bytes on.
+    async fn stage(&mut self, kept: &mut Vec<Bytes>, before: &LineMark) -> Result<(), Halt> {
+        for bytes in kept.drain(..) {
+            self.outbound.keep(bytes, before).await?;
+        }
+        if self.engine.settings.validate == Validate::Json {
+            self.outbound.also(self.checker.held()).await?;
+        }
+        self.outbound.look().await
+    }
+
+    fn bad(&self, bad: &BadLine) -> Error {
+        Kind::Integrity.error(format!("{}: {bad}", name_of(&self.url)))
     }
 }

@@ -1,32 +1,46 @@
 //! The transfer: from the files of a manifest to whole, checked objects in staging.
 //!
-//! [`plan`] says what goes where, `copy` moves one file, [`check`] looks at every line, [`progress`] tells about it.
+//! [`plan`] says what goes where. For each file, `copy` asks the source ([`fetch`]), looks at every line ([`check`]) and
+//! hands the bytes to `outbound`, which sends them to staging in parts ([`sizes`]). What all files share is in `engine`:
+//! how many requests each server bears ([`pace`]), and the memory of all buffers ([`budget`]). [`progress`] tells about it.
+//!
+//! Nothing touches a disk but a staging folder, and nothing is held but what is on its way: a slow store makes the source
+//! wait.
 
 pub mod budget;
 pub mod check;
 mod copy;
+mod engine;
+pub mod fetch;
+pub mod listing;
+mod outbound;
 pub mod pace;
 pub mod plan;
 pub mod progress;
+mod sizes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::error::{Kind, Result};
+use crate::config::TransferSettings;
+use crate::error::{Error, Kind, Result};
 use crate::http::{Client, TokenUse};
-use crate::manifest::Manifest;
-use crate::staging::Staging;
-use copy::Copier;
-pub use plan::File;
+use crate::staging::{Hint, Staging};
+use copy::Outcome;
+use engine::Engine;
+pub use listing::Listing;
+pub use plan::{File, Links, Plan, Renew};
 pub use progress::{Event, Observer};
 
-/// How many files are moved side by side.
-const CONCURRENCY: usize = 4;
+/// How many files are at work at once. Most of them wait for their turn at a server, or for memory.
+const AT_WORK: usize = 128;
+
+/// How long the other files have to write down how far they are when one has failed.
+const LAST_WORDS: Duration = Duration::from_secs(20);
 
 /// What a transfer needs beside its files.
 pub struct Transfer {
@@ -36,10 +50,16 @@ pub struct Transfer {
     pub staging: Staging,
     /// Who is told.
     pub observer: Observer,
-    /// When to stop and answer that the transfer goes on.
+    /// By when to have stopped, and answered that the transfer goes on.
     pub deadline: Option<Instant>,
+    /// Memory, concurrency, and how closely files are looked at.
+    pub settings: TransferSettings,
     /// The longest that a server's Retry-After is obeyed.
     pub retry_after_max: Duration,
+    /// Where links can be had anew.
+    pub renew: Option<Renew>,
+    /// What is staged already, where that is known.
+    pub listing: Option<Listing>,
 }
 
 /// What a complete transfer brought.
@@ -55,81 +75,154 @@ pub struct Brought {
     pub resources: BTreeMap<String, u64>,
 }
 
+/// One file's end, as its task tells it.
+type Ended = (Arc<File>, Result<Outcome>);
+
 impl Transfer {
     /// Stages every file, or fails with the first error. Files that are complete are not fetched again, by any call.
     ///
-    /// Gives [`Kind::JobInProgress`] at the deadline.
-    pub async fn run(&self, manifest: &Manifest, files: Vec<File>) -> Result<Brought> {
-        (self.observer)(Event::Planned { files: files.len() });
-        let total = files.len();
-        let copier = Copier {
-            source: self.source.clone(),
-            staging: self.staging.clone(),
-            token: if manifest.requires_access_token == Some(false) {
-                TokenUse::Never
-            } else {
-                TokenUse::WhereTrusted
+    /// Gives [`Kind::JobInProgress`] shortly before the deadline; the next call goes on, in the middle of a file too.
+    pub async fn run(&self, plan: &Plan) -> Result<Brought> {
+        (self.observer)(Event::Planned {
+            files: plan.len(),
+            bytes: plan.bytes(),
+        });
+        let token = if plan.requires_access_token() == Some(false) {
+            TokenUse::Never
+        } else {
+            TokenUse::WhereTrusted
+        };
+        let mut work = Work {
+            engine: Arc::new(Engine::new(self, token)),
+            begun: Instant::now(),
+            deadline: self.deadline,
+            tasks: JoinSet::new(),
+            stopping: false,
+            failure: None,
+            brought: Brought {
+                files: plan.len(),
+                ..Brought::default()
             },
-            observer: Arc::clone(&self.observer),
-            retry_after_max: self.retry_after_max,
-            asked_to_wait: Arc::default(),
+            done: 0,
         };
-        let mut brought = Brought {
-            files: total,
-            ..Brought::default()
-        };
-        let mut done = 0;
-        let mut staged = futures_util::stream::iter(files.into_iter().map(Arc::new))
-            .map(|file| {
-                let copier = &copier;
-                async move {
-                    copier
-                        .ensure(Arc::clone(&file))
-                        .await
-                        .map(|(record, fetched)| (file, record, fetched))
-                }
-            })
-            .buffer_unordered(CONCURRENCY);
+        let mut order = plan.order();
         loop {
-            let next = match self.deadline {
-                None => staged.next().await,
-                Some(deadline) => match tokio::time::timeout_at(deadline, staged.next()).await {
-                    Ok(next) => next,
-                    Err(_) => return Err(Self::out_of_time(done, &brought, &copier)),
-                },
-            };
-            let Some(outcome) = next else { break };
-            let (file, record, fetched) = outcome?;
-            done += 1;
-            brought.fetched += usize::from(fetched);
-            brought.bytes += record.size;
-            let mut resources = 0;
-            for (resource_type, count) in record.resources.iter().filter(|(_, count)| **count > 0) {
-                *brought.resources.entry(resource_type.clone()).or_default() += count;
-                resources += count;
+            while !work.stopping && work.tasks.len() < AT_WORK {
+                let Some(slot) = order.next() else { break };
+                work.begin(plan.file(slot)?, self.listing.as_ref());
             }
-            (self.observer)(Event::FileDone {
-                index: file.index,
-                fetched,
-                bytes: record.size,
-                resources,
-            });
+            if work.tasks.is_empty() {
+                break;
+            }
+            work.next().await?;
         }
-        Ok(brought)
+        work.end(plan)
+    }
+}
+
+/// A transfer at work.
+struct Work {
+    engine: Arc<Engine>,
+    begun: Instant,
+    deadline: Option<Instant>,
+    tasks: JoinSet<Ended>,
+    stopping: bool,
+    failure: Option<Error>,
+    brought: Brought,
+    done: usize,
+}
+
+impl Work {
+    fn begin(&mut self, file: File, listing: Option<&Listing>) {
+        let hint = listing.map_or(Hint::Unknown, |listing| listing.hint(file.index));
+        let (engine, file) = (Arc::clone(&self.engine), Arc::new(file));
+        self.tasks.spawn(async move {
+            let outcome = copy::ensure(&engine, Arc::clone(&file), hint).await;
+            (file, outcome)
+        });
     }
 
-    fn out_of_time(done: usize, brought: &Brought, copier: &Copier) -> crate::Error {
-        let progress = format!(
-            "{done} of {} files are staged, {} bytes",
-            brought.files, brought.bytes
-        );
-        // The same again would come to the same, unless it was the source that asked for patience.
-        if brought.fetched == 0 && copier.asked_to_wait.load(Ordering::Relaxed) == 0 {
-            return Kind::Transfer
-                .error(format!("no file could be staged in the time that this call had: {progress}"))
-                .next("Give the function more time or memory, or run the command, which has no such limit.")
-                .for_good();
+    /// Waits for a file's end, or for the time to stop.
+    async fn next(&mut self) -> Result<()> {
+        let forever = Instant::now() + Duration::from_hours(24 * 365);
+        let last = self.deadline.unwrap_or(forever);
+        let wind_down = self.engine.winding_down(last.duration_since(self.begun));
+        let soon = last.checked_sub(wind_down).unwrap_or(last);
+        tokio::select! {
+            biased;
+            ended = self.tasks.join_next() => match ended {
+                Some(Ok(ended)) => self.take(ended),
+                Some(Err(error)) => self.fail(Kind::Transfer.error(format!("a file's task ended before it was done: {error}"))),
+                None => {}
+            },
+            () = tokio::time::sleep_until(last) => self.tasks.shutdown().await,
+            () = tokio::time::sleep_until(soon), if !self.stopping => self.stop(),
         }
-        Kind::JobInProgress.error(format!("the transfer goes on: {progress}"))
+        Ok(())
+    }
+
+    fn stop(&mut self) {
+        self.stopping = true;
+        self.engine.stop();
+    }
+
+    /// The first failure is told; the others write down how far they are.
+    fn fail(&mut self, error: Error) {
+        if self.failure.is_none() {
+            self.failure = Some(error);
+            let last = Instant::now() + LAST_WORDS;
+            self.deadline = Some(self.deadline.map_or(last, |deadline| deadline.min(last)));
+        }
+        self.stop();
+    }
+
+    fn take(&mut self, (file, outcome): Ended) {
+        let (record, fetched) = match outcome {
+            Ok(Outcome::Done { record, fetched }) => (record, fetched),
+            Ok(Outcome::Stopped) => return,
+            Err(error) => return self.fail(error),
+        };
+        self.done += 1;
+        self.brought.fetched += usize::from(fetched);
+        self.brought.bytes += record.size;
+        let mut resources = 0;
+        for (resource_type, count) in record.resources.iter().filter(|(_, count)| **count > 0) {
+            let of_type = self.brought.resources.entry(resource_type.clone());
+            *of_type.or_default() += count;
+            resources += count;
+        }
+        (self.engine.observer)(Event::FileDone {
+            index: file.index,
+            fetched,
+            bytes: record.size,
+            resources,
+        });
+    }
+
+    fn end(self, plan: &Plan) -> Result<Brought> {
+        if let Some(error) = self.failure {
+            return Err(error);
+        }
+        if self.done == self.brought.files {
+            return Ok(self.brought);
+        }
+        let under_way = self.engine.under_way();
+        let bytes = self.brought.bytes + under_way;
+        let of_all = plan
+            .bytes()
+            .map(|all| format!(" of {all}"))
+            .unwrap_or_default();
+        let progress = format!(
+            "{} of {} files are staged, {bytes}{of_all} bytes with those of files under way",
+            self.done, self.brought.files,
+        );
+        // The same again would come to the same.
+        if self.brought.fetched == 0 && !self.engine.came_further() {
+            return Err(Kind::Transfer
+                .error(format!("nothing could be staged in the time that this call had: {progress}"))
+                .next("Give the function more time or memory, or run the command, which has no such limit.")
+                .for_good());
+        }
+        Err(Kind::JobInProgress.error(format!("the transfer goes on: {progress}")))
     }
 }

@@ -1,13 +1,24 @@
-//! The plan of a transfer: what goes where.
+//! The plan of a transfer: what goes where, and in which order.
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use url::Url;
 
 use crate::error::{Kind, Result};
-use crate::http::shown;
-use crate::manifest::Manifest;
+use crate::http::shown_str;
+use crate::manifest::{Manifest, Output};
 use crate::staging::layout;
+
+/// What a resource takes where only their number is known, in bytes: enough to tell large files from small ones.
+const RESOURCE: u64 = 1024;
+
+/// Fetches the manifest again, for links that have expired. Its links lend URLs and nothing else.
+pub type Renew = Arc<dyn Fn() -> BoxFuture<'static, Result<Links>> + Send + Sync>;
 
 /// One file of the manifest and its place in staging.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,59 +31,303 @@ pub struct File {
     pub url: Url,
     /// How many resources it holds, where the manifest says so.
     pub count: Option<u64>,
+    /// How many bytes it has, where the manifest says so.
+    pub size: Option<u64>,
     /// Its key in staging.
     pub key: String,
     /// The key of its own record, where it needs one.
     pub part_key: String,
 }
 
-/// Plans the files of `stored`, the manifest that the run keeps. `fresh` is the manifest as it was told now: it lends the
-/// URLs, which may be signed anew, and nothing else. One URL twice is one file.
-pub fn plan(run: &str, stored: &Manifest, fresh: &Manifest) -> Result<Vec<File>> {
-    let mut seen: HashMap<&str, &str> = HashMap::with_capacity(stored.output.len());
-    let mut files = Vec::with_capacity(stored.output.len());
-    for (index, output) in stored.output.iter().enumerate() {
-        let resource_type = output.resource_type.as_str();
-        match seen.insert(output.url.as_str(), resource_type) {
-            None => {}
-            Some(earlier) if earlier == resource_type => continue,
-            Some(earlier) => {
+/// The files of the manifest that a run keeps, each of which is made when it is asked for: a plan of 100,000 files is
+/// little more than their compact manifest.
+#[derive(Clone)]
+pub struct Plan {
+    run: String,
+    stored: Arc<Manifest>,
+    /// Indices of outputs, in the order in which the files should begin.
+    order: Vec<u32>,
+    links: Option<Links>,
+}
+
+impl Plan {
+    /// Plans the files of `stored`, the manifest that the run keeps. One URL twice is one file, the first.
+    ///
+    /// Large files come first, as far as the manifest tells their size or count, so that none of them is left when all
+    /// others are done. Gives [`Kind::Manifest`] for one URL under two types.
+    pub fn new(run: &str, stored: Arc<Manifest>) -> Result<Self> {
+        let order = by_size(&stored, distinct(&stored)?);
+        Ok(Self {
+            run: run.to_owned(),
+            stored,
+            order,
+            links: None,
+        })
+    }
+
+    /// Only the files of these indices, in the plan's order.
+    ///
+    /// Gives [`Kind::Input`] for an index that the plan does not hold.
+    pub fn only(mut self, items: &[usize]) -> Result<Self> {
+        let mut wanted: BTreeSet<usize> = items.iter().copied().collect();
+        self.order.retain(|slot| wanted.remove(&(*slot as usize)));
+        match wanted.first() {
+            None => Ok(self),
+            Some(index) => Err(Kind::Input.error(format!(
+                "the manifest of run {} has no file of the index {index}, or that file's URL has an earlier index too",
+                self.run
+            ))),
+        }
+    }
+
+    /// The same files, with the URLs that a newer copy of the manifest lends.
+    #[must_use]
+    pub fn lent(mut self, links: Links) -> Self {
+        self.links = Some(links);
+        self
+    }
+
+    /// How many files there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// Whether there is no file.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+
+    /// The files, in the order in which they should begin.
+    pub fn order(&self) -> impl Iterator<Item = u32> + Send + use<> {
+        self.order.clone().into_iter()
+    }
+
+    /// A file of [`Self::order`].
+    ///
+    /// Gives [`Kind::Input`] for a slot that is not of this plan.
+    pub fn file(&self, slot: u32) -> Result<File> {
+        let index = slot as usize;
+        let planned = self.stored.output(index).and_then(|output| {
+            let lent = self.links.as_ref().and_then(|links| links.get(index));
+            let url = match lent {
+                Some(url) => url,
+                None => Url::parse(&output.url).ok()?,
+            };
+            Some(File {
+                index,
+                key: self.key(index, &output),
+                part_key: layout::part_key(&self.run, index),
+                resource_type: output.resource_type.to_owned(),
+                url,
+                count: output.count,
+                size: output.size,
+            })
+        });
+        planned.ok_or_else(|| {
+            Kind::Input.error(format!(
+                "the manifest of run {} has no file of the index {index}",
+                self.run
+            ))
+        })
+    }
+
+    /// What the manifest says of tokens: `false` means that file requests must not carry one.
+    #[must_use]
+    pub fn requires_access_token(&self) -> Option<bool> {
+        self.stored.head.requires_access_token
+    }
+
+    /// The files in their order, and how large each is: its bytes where they are known, else a guess.
+    #[must_use]
+    pub fn weights(&self) -> Vec<(u32, u64)> {
+        let weights = Weights::of(&self.stored);
+        let weighed = self.order.iter().map(|slot| (*slot, weights.get(*slot)));
+        weighed.collect()
+    }
+
+    /// The bytes of all files, where the manifest tells the size of each.
+    #[must_use]
+    pub fn bytes(&self) -> Option<u64> {
+        let sizes = self.order.iter().map(|slot| {
+            let output = self.stored.output(*slot as usize)?;
+            output.size
+        });
+        sizes.sum()
+    }
+
+    /// The run that is planned.
+    pub(super) fn run(&self) -> &str {
+        &self.run
+    }
+
+    /// How many outputs the manifest has, those that are no files of their own included.
+    pub(super) fn indices(&self) -> usize {
+        self.stored.len()
+    }
+
+    /// Whether the file of this index has this key.
+    pub(super) fn is_key(&self, index: usize, key: &str) -> bool {
+        let output = self.stored.output(index);
+        output.is_some_and(|output| self.key(index, &output) == key)
+    }
+
+    fn key(&self, index: usize, output: &Output<'_>) -> String {
+        layout::file_key(&self.run, output.resource_type, index, &output.url)
+    }
+}
+
+impl fmt::Debug for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plan")
+            .field("run", &self.run)
+            .field("files", &self.order.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The indices of the outputs whose URL no earlier one has.
+fn distinct(stored: &Manifest) -> Result<Vec<u32>> {
+    let hasher = RandomState::new();
+    // By hash, for the URLs themselves are not held whole; the next number is free where two URLs share one.
+    let mut seen: HashMap<u64, u32> = HashMap::with_capacity(stored.len());
+    let mut first = Vec::with_capacity(stored.len());
+    'outputs: for (slot, output) in (0..).zip(stored.outputs()) {
+        let mut hash = hasher.hash_one(&output.url);
+        while let Some(earlier) = seen
+            .get(&hash)
+            .and_then(|slot| stored.output(*slot as usize))
+        {
+            if earlier.url == output.url {
+                if earlier.resource_type == output.resource_type {
+                    continue 'outputs;
+                }
                 return Err(Kind::Manifest.error(format!(
-                    "the manifest says that {} holds {earlier} and that it holds {resource_type}",
-                    shown(&output.url)
+                    "the manifest says that {} holds {} and that it holds {}",
+                    shown_str(&output.url),
+                    earlier.resource_type,
+                    output.resource_type
                 )));
             }
+            hash = hash.wrapping_add(1);
         }
-        let key = layout::file_key(run, resource_type, index, output.url.as_str());
-        // Two URLs of one key differ in nothing but a signature.
-        let lent = fresh.output.get(index).filter(|lent| {
-            lent.resource_type == resource_type
-                && layout::file_key(run, resource_type, index, lent.url.as_str()) == key
-        });
-        files.push(File {
-            index,
-            resource_type: resource_type.to_owned(),
-            url: lent.unwrap_or(output).url.clone(),
-            count: output.count,
-            key,
-            part_key: layout::part_key(run, index),
-        });
+        seen.insert(hash, slot);
+        first.push(slot);
     }
-    Ok(files)
+    Ok(first)
+}
+
+/// What is known of the sizes of a manifest's outputs, by index.
+struct Weights {
+    all: Vec<Option<u64>>,
+    /// What one counts for of which nothing is known.
+    mean: u64,
+}
+
+impl Weights {
+    fn of(stored: &Manifest) -> Self {
+        let by_count = |count: u64| count.saturating_mul(RESOURCE);
+        let all: Vec<Option<u64>> = stored
+            .sizes()
+            .map(|(size, count)| size.or(count.map(by_count)))
+            .collect();
+        let known = all.iter().flatten();
+        let (sum, number) = known.fold((0_u64, 0), |(sum, number), weight| {
+            (sum.saturating_add(*weight), number + 1)
+        });
+        Self {
+            all,
+            mean: sum.checked_div(number).unwrap_or_default(),
+        }
+    }
+
+    fn get(&self, slot: u32) -> u64 {
+        let weight = self.all.get(slot as usize).copied().flatten();
+        weight.unwrap_or(self.mean)
+    }
+}
+
+/// The largest first. Those of one size, or of none that is known, stay in the manifest's order.
+fn by_size(stored: &Manifest, mut order: Vec<u32>) -> Vec<u32> {
+    let weights = Weights::of(stored);
+    order.sort_by_key(|slot| Reverse(weights.get(*slot)));
+    order
+}
+
+/// URLs that a newer copy of a run's manifest lends: where the source signs its links, those of the stored one expire.
+#[derive(Clone)]
+pub struct Links {
+    run: String,
+    stored: Arc<Manifest>,
+    fresh: Option<Arc<Manifest>>,
+}
+
+impl Links {
+    /// What `fresh` lends to a plan. A manifest of another time is of another export, and lends nothing.
+    #[must_use]
+    pub fn of(plan: &Plan, fresh: Manifest) -> Self {
+        let is_same_export = fresh.head.transaction_time == plan.stored.head.transaction_time;
+        Self {
+            run: plan.run.clone(),
+            stored: Arc::clone(&plan.stored),
+            fresh: is_same_export.then(|| Arc::new(fresh)),
+        }
+    }
+
+    /// No links at all.
+    #[must_use]
+    pub fn none(plan: &Plan) -> Self {
+        Self {
+            run: plan.run.clone(),
+            stored: Arc::clone(&plan.stored),
+            fresh: None,
+        }
+    }
+
+    /// Another URL of the same file: the same place in the list, the same type, and nothing but the signature differs.
+    #[must_use]
+    pub fn get(&self, index: usize) -> Option<Url> {
+        let stored = self.stored.output(index)?;
+        let fresh = self.fresh.as_ref()?.output(index)?;
+        let key = |output: &Output<'_>| {
+            layout::file_key(&self.run, output.resource_type, index, &output.url)
+        };
+        // Two URLs of one key differ in nothing but a signature.
+        let lends = fresh.url != stored.url && key(&fresh) == key(&stored);
+        lends.then(|| Url::parse(&fresh.url).ok()).flatten()
+    }
+}
+
+impl fmt::Debug for Links {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Links")
+            .field("fresh", &self.fresh)
+            .finish_non_exhaustive()
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
-    fn manifest(outputs: &[(&str, &str)]) -> Manifest {
+    fn of(outputs: &Value) -> Arc<Manifest> {
+        let manifest = json!({"transactionTime": "t", "output": outputs});
+        Arc::new(Manifest::read(&manifest, None).unwrap())
+    }
+
+    fn manifest(outputs: &[(&str, &str)]) -> Arc<Manifest> {
         let outputs: Vec<_> = outputs
             .iter()
             .map(|(kind, url)| json!({"type": kind, "url": url}))
             .collect();
-        Manifest::read(&json!({"transactionTime": "t", "output": outputs}), None).unwrap()
+        of(&json!(outputs))
+    }
+
+    fn order(plan: &Plan) -> Vec<u32> {
+        plan.order().collect()
     }
 
     #[test]
@@ -82,21 +337,65 @@ mod tests {
             ("Patient", "http://h/1"),
             ("Patient", "http://h/1?part=2"),
         ]);
-        let files = plan("abc", &stored, &stored).unwrap();
-        assert_eq!(
-            files.iter().map(|file| file.index).collect::<Vec<_>>(),
-            [0, 2]
-        );
-        assert_ne!(files[0].key, files[1].key);
+        let plan = Plan::new("abc", stored).unwrap();
+        assert_eq!(order(&plan), [0, 2]);
+        assert_ne!(plan.file(0).unwrap().key, plan.file(2).unwrap().key);
     }
 
     #[test]
     fn one_url_under_two_types_is_no_manifest_to_follow() {
-        let stored = manifest(&[("Patient", "http://h/1"), ("Condition", "http://h/1")]);
-        assert_eq!(
-            plan("abc", &stored, &stored).unwrap_err().kind(),
-            Kind::Manifest
+        let stored = manifest(&[
+            ("Patient", "http://h/1?sig=x"),
+            ("Condition", "http://h/1?sig=x"),
+        ]);
+        let error = Plan::new("abc", stored).unwrap_err();
+        assert_eq!(error.kind(), Kind::Manifest);
+        assert!(
+            error
+                .what()
+                .contains("http://h/1?sig=… holds Patient and that it holds Condition"),
+            "{error}"
         );
+    }
+
+    #[test]
+    fn large_files_begin_first_and_the_others_stay_in_their_order() {
+        let file = |n: usize, size: Value, count: Value| json!({"type": "Patient", "url": format!("http://h/{n}"), "fileSize": size, "count": count});
+        let null = Value::Null;
+        let stored = of(&json!([
+            file(0, json!(10), null.clone()),
+            file(1, null.clone(), json!(5000)),
+            file(2, json!("99999999"), json!(1)),
+            file(3, null.clone(), null.clone()),
+            file(4, json!(10), json!(900)),
+            file(5, json!("many"), json!(-1)),
+        ]));
+        // Of 3 and 5 nothing is known, so they count as much as the others on average.
+        assert_eq!(
+            order(&Plan::new("abc", stored).unwrap()),
+            [2, 3, 5, 1, 0, 4]
+        );
+        let unknown = manifest(&[("Patient", "http://h/2"), ("Patient", "http://h/1")]);
+        assert_eq!(order(&Plan::new("abc", unknown).unwrap()), [0, 1]);
+    }
+
+    #[test]
+    fn a_batch_is_just_its_items_under_the_names_that_they_have_in_the_whole() {
+        let stored = manifest(&[
+            ("Patient", "http://h/1"),
+            ("Patient", "http://h/1"),
+            ("Condition", "http://h/2"),
+            ("Condition", "http://h/3"),
+        ]);
+        let whole = Plan::new("abc", stored).unwrap();
+        let batch = whole.clone().only(&[3, 2, 3]).unwrap();
+        assert_eq!(order(&batch), [2, 3]);
+        assert_eq!(batch.file(3).unwrap(), whole.file(3).unwrap());
+        for index in [1, 4, usize::MAX] {
+            let error = whole.clone().only(&[0, index]).unwrap_err();
+            assert_eq!(error.kind(), Kind::Input);
+            assert!(error.what().contains(&index.to_string()), "{error}");
+        }
     }
 
     #[test]
@@ -104,14 +403,35 @@ mod tests {
         let stored = manifest(&[
             ("Patient", "http://h/1?X-Amz-Signature=old"),
             ("Patient", "http://h/2"),
+            ("Patient", "http://h/3?sig=old"),
         ]);
         let fresh = manifest(&[
             ("Patient", "http://h/1?X-Amz-Signature=new"),
             ("Patient", "http://h/other"),
+            ("Condition", "http://h/3?sig=new"),
         ]);
-        let files = plan("abc", &stored, &fresh).unwrap();
-        assert_eq!(files[0].url.query(), Some("X-Amz-Signature=new"));
-        assert_eq!(files[0].key, plan("abc", &stored, &stored).unwrap()[0].key);
-        assert_eq!(files[1].url.as_str(), "http://h/2");
+        let plan = Plan::new("abc", Arc::clone(&stored)).unwrap();
+        let links = Links::of(&plan, Manifest::clone(&fresh));
+        assert_eq!(links.get(0).unwrap().query(), Some("X-Amz-Signature=new"));
+        assert_eq!(
+            (links.get(1), links.get(2), links.get(3)),
+            (None, None, None)
+        );
+        let lent = plan.clone().lent(links);
+        assert_eq!(
+            lent.file(0).unwrap().url.query(),
+            Some("X-Amz-Signature=new")
+        );
+        assert_eq!(lent.file(0).unwrap().key, plan.file(0).unwrap().key);
+        assert_eq!(lent.file(1).unwrap(), plan.file(1).unwrap());
+    }
+
+    #[test]
+    fn a_manifest_of_another_export_lends_nothing() {
+        let stored = manifest(&[("Patient", "http://h/1?sig=old")]);
+        let plan = Plan::new("abc", stored).unwrap();
+        let other = json!({"transactionTime": "later", "output": [{"type": "Patient", "url": "http://h/1?sig=new"}]});
+        let other = Manifest::read(&other, None).unwrap();
+        assert_eq!(Links::of(&plan, other).get(0), None);
     }
 }

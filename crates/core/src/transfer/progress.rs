@@ -1,4 +1,4 @@
-//! What a transfer tells while it works, for bars, logs and tests alike.
+//! What a transfer tells while it works, for bars, logs, metrics and tests alike.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,19 +10,25 @@ pub enum Event {
     Planned {
         /// How many files there are.
         files: usize,
+        /// Their bytes, where the manifest tells the size of all.
+        bytes: Option<u64>,
     },
-    /// A file is being fetched.
+    /// A file begins to come, from its beginning or from where an earlier call stopped. Told once for each file.
     FileStarted {
         /// Its index in the manifest.
         index: usize,
+        /// Its length in bytes, where it is known.
+        length: Option<u64>,
+        /// Where it begins: 0, or how many of its bytes need not come again.
+        offset: u64,
     },
-    /// So many more bytes came from the source.
+    /// So many more bytes came from the source, decoded.
     Bytes(u64),
     /// A file is staged.
     FileDone {
         /// Its index in the manifest.
         index: usize,
-        /// Whether it was fetched now; otherwise an earlier call had staged it.
+        /// Whether it was fetched now; otherwise it had been staged before.
         fetched: bool,
         /// Its staged bytes.
         bytes: u64,
@@ -36,6 +42,15 @@ pub enum Event {
         /// After how long.
         wait: Duration,
         /// What happened.
+        why: String,
+    },
+    /// A server asked to be left alone for a while.
+    Waiting {
+        /// Which request, with its URL less the query's values.
+        what: String,
+        /// For how long.
+        wait: Duration,
+        /// What it said.
         why: String,
     },
 }

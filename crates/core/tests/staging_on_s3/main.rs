@@ -16,7 +16,7 @@ use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
 use bytes::Bytes;
 use pathling_import_core::config::Place;
 use pathling_import_core::staging::{
-    Created, DoneRecord, Replaced, StagedObject, Staging, Writer, layout,
+    Created, DoneRecord, Options, Replaced, StagedObject, Staging, Writer, layout,
 };
 use pathling_import_core::{Error, Kind, Result};
 use sandbox::{ACCESS_KEY, Fault, REGION, Recorded, S3Policy, SECRET_KEY, Sandbox, Service};
@@ -118,7 +118,9 @@ fn keys(endpoint: &str, access: &str, secret: &str) -> SdkConfig {
 
 async fn open(url: &str, settings: &SdkConfig) -> Staging {
     let place = Place::parse(url).unwrap();
-    Staging::open_with(&place, settings).await.unwrap()
+    Staging::open_with(&place, Options::default(), settings)
+        .await
+        .unwrap()
 }
 
 /// A file of more than one part.

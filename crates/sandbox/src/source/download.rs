@@ -177,16 +177,12 @@ impl Source {
     fn has_changed(&self, id: &str, name: &str) -> bool {
         let mut answered = self.answered();
         let key = (id.to_owned(), name.to_owned());
-        match answered.get_mut(&key) {
-            Some(changed) => {
-                *changed = *changed || self.world.faults.fires(&Fault::FilesChangeMidway);
-                *changed
-            }
-            None => {
-                answered.insert(key, false);
-                false
-            }
+        if let Some(changed) = answered.get_mut(&key) {
+            *changed = *changed || self.world.faults.fires(&Fault::FilesChangeMidway);
+            return *changed;
         }
+        answered.insert(key, false);
+        false
     }
 
     /// The answer: all of the representation, or the part that is asked for, with whatever is wrong with it.

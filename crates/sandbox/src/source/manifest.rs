@@ -168,10 +168,9 @@ fn written(
     after: &Map<String, Value>,
 ) -> Body {
     let members = |members: &Map<String, Value>| -> String {
-        members
-            .iter()
-            .map(|(name, value)| format!("{}:{value},", json!(name)))
-            .collect()
+        members.iter().fold(String::new(), |text, (name, value)| {
+            text + &format!("{}:{value},", json!(name))
+        })
     };
     let head = format!("{{{}\"output\":[", members(before));
     let after = members(after);

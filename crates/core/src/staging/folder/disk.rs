@@ -4,10 +4,12 @@
 //! synced after that, so that the name outlives a power cut. Nothing here knows of keys, records or URLs.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -15,31 +17,92 @@ use uuid::Uuid;
 
 use crate::staging::layout;
 
-/// A file on its way, under its temporary name. Dropped before it was published, it leaves nothing behind.
+/// A file on its way, under its temporary name. Dropped before it was published or is to be kept, it leaves nothing behind.
 #[derive(Debug)]
 pub(super) struct Temporary {
     file: File,
     path: PathBuf,
     target: PathBuf,
-    published: bool,
+    /// The file stays when this is dropped.
+    stays: AtomicBool,
 }
 
 impl Temporary {
     /// Opens a temporary file beside `target`, whose folder is made where it is missing.
     pub(super) fn beside(target: &Path) -> io::Result<Self> {
-        let parent = parent(target)?;
-        make_folder(parent)?;
-        let path = hidden(target, &format!("{}.tmp", Uuid::new_v4().simple()))?;
+        Self::named(target, &new_id())
+    }
+
+    /// The same, under a name that another process can find again.
+    pub(super) fn named(target: &Path, id: &str) -> io::Result<Self> {
+        make_folder(parent(target)?)?;
+        let path = hidden(target, &format!("{id}.tmp"))?;
         let file = OpenOptions::new()
             .write(true)
             .create_new(true)
             .open(&path)?;
-        Ok(Self {
+        Ok(Self::at(target, path, file))
+    }
+
+    /// Opens a temporary file that another process has left; `None` where there is none, or where its process still has it.
+    pub(super) fn left(target: &Path, id: &str) -> io::Result<Option<Self>> {
+        let path = hidden(target, &format!("{id}.tmp"))?;
+        let file = match OpenOptions::new().write(true).open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let left = Self::at(target, path, file);
+        left.keep();
+        Ok(left.claim()?.then_some(left))
+    }
+
+    fn at(target: &Path, path: PathBuf, file: File) -> Self {
+        Self {
             file,
             path,
             target: target.to_owned(),
-            published: false,
-        })
+            stays: AtomicBool::new(false),
+        }
+    }
+
+    /// Keeps other processes from this file until ours has ended. `false` says that another has it.
+    pub(super) fn claim(&self) -> io::Result<bool> {
+        match self.file.try_lock() {
+            Ok(()) => Ok(true),
+            Err(TryLockError::WouldBlock) => Ok(false),
+            // Without locks, a record's sum is what tells that two have written.
+            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => Ok(true),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    /// Lets the file stay for another process to go on with.
+    pub(super) fn keep(&self) {
+        self.stays.store(true, Ordering::Release);
+    }
+
+    /// Removes the file, whoever might have wanted it.
+    pub(super) fn discard(&self) -> io::Result<()> {
+        self.keep();
+        fs::remove_file(&self.path)
+    }
+
+    pub(super) fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, offset)
+    }
+
+    /// Brings what was written to the disk.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    pub(super) fn length(&self) -> io::Result<u64> {
+        self.file.metadata().map(|found| found.len())
+    }
+
+    pub(super) fn cut(&self, length: u64) -> io::Result<()> {
+        self.file.set_len(length)
     }
 
     pub(super) fn write(&mut self, chunks: &[Bytes]) -> io::Result<()> {
@@ -49,14 +112,14 @@ impl Temporary {
     }
 
     /// Gives the file its name. `false` says that another file has it already and stays, which only `replace` overrules.
-    pub(super) fn publish(&mut self, replace: bool) -> io::Result<bool> {
+    pub(super) fn publish(&self, replace: bool) -> io::Result<bool> {
         self.file.sync_all()?;
         if replace {
             fs::rename(&self.path, &self.target)?;
         } else if !self.take_free_name()? {
             return Ok(false);
         }
-        self.published = true;
+        self.keep();
         sync_folder(parent(&self.target)?)?;
         Ok(true)
     }
@@ -80,11 +143,21 @@ impl Temporary {
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        if !self.published {
+        if !self.stays.load(Ordering::Acquire) {
             // Best effort: a name that Pathling does not read is all that can stay behind.
             let _ = fs::remove_file(&self.path);
         }
     }
+}
+
+/// What tells one temporary file from another.
+pub(super) fn new_id() -> String {
+    Uuid::new_v4().simple().to_string()
+}
+
+/// Whether there is a temporary file of that id.
+pub(super) fn is_there(target: &Path, id: &str) -> io::Result<bool> {
+    fs::exists(hidden(target, &format!("{id}.tmp"))?)
 }
 
 /// Replaces a file whose content still has the version that the caller read. `false` says that it has another by now, or

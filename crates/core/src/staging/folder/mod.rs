@@ -3,6 +3,8 @@
 //! Blocking work runs on the runtime's threads for it; what it consists of is in [`disk`].
 
 mod disk;
+mod listing;
+mod parts;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,6 +14,8 @@ use std::path::{Component, Path, PathBuf};
 use bytes::Bytes;
 
 use self::disk::Temporary;
+pub(super) use self::parts::Parts;
+use super::stream::{self, Chunks};
 use super::{Created, Head, Object, Replaced, Version};
 use crate::config::Place;
 use crate::error::{Error, Kind, Result};
@@ -63,6 +67,14 @@ impl Folder {
             }))
         });
         found.await.map_err(|error| fault(&error, &path))
+    }
+
+    /// See [`super::Staging::read_stream`].
+    pub(super) async fn read_stream(&self, key: &str) -> Result<Option<Chunks>> {
+        let path = self.path(key)?;
+        let opened = there(tokio::fs::File::open(&path).await);
+        let opened = opened.map_err(|error| fault(&error, &path))?;
+        Ok(opened.map(|file| stream::of_file(file, path, fault)))
     }
 
     pub(super) async fn create(&self, key: &str, bytes: Bytes) -> Result<Created> {
@@ -164,7 +176,7 @@ impl Upload {
         let waiting = std::mem::take(&mut self.waiting);
         let target = self.target.clone();
         let published = blocking(move || {
-            let mut temporary = flush(&mut temporary, &target, &waiting)?;
+            let temporary = flush(&mut temporary, &target, &waiting)?;
             let published = temporary.publish(replace)?;
             Ok((temporary, published))
         });

@@ -1,71 +1,93 @@
-//! The S3 client: made once, from the AWS SDK's own settings and nothing else.
+//! The S3 clients, the SDK's and the lean one: made once, from the AWS SDK's own settings and nothing else.
 //!
 //! Credentials, region and endpoint come from where every AWS program has them (variables, profiles, roles), so that
 //! whoever runs this program sets them up in the way they know. What the client is asked is in [`super`].
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::Builder;
+use aws_sdk_s3::config::{Builder, RequestChecksumCalculation};
 use aws_types::service_config::ServiceConfigKey;
 use tokio::runtime::{Handle, Id};
 use tokio::sync::Mutex;
 
-use crate::config::Place;
+use super::wire::Line;
+use crate::config::{Checksum, Place};
 use crate::error::{Kind, Result};
 
 /// How long a connection may take to be made.
-const CONNECT: Duration = Duration::from_secs(10);
+pub(super) const CONNECT: Duration = Duration::from_secs(10);
 
 /// How long an answer may take to begin, the sending of one part included.
-const ANSWER: Duration = Duration::from_mins(1);
+pub(super) const ANSWER: Duration = Duration::from_mins(1);
 
-/// The client of this process. A Lambda that stays warm keeps its connections and credentials; a client belongs to the
-/// runtime that made it, so another runtime gets another.
-static CONNECTED: Mutex<Option<(Id, Client)>> = Mutex::const_new(None);
-
-/// The client that the process's environment describes.
-pub(super) async fn connected(place: &Place) -> Result<Client> {
-    let here = Handle::current().id();
-    let mut connected = CONNECTED.lock().await;
-    match &*connected {
-        Some((runtime, client)) if *runtime == here => Ok(client.clone()),
-        _ => {
-            // The SDK's defaults for retries are standard, with three attempts; AWS_MAX_ATTEMPTS changes that.
-            let settings = aws_config::defaults(BehaviorVersion::latest())
-                .timeout_config(
-                    TimeoutConfig::builder()
-                        .connect_timeout(CONNECT)
-                        .read_timeout(ANSWER)
-                        .build(),
-                )
-                .load()
-                .await;
-            let client = client(&settings, place)?;
-            *connected = Some((here, client.clone()));
-            Ok(client)
-        }
-    }
+/// What all requests are sent with.
+#[derive(Clone, Debug)]
+pub(super) struct Clients {
+    pub(super) settings: SdkConfig,
+    pub(super) sdk: Client,
+    pub(super) line: Arc<Line>,
 }
 
-/// The client that the given settings describe.
-pub(super) fn client(settings: &SdkConfig, place: &Place) -> Result<Client> {
-    if settings.region().is_none() {
-        return Err(Kind::Configuration
-            .error(format!(
-                "STAGING_URL is {place}, but no AWS region is set"
-            ))
-            .next("Set AWS_REGION to the region of the bucket; for a store that is not AWS's own, us-east-1 will do."));
+/// The clients of this process. A Lambda that stays warm keeps its connections and credentials; a client belongs to the
+/// runtime that made it, so another runtime gets others.
+static CONNECTED: Mutex<Option<(Id, Checksum, Clients)>> = Mutex::const_new(None);
+
+impl Clients {
+    /// The clients that the process's environment describes.
+    pub(super) async fn connected(place: &Place, checksum: Checksum) -> Result<Self> {
+        let here = Handle::current().id();
+        let mut connected = CONNECTED.lock().await;
+        match &*connected {
+            Some((runtime, told, clients)) if *runtime == here && *told == checksum => {
+                Ok(clients.clone())
+            }
+            _ => {
+                // The SDK's defaults for retries are standard, with three attempts; AWS_MAX_ATTEMPTS changes that.
+                let settings = aws_config::defaults(BehaviorVersion::latest())
+                    .timeout_config(
+                        TimeoutConfig::builder()
+                            .connect_timeout(CONNECT)
+                            .read_timeout(ANSWER)
+                            .build(),
+                    )
+                    .load()
+                    .await;
+                let clients = Self::of(&settings, place, checksum)?;
+                *connected = Some((here, checksum, clients.clone()));
+                Ok(clients)
+            }
+        }
     }
-    // Buckets as host names need a name server that knows them, which stores of one's own seldom have.
-    let builder = Builder::from(settings).force_path_style(endpoint(settings).is_some());
-    Ok(Client::from_conf(builder.build()))
+
+    /// The clients that the given settings describe.
+    pub(super) fn of(settings: &SdkConfig, place: &Place, checksum: Checksum) -> Result<Self> {
+        if settings.region().is_none() {
+            return Err(Kind::Configuration
+                .error(format!(
+                    "STAGING_URL is {place}, but no AWS region is set"
+                ))
+                .next("Set AWS_REGION to the region of the bucket; for a store that is not AWS's own, us-east-1 will do."));
+        }
+        // Buckets as host names need a name server that knows them, which stores of one's own seldom have.
+        let mut builder = Builder::from(settings).force_path_style(endpoint(settings).is_some());
+        if checksum == Checksum::None {
+            builder =
+                builder.request_checksum_calculation(RequestChecksumCalculation::WhenRequired);
+        }
+        Ok(Self {
+            settings: settings.clone(),
+            sdk: Client::from_conf(builder.build()),
+            line: Arc::new(Line::new(settings.credentials_provider())),
+        })
+    }
 }
 
 /// The endpoint that a variable or a profile names instead of AWS's own.
-fn endpoint(settings: &SdkConfig) -> Option<String> {
+pub(super) fn endpoint(settings: &SdkConfig) -> Option<String> {
     let for_s3 = settings.service_config().and_then(|config| {
         let key = ServiceConfigKey::builder()
             .service_id("S3")
@@ -93,7 +115,7 @@ mod tests {
         let settings = SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
             .build();
-        let error = client(&settings, &place()).expect_err("no region");
+        let error = Clients::of(&settings, &place(), Checksum::Crc64Nvme).expect_err("no region");
         assert_eq!(error.kind(), Kind::Configuration);
         assert!(error.to_string().contains("AWS_REGION"), "{error}");
     }
@@ -108,6 +130,6 @@ mod tests {
         assert_eq!(endpoint(&settings().build()), None);
         let own = settings().endpoint_url("http://127.0.0.1:9000").build();
         assert_eq!(endpoint(&own).as_deref(), Some("http://127.0.0.1:9000"));
-        assert!(client(&own, &place()).is_ok());
+        assert!(Clients::of(&own, &place(), Checksum::None).is_ok());
     }
 }

@@ -4,10 +4,13 @@
 //! name no secrets, and nothing of the request.
 
 use std::fmt::Write as _;
+use std::time::{Duration, SystemTime};
 
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 
 use crate::error::{Error, Kind};
+use crate::http::retry_after;
 
 /// Codes that speak of who we are, not of what we may do.
 const CREDENTIALS: &[&str] = &[
@@ -33,19 +36,33 @@ const REGION: &[&str] = &[
     "TemporaryRedirect",
 ];
 
-/// Codes of throttling and of accidents, which may come with a status below 500: even with 200, when S3 had begun to
-/// answer before it failed.
+/// Codes of accidents, which may come with a status below 500: even with 200, when S3 had begun to answer before it
+/// failed. Sums that differ are an accident on the way: what was sent is what was summed.
 const PASSING: &[&str] = &[
+    "BadDigest",
     "ConditionalRequestConflict",
+    "IncompleteBody",
     "InternalError",
     "OperationAborted",
     "RequestTimeout",
+    "XAmzContentChecksumMismatch",
+    "XAmzContentSHA256Mismatch",
+];
+
+/// Codes that ask for fewer requests.
+const THROTTLING: &[&str] = &[
+    "RequestLimitExceeded",
     "ServiceUnavailable",
     "SlowDown",
+    "SlowDownRead",
+    "SlowDownWrite",
     "Throttling",
     "ThrottlingException",
     "TooManyRequests",
 ];
+
+/// Codes that say that the parts are not what a completion lists.
+const PARTS: &[&str] = &["InvalidPart", "InvalidPartOrder"];
 
 /// Codes that say that the store is full.
 const FULL: &[&str] = &["InsufficientCapacity", "QuotaExceeded", "XMinioStorageFull"];
@@ -76,6 +93,8 @@ pub(super) struct Fault {
     unsigned: bool,
     /// The request could not be built: its input is wrong, not the store.
     unbuilt: bool,
+    /// How long the store asks to be left alone.
+    wait: Option<Duration>,
 }
 
 impl<E> From<SdkError<E>> for Fault
@@ -87,6 +106,11 @@ where
             .raw_response()
             .map(|response| response.status().as_u16());
         let code = error.code().unwrap_or_default().to_owned();
+        let wait = error.raw_response().and_then(|response| {
+            let headers = response.headers();
+            let asked = headers.get(RETRY_AFTER.as_str())?;
+            retry_after(asked, headers.get(DATE.as_str()), SystemTime::now())
+        });
         let chain = chain(&error);
         let text = match (status, error.message()) {
             // Told to go on, then told off, or told nothing: whoever reads this wants all that is known.
@@ -111,12 +135,13 @@ where
             status,
             code,
             text: shortened(text.trim_end()),
+            wait,
         }
     }
 }
 
 impl Fault {
-    /// A fault that the SDK does not know of, while an answer's body was being read.
+    /// A fault that the SDK does not know of, such as one while an answer's body was being read.
     pub(super) fn broken(text: &str) -> Self {
         Self {
             status: None,
@@ -124,6 +149,48 @@ impl Fault {
             text: shortened(text),
             unsigned: false,
             unbuilt: false,
+            wait: None,
+        }
+    }
+
+    /// No credentials could be had.
+    pub(super) fn unsigned(why: &str) -> Self {
+        Self {
+            unsigned: true,
+            ..Self::broken(&format!("no AWS credentials could be had: {why}"))
+        }
+    }
+
+    /// A request that could not be built.
+    pub(super) fn unbuilt(why: &dyn std::fmt::Display) -> Self {
+        Self {
+            unbuilt: true,
+            ..Self::broken(&format!("the request cannot be made: {why}"))
+        }
+    }
+
+    /// A request to which no answer came.
+    pub(super) fn unanswered(error: reqwest::Error) -> Self {
+        // The URL has an upload's id in it, which is nobody's business.
+        Self::broken(&chain(&error.without_url()))
+    }
+
+    /// A refusal, as its status, headers and body have it.
+    pub(super) fn answered(status: u16, headers: &HeaderMap, body: &str) -> Self {
+        let code = element(body, "Code").unwrap_or_default();
+        let text = match element(body, "Message") {
+            Some(message) => format!("S3 answered {status} {code}: {message}"),
+            None => format!("S3 answered {status} {code}"),
+        };
+        let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        Self {
+            status: Some(status),
+            code,
+            text: shortened(text.trim_end()),
+            unsigned: false,
+            unbuilt: false,
+            wait: header(RETRY_AFTER)
+                .and_then(|asked| retry_after(asked, header(DATE), SystemTime::now())),
         }
     }
 
@@ -178,6 +245,21 @@ impl Fault {
         self.status == Some(404) && self.code == "NoSuchUpload"
     }
 
+    /// The multipart upload is there, but holds other parts than we think, or other bytes in them.
+    pub(super) fn other_parts(&self) -> bool {
+        PARTS.contains(&self.code.as_str()) || self.code == "BadDigest"
+    }
+
+    /// The request is not allowed to us, or not known to the store, which both mean that we do without.
+    pub(super) fn not_offered(&self) -> bool {
+        self.forbidden() || matches!(self.status, Some(405 | 501))
+    }
+
+    /// The store asks for fewer requests.
+    fn throttles(&self) -> bool {
+        THROTTLING.contains(&self.code.as_str()) || matches!(self.status, Some(429 | 503))
+    }
+
     /// The error that a person reads. `url` is the object, `permission` what the request needed.
     pub(super) fn error(&self, url: &str, permission: &str) -> Error {
         let what = format!("{url}: {}", self.text);
@@ -197,15 +279,21 @@ impl Fault {
         if FULL.contains(&code) || self.status == Some(507) {
             return denied("Make room in the store, then start again: files that are complete are not fetched twice.".to_owned());
         }
+        if self.throttles() {
+            let error = Kind::StagingUnavailable.error(what);
+            return error.retry_after(self.wait).throttle();
+        }
         if PASSING.contains(&code) {
-            return Kind::StagingUnavailable.error(what);
+            return Kind::StagingUnavailable.error(what).retry_after(self.wait);
         }
         match self.status {
             Some(401 | 403) => denied(format!("Allow {permission} on that key.")),
             Some(501) => denied(
-                "The store does not know this request. Where it dislikes checksums, set AWS_REQUEST_CHECKSUM_CALCULATION=when_required.".to_owned(),
+                "The store does not know this request. Where it dislikes checksums, set STAGING_CHECKSUM=none and AWS_REQUEST_CHECKSUM_CALCULATION=when_required.".to_owned(),
             ),
-            Some(200..300 | 408 | 429 | 500..) => Kind::StagingUnavailable.error(what),
+            Some(200..300 | 408 | 500..) => {
+                Kind::StagingUnavailable.error(what).retry_after(self.wait)
+            }
             Some(_) => denied(
                 "See what the store says about the request, and correct STAGING_URL or the store's settings.".to_owned(),
             ),
@@ -217,8 +305,22 @@ impl Fault {
     }
 }
 
+/// The content of the first XML element of that name.
+fn element(xml: &str, name: &str) -> Option<String> {
+    let (_, rest) = xml.split_once(&format!("<{name}>"))?;
+    let (content, _) = rest.split_once(&format!("</{name}>"))?;
+    let plain = content
+        .replace("&lt;", "<")
+        .replace("&gt;", ">")
+        .replace("&quot;", "\"")
+        .replace("&apos;", "'")
+        .replace("&#39;", "'")
+        .replace("&amp;", "&");
+    Some(plain)
+}
+
 /// What an error comes from in the end.
-fn deepest(error: &dyn std::error::Error) -> String {
+pub(super) fn deepest(error: &dyn std::error::Error) -> String {
     let mut last = error;
     while let Some(error) = last.source() {
         last = error;
@@ -251,6 +353,8 @@ fn shortened(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     fn fault(status: u16, code: &str) -> Fault {
@@ -260,6 +364,7 @@ mod tests {
             text: format!("S3 answered {status} {code}"),
             unsigned: false,
             unbuilt: false,
+            wait: None,
         }
     }
 
@@ -296,6 +401,34 @@ mod tests {
             assert!(error.advice().contains(next), "{error}");
             assert!(error.what().starts_with("s3://b/k: "), "{error}");
         }
+    }
+
+    #[test]
+    fn a_store_that_asks_for_fewer_requests_is_told_from_one_that_fails() {
+        for (status, code) in [(503, "SlowDown"), (429, ""), (503, ""), (400, "Throttling")] {
+            assert!(fault(status, code).error("u", "p").throttled(), "{code}");
+        }
+        for (status, code) in [(500, "InternalError"), (403, "AccessDenied"), (200, "")] {
+            assert!(!fault(status, code).error("u", "p").throttled(), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_on_the_lean_way_says_what_one_on_the_sdks_says() {
+        let headers = HeaderMap::from_iter([(RETRY_AFTER, "7".parse().unwrap())]);
+        let body = "<?xml version=\"1.0\"?><Error><Code>SlowDown</Code><Message>a &lt; b &amp;amp; c</Message></Error>";
+        let fault = Fault::answered(503, &headers, body);
+        let error = fault.error("s3://b/k", "s3:PutObject");
+        assert_eq!(
+            error.what(),
+            "s3://b/k: S3 answered 503 SlowDown: a < b &amp; c"
+        );
+        assert_eq!(error.wait(), Some(Duration::from_secs(7)));
+        assert!(error.throttled());
+
+        let bare = Fault::answered(403, &HeaderMap::new(), "<html>");
+        assert!(bare.forbidden());
+        assert_eq!(bare.error("u", "p").what(), "u: S3 answered 403");
     }
 
     #[test]

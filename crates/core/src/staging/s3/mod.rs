@@ -1,14 +1,19 @@
 //! Staging in S3, or in a store that speaks like it.
 //!
-//! Small objects are read and written here; files on their way are [`upload`]'s, and what a refusal means is [`fault`]'s.
+//! Our own small objects are read and written here, through the SDK; files on their way are [`parts`]', over the lean
+//! [`wire`], and what a refusal means is [`fault`]'s.
 //! Two things differ between stores and permissions and are learned as we go: whether `HEAD` is answered, and whether
 //! writes may have conditions.
 
 mod client;
+mod endpoint;
 mod fault;
+mod listing;
+mod parts;
 mod upload;
+mod wire;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Once};
 
@@ -17,18 +22,28 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
+use futures_util::stream::{self, StreamExt};
 use tokio::task::JoinSet;
 
+use self::client::Clients;
+use self::endpoint::Endpoint;
 use self::fault::Fault;
+use self::wire::Wire;
 use super::state::jitter;
-use super::{Created, Head, Object, Replaced, Version, done};
-use crate::config::Place;
+use super::stream::Chunks;
+use super::sums::{Algorithm, Sum};
+use super::{Created, Head, Object, Replaced, Version, done, layout};
+use crate::config::{Checksum, Place};
 use crate::error::{Error, Kind, Result};
 
+pub(super) use self::parts::{Found, FoundPart, Multipart, PARTS};
 pub(super) use self::upload::Upload;
 
 /// How often a write is tried against others that write the same object at the same instant.
 const ATTEMPTS: u32 = 6;
+
+/// The header of a file's own record.
+const METADATA: &str = "x-amz-meta-pathling-import";
 
 const GET: &str = "s3:GetObject";
 const PUT: &str = "s3:PutObject";
@@ -38,10 +53,14 @@ const DELETE: &str = "s3:DeleteObject";
 #[derive(Clone, Debug)]
 pub(super) struct Store {
     client: Client,
+    wire: Wire,
+    checksum: Checksum,
     place: Place,
     bucket: String,
     prefix: String,
     learned: Arc<Learned>,
+    /// Uploads of which we know that they are gone.
+    gone: Arc<Mutex<HashSet<String>>>,
     /// Uploads that were dropped half-way are being aborted.
     aborts: Arc<Mutex<JoinSet<()>>>,
 }
@@ -83,17 +102,22 @@ impl Store {
         bucket: &str,
         prefix: &str,
         settings: Option<&SdkConfig>,
+        checksum: Checksum,
     ) -> Result<Self> {
-        let client = match settings {
-            Some(settings) => client::client(settings, place)?,
-            None => client::connected(place).await?,
+        let clients = match settings {
+            Some(settings) => Clients::of(settings, place, checksum)?,
+            None => Clients::connected(place, checksum).await?,
         };
+        let endpoint = Endpoint::resolve(&clients.settings, place, bucket).await?;
         Ok(Self {
-            client,
+            client: clients.sdk,
+            wire: Wire::new(clients.line, endpoint),
+            checksum,
             place: place.clone(),
             bucket: bucket.to_owned(),
             prefix: prefix.to_owned(),
             learned: Arc::default(),
+            gone: Arc::default(),
             aborts: Arc::default(),
         })
     }
@@ -160,6 +184,27 @@ impl Store {
             Got::There(object) => Some(object),
             Got::Absent | Got::Forbidden => None,
         })
+    }
+
+    /// See [`super::Staging::read_stream`].
+    pub(super) async fn read_stream(&self, key: &str) -> Result<Option<Chunks>> {
+        let found = match self.get(key, None).await {
+            Ok(found) => found,
+            Err(fault) if fault.absent() || fault.forbidden() => return Ok(None),
+            Err(fault) => return Err(self.error(&fault, key, GET)),
+        };
+        let url = self.place.url(key);
+        let chunks = stream::unfold(Some((found.body, url)), |open| async {
+            let (mut body, url) = open?;
+            match body.next().await? {
+                Ok(chunk) => Some((Ok(chunk), Some((body, url)))),
+                Err(error) => {
+                    let fault = Fault::broken(&format!("the answer broke off: {error}"));
+                    Some((Err(fault.error(&url, GET)), None))
+                }
+            }
+        });
+        Ok(Some(chunks.boxed()))
     }
 
     async fn fetch(&self, key: &str) -> Result<Got> {
@@ -313,6 +358,39 @@ impl Store {
         };
         let answer = request.send().await?;
         Ok(Version(answer.e_tag.unwrap_or_default()))
+    }
+
+    /// Sends a whole file, over the lean wire.
+    async fn put_file(
+        &self,
+        key: &str,
+        body: Bytes,
+        sum: Sum,
+        metadata: Option<&str>,
+        if_absent: bool,
+    ) -> Result<(), Fault> {
+        let text = sum.base64();
+        let mut headers = vec![("content-type", layout::NDJSON)];
+        if let Some(name) = self.sum_header(sum) {
+            headers.push((name, &text));
+        }
+        if let Some(metadata) = metadata {
+            headers.push((METADATA, metadata));
+        }
+        if if_absent {
+            headers.push(("if-none-match", "*"));
+        }
+        let name = self.name(key);
+        self.wire.put(&name, &[], &headers, body).await.map(drop)
+    }
+
+    /// The header that tells S3 a sum; `None` where it is told nothing.
+    fn sum_header(&self, sum: Sum) -> Option<&'static str> {
+        match (self.checksum, sum.algorithm) {
+            (Checksum::None, _) => None,
+            (_, Algorithm::Crc64Nvme) => Some("x-amz-checksum-crc64nvme"),
+            (_, Algorithm::Crc32) => Some("x-amz-checksum-crc32"),
+        }
     }
 
     fn knows_conditions(&self) -> bool {

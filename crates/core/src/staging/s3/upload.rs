@@ -13,6 +13,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::runtime::Handle;
 
 use super::fault::Fault;
+use super::parts::abort;
 use super::{ATTEMPTS, Condition, PUT, Store};
 use crate::error::{Kind, Result};
 use crate::staging::layout;
@@ -23,8 +24,6 @@ const PART: usize = 8 * 1024 * 1024;
 
 /// S3 takes this many parts of one object and no more.
 const PARTS: usize = 10_000;
-
-const ABORT: &str = "s3:AbortMultipartUpload";
 
 /// A file that is being written.
 #[derive(Debug)]
@@ -297,29 +296,5 @@ impl Drop for Upload {
             while aborts.try_join_next().is_some() {}
             aborts.spawn_on(abort, &runtime);
         }
-    }
-}
-
-impl Store {
-    /// Waits until the uploads that were dropped half-way are aborted.
-    pub(in crate::staging) async fn settle(&self) {
-        let aborts =
-            std::mem::take(&mut *self.aborts.lock().unwrap_or_else(PoisonError::into_inner));
-        aborts.join_all().await;
-    }
-}
-
-async fn abort(store: &Store, key: &str, id: String) {
-    let aborted = store
-        .client
-        .abort_multipart_upload()
-        .bucket(&store.bucket)
-        .key(store.name(key))
-        .upload_id(id)
-        .send()
-        .await;
-    if let Err(error) = aborted {
-        let error = store.error(&error.into(), key, ABORT);
-        tracing::debug!(url = store.place.url(key), %error, "a multipart upload was not aborted");
     }
 }

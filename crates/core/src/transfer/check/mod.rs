@@ -16,6 +16,7 @@
 //! passed. The verdict is the same however a file is cut into chunks: the problem that comes first in the file wins. It
 //! names the line's number and byte offset in the source file, never its content.
 
+mod brackets;
 mod json;
 mod keys;
 mod scan;
@@ -29,6 +30,7 @@ use memchr::memchr;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Validate;
+pub(crate) use json::PARSE_LIMIT;
 use json::Parser;
 use scan::Scanner;
 use utf8::Utf8;

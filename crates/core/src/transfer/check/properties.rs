@@ -1,6 +1,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::*;
@@ -178,26 +179,35 @@ fn file() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// What a plain parser says of a line: whether it is a resource that may pass, or `None` for no JSON object, or one that
-/// has one of the keys twice.
-fn oracle(line: &[u8]) -> Option<bool> {
-    let text = std::str::from_utf8(line).ok()?;
-    let members: Members = serde_json::from_str(text).ok()?;
+/// What a plain parser says of a line.
+enum Plain {
+    NoObject,
+    /// It has one of the keys twice.
+    Twice,
+    /// Whether the keys are as they must be.
+    Object(bool),
+}
+
+fn plain(line: &[u8]) -> Plain {
+    let members = std::str::from_utf8(line)
+        .ok()
+        .and_then(|text| serde_json::from_str::<Members>(text).ok());
+    let Some(Members(members)) = members else {
+        return Plain::NoObject;
+    };
     let find = |wanted: &str| {
-        let mut found = members.0.iter().filter(|(key, _)| key == wanted);
-        (found.next(), found.next())
+        let mut found = members.iter().filter(|(key, _)| key == wanted);
+        (
+            found.next().and_then(|(_, value)| value.as_str()),
+            found.next(),
+        )
     };
-    let ((resource_type, no), (id, none)) = (find("resourceType"), find("id"));
-    if no.is_some() || none.is_some() {
-        return None;
+    match (find("resourceType"), find("id")) {
+        ((resource_type, None), (id, None)) => {
+            Plain::Object(resource_type == Some("Patient") && id.is_some_and(|id| !id.is_empty()))
+        }
+        _ => Plain::Twice,
     }
-    let text = |member: Option<&(String, Value)>| {
-        member.and_then(|(_, value)| value.as_str().map(str::to_owned))
-    };
-    Some(
-        text(resource_type).as_deref() == Some("Patient")
-            && text(id).is_some_and(|id| !id.is_empty()),
-    )
 }
 
 /// The members of an object in their order, the same key twice included.
@@ -228,7 +238,7 @@ impl<'de> Deserialize<'de> for Members {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 400,
+        cases: 1000,
         // What fails is to be written as a test of its own, not to a file.
         failure_persistence: None,
         ..ProptestConfig::default()
@@ -262,28 +272,30 @@ proptest! {
             let at = |offset: u64| usize::try_from(offset).unwrap();
             let rest = cut(&file[at(mark.source_offset)..], &others);
             let found = run(Checker::at("Patient", validate, mark), &rest, &mut Vec::new());
-            match &expected {
-                Ok((staged, end)) => {
-                    let staged = staged[at(mark.staged_offset)..].to_vec();
-                    prop_assert_eq!(found, Ok((staged, *end)));
-                }
-                Err(_) => prop_assert_eq!(&found, &expected),
-            }
+            let expected = expected
+                .clone()
+                .map(|(staged, end)| (staged[at(mark.staged_offset)..].to_vec(), end));
+            prop_assert_eq!(found, expected);
         }
     }
 
     #[test]
     fn a_plain_parser_comes_to_the_same_verdict(line in line()) {
-        prop_assume!(!line.trim_ascii().is_empty() && !line.contains(&b'\n'));
+        if line.trim_ascii().is_empty() || line.contains(&b'\n') {
+            return Ok(());
+        }
         let json = whole(Validate::Json, &line);
-        match oracle(&line) {
-            Some(passes) => {
+        match plain(&line) {
+            Plain::Object(passes) => {
                 prop_assert_eq!(json.is_ok(), passes);
                 prop_assert_eq!(whole(Validate::Lines, &line).is_ok(), passes);
                 let mut whole = Scanner::whole("Patient");
                 prop_assert_eq!(whole.piece(&line, true, false).is_ok(), passes);
             }
-            None => prop_assert!(json.is_err()),
+            Plain::Twice => prop_assert!(json.is_err()),
+            // What is JSON by its grammar alone may be more than a value can hold: half a character, a huge number.
+            Plain::NoObject if serde_json::from_slice::<IgnoredAny>(&line).is_ok() => {}
+            Plain::NoObject => prop_assert!(json.is_err()),
         }
     }
 }

@@ -4,6 +4,7 @@
 
 use memchr::{memchr2, memmem};
 
+use super::brackets::{self, Strings};
 use super::keys::{Flaw, check_type};
 use super::token::Token;
 
@@ -30,8 +31,7 @@ pub(super) struct Scanner {
     escaped: bool,
     token: Token,
     key: Key,
-    has_type: bool,
-    has_id: bool,
+    found: Found,
     /// The brackets that are open inside the line's object.
     depth: u32,
     /// A bit for each: one for `{`, none for `[`.
@@ -83,6 +83,13 @@ enum Key {
     Other,
 }
 
+/// Which of the two keys the line has so far, with values as they must be.
+#[derive(Debug, Default)]
+struct Found {
+    resource_type: bool,
+    id: bool,
+}
+
 impl Scanner {
     /// Reads lines until both keys are found.
     pub(super) fn lazy(resource_type: &str) -> Self {
@@ -105,8 +112,7 @@ impl Scanner {
             escaped: false,
             token: Token::new(),
             key: Key::Other,
-            has_type: false,
-            has_id: false,
+            found: Found::default(),
             depth: 0,
             kinds: 0,
             joined: 0,
@@ -162,9 +168,9 @@ impl Scanner {
 
     /// Looks at the line from `position` on, once both keys are found.
     fn rest(&mut self, text: &[u8], mut position: usize, may_be_joined: bool) -> Result<(), Flaw> {
-        let Some(&last) = text[position..].last() else {
-            return Ok(());
-        };
+        if let Some(&last) = text[position..].trim_ascii_end().last() {
+            self.last = last;
+        }
         // A joint that was cut.
         while self.joined > 0
             && let Some(&byte) = text.get(position)
@@ -191,11 +197,6 @@ impl Scanner {
                 .find(|length| rest.ends_with(&JOINT[..*length]))
                 .unwrap_or(0);
         }
-        if !last.is_ascii_whitespace() {
-            self.last = last;
-        } else if let Some(&last) = rest.trim_ascii_end().last() {
-            self.last = last;
-        }
         Ok(())
     }
 
@@ -207,7 +208,7 @@ impl Scanner {
             _ => return Err(Flaw::Early),
         }
         self.state = State::Begin;
-        (self.has_type, self.has_id) = (false, false);
+        self.found = Found::default();
         (self.before, self.joined, self.last) = (0, 0, 0);
         Ok(())
     }
@@ -221,17 +222,13 @@ impl Scanner {
                 self.value_ends();
                 next
             })),
-            State::NestedText => Ok(self.skip_string(text, position).map_or(text.len(), |next| {
-                self.state = State::Nested;
-                next
-            })),
-            State::Nested => self.nested(text, position),
+            State::Nested | State::NestedText => self.nested(text, position),
             State::Plain => Ok(self.plain(text, position)),
             State::Id => {
                 if text[position] == b'"' {
                     return Err(Flaw::EmptyId);
                 }
-                self.has_id = true;
+                self.found.id = true;
                 self.state = State::Text;
                 Ok(position)
             }
@@ -249,8 +246,10 @@ impl Scanner {
                 self.token.clear();
                 State::Name
             }
-            (State::First | State::Comma, b'}') if !self.has_type => return Err(Flaw::Type(None)),
-            (State::First | State::Comma, b'}') if !self.has_id => return Err(Flaw::NoId),
+            (State::First | State::Comma, b'}') if !self.found.resource_type => {
+                return Err(Flaw::Type(None));
+            }
+            (State::First | State::Comma, b'}') if !self.found.id => return Err(Flaw::NoId),
             (State::First | State::Comma, b'}') => State::After,
             (State::Comma, b',') => State::Next,
             (State::Colon, b':') => State::Value,
@@ -272,7 +271,7 @@ impl Scanner {
             (Key::Id, _) => return Err(Flaw::NoId),
             (Key::Other, b'"') => State::Text,
             (Key::Other, b'{' | b'[') => {
-                self.open_bracket(byte);
+                self.bracket(byte).ok_or_else(|| at(position))?;
                 State::Nested
             }
             (Key::Other, b'-' | b'0'..=b'9' | b't' | b'f' | b'n') => State::Plain,
@@ -281,7 +280,7 @@ impl Scanner {
     }
 
     fn value_ends(&mut self) {
-        self.state = if self.has_type && self.has_id && !self.whole {
+        self.state = if self.found.resource_type && self.found.id && !self.whole {
             State::Rest
         } else {
             State::Comma
@@ -292,11 +291,11 @@ impl Scanner {
         let Some(next) = self.token.read(text, position).map_err(at)? else {
             return Ok(text.len());
         };
-        self.key = match self.token.text() {
-            Some("resourceType") if self.has_type => return Err(Flaw::Twice),
-            Some("resourceType") => Key::Type,
-            Some("id") if self.has_id => return Err(Flaw::Twice),
-            Some("id") => Key::Id,
+        self.key = match self.token.bytes() {
+            Some(b"resourceType") if self.found.resource_type => return Err(Flaw::Twice),
+            Some(b"resourceType") => Key::Type,
+            Some(b"id") if self.found.id => return Err(Flaw::Twice),
+            Some(b"id") => Key::Id,
             _ => Key::Other,
         };
         self.state = State::Colon;
@@ -308,7 +307,7 @@ impl Scanner {
             return Ok(text.len());
         };
         check_type(self.token.text(), &self.resource_type)?;
-        self.has_type = true;
+        self.found.resource_type = true;
         self.value_ends();
         Ok(next)
     }
@@ -323,31 +322,31 @@ impl Scanner {
         })
     }
 
-    fn nested(&mut self, text: &[u8], mut position: usize) -> Result<usize, Flaw> {
-        while let Some(&byte) = text.get(position) {
-            position += 1;
-            match byte {
-                b'"' => {
-                    let Some(next) = self.skip_string(text, position) else {
-                        self.state = State::NestedText;
-                        return Ok(text.len());
-                    };
-                    position = next;
+    fn nested(&mut self, text: &[u8], position: usize) -> Result<usize, Flaw> {
+        let mut strings = Strings {
+            inside: self.state == State::NestedText,
+            escaped: self.escaped,
+        };
+        for (block, bytes) in text[position..].chunks(brackets::WIDTH).enumerate() {
+            let mut marks = strings.brackets(bytes);
+            while marks != 0 {
+                let place = position + block * brackets::WIDTH + marks.trailing_zeros() as usize;
+                self.bracket(text[place]).ok_or_else(|| at(place))?;
+                if self.depth == 0 {
+                    self.escaped = false;
+                    self.value_ends();
+                    return Ok(place + 1);
                 }
-                b'{' | b'[' => self.open_bracket(byte),
-                b'}' | b']' => {
-                    if !self.close_bracket(byte) {
-                        return Err(at(position - 1));
-                    }
-                    if self.depth == 0 {
-                        self.value_ends();
-                        return Ok(position);
-                    }
-                }
-                _ => {}
+                marks &= marks - 1;
             }
         }
-        Ok(position)
+        self.escaped = strings.escaped;
+        self.state = if strings.inside {
+            State::NestedText
+        } else {
+            State::Nested
+        };
+        Ok(text.len())
     }
 
     /// Gives the place after the string's closing quotation mark, or `None` where that has not come yet.
@@ -366,22 +365,27 @@ impl Scanner {
         None
     }
 
-    fn open_bracket(&mut self, byte: u8) {
-        if self.depth < KINDS {
-            let bit = 1 << self.depth;
-            if byte == b'{' {
-                self.kinds |= bit;
-            } else {
-                self.kinds &= !bit;
+    /// Opens a bracket, or closes the one that is open. `None` where it is another one's, or no bracket.
+    #[inline]
+    fn bracket(&mut self, byte: u8) -> Option<()> {
+        let brace = u128::from(matches!(byte, b'{' | b'}'));
+        match byte {
+            b'{' | b'[' => {
+                if self.depth < KINDS {
+                    self.kinds &= !(1 << self.depth);
+                    self.kinds |= brace << self.depth;
+                }
+                self.depth += 1;
             }
+            b'}' | b']' => {
+                self.depth = self.depth.checked_sub(1)?;
+                if self.depth < KINDS && self.kinds >> self.depth & 1 != brace {
+                    return None;
+                }
+            }
+            _ => return None,
         }
-        self.depth += 1;
-    }
-
-    /// Whether a bracket closes the one that is open.
-    fn close_bracket(&mut self, byte: u8) -> bool {
-        self.depth -= 1;
-        self.depth >= KINDS || (self.kinds >> self.depth & 1 == 1) == (byte == b'}')
+        Some(())
     }
 }
 

@@ -35,6 +35,8 @@ fn words(line: &str) -> (String, String) {
 
 const ONE: &str = r#"{"resourceType":"Patient","id":"1"}"#;
 const TWO: &str = r#"{"id":"2","name":[{"family":"naïve \n"}],"resourceType":"Patient","contained":[{"resourceType":"Group","id":""}]}"#;
+/// What looks like the place where two objects meet, and more of it at the end.
+const JOINT: &str = r#"{"resourceType":"Patient","id":"3","x":"}{","y":{"z":"}{"}}"#;
 
 #[test]
 fn however_a_file_is_cut_the_same_bytes_are_staged() {
@@ -53,6 +55,10 @@ fn however_a_file_is_cut_the_same_bytes_are_staged() {
         (
             format!(" {ONE} \r\n{TWO}\r"),
             format!(" {ONE} \r\n{TWO}\r\n"),
+        ),
+        (
+            format!("{ONE}\n{JOINT} \r\n\n"),
+            format!("{ONE}\n{JOINT} \r\n"),
         ),
     ];
     for (file, staged) in cases {
@@ -345,19 +351,15 @@ fn lines_side_by_side_are_handed_on_as_one_slice_of_the_chunk() {
     }
 }
 
-/// A line of this many bytes with its keys at the end, in chunks.
-fn long_line(bytes: usize, end: &str) -> impl Iterator<Item = Bytes> {
-    let entry = Bytes::from(r#"{"family":"na\"ïve","given":["\\",1.5,null]},"#.repeat(1424));
-    let chunks = bytes / entry.len();
-    [Bytes::from_static(br#"{"name":["#)]
-        .into_iter()
-        .chain(std::iter::repeat_n(entry, chunks))
-        .chain([Bytes::from(end.to_owned())])
-}
-
 #[test]
 fn a_line_of_100_mb_passes_in_little_memory() {
-    let end = r#"{}],"id":"1","resourceType":"Patient"}"#;
+    let data = Bytes::from(vec![b'A'; 64 << 10]);
+    let line = [Bytes::from_static(br#"{"data":""#)]
+        .into_iter()
+        .chain(std::iter::repeat_n(data, 1600))
+        .chain([Bytes::from_static(
+            br#"","id":"1","resourceType":"Patient"}"#,
+        )]);
     for (validate, memory) in [
         (Validate::Lines, 0),
         (Validate::Json, json::PARSE_LIMIT),
@@ -365,7 +367,7 @@ fn a_line_of_100_mb_passes_in_little_memory() {
     ] {
         let mut checker = Checker::new("Patient", validate);
         let (mut taken, mut staged) = (0, 0);
-        for chunk in long_line(100 << 20, end) {
+        for chunk in line.clone() {
             taken += chunk.len();
             checker.chunk(chunk, |bytes| staged += bytes.len()).unwrap();
             assert!(
@@ -380,6 +382,16 @@ fn a_line_of_100_mb_passes_in_little_memory() {
         assert_eq!((staged, checker.resources()), (taken + 1, 1));
         assert_eq!(checker.held(), 0);
     }
+}
+
+/// A line of this many bytes with its keys at the end, in chunks.
+fn long_line(bytes: usize, end: &str) -> impl Iterator<Item = Bytes> {
+    let entry = Bytes::from(r#"{"family":"na\"ïve","given":["\\",1.5,null]},"#.repeat(1424));
+    let chunks = bytes / entry.len();
+    [Bytes::from_static(br#"{"name":["#)]
+        .into_iter()
+        .chain(std::iter::repeat_n(entry, chunks))
+        .chain([Bytes::from(end.to_owned())])
 }
 
 #[test]

@@ -44,8 +44,12 @@ impl Token {
 
     /// What it means, where that is a text that can matter.
     pub(super) fn text(&self) -> Option<&str> {
-        let bytes = (!self.other).then_some(&self.bytes[..self.length])?;
-        std::str::from_utf8(bytes).ok()
+        std::str::from_utf8(self.bytes()?).ok()
+    }
+
+    /// The bytes of what it means.
+    pub(super) fn bytes(&self) -> Option<&[u8]> {
+        (!self.other).then_some(&self.bytes[..self.length])
     }
 
     /// Reads on from `position`. Gives the place after the closing quotation mark, or `None` where that has not come yet.

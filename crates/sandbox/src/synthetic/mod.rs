@@ -5,53 +5,21 @@
 //! `<type in lower case>-<file>-<block>-<line>`, all of fixed width. What this is not: data that makes sense to a
 //! clinician. A file of less than a few hundred bytes is one line, and a little longer than asked for.
 
-use std::sync::{Arc, OnceLock};
+mod lines;
+mod wanted;
+
+use std::sync::OnceLock;
 
 use bytes::Bytes;
-use serde_json::{Value, json};
 
-use crate::dataset::resource;
-
-/// The least size of a block.
-const BLOCK: usize = 256 << 10;
+use lines::{block, filler};
+pub(crate) use wanted::{Wanted, groups};
 
 /// The part of an id that differs between files and blocks: six digits, a hyphen, eight digits.
 const PATCH: usize = 15;
 
 /// The least length of the line that fills a file up to its size.
 const FILLER: usize = 256;
-
-/// The sizes of lines, over and over.
-const SIZES: [usize; 16] = [
-    620, 1480, 900, 2300, 700, 1150, 3900, 560, 1800, 830, 5000, 1240, 660, 2750, 980, 1600,
-];
-
-const WORDS: [&str; 24] = [
-    "patient",
-    "reports",
-    "mild",
-    "chest",
-    "pain",
-    "since",
-    "Tuesday",
-    "no",
-    "fever",
-    "blood",
-    "pressure",
-    "within",
-    "normal",
-    "limits",
-    "Müller",
-    "follow-up",
-    "in",
-    "three",
-    "weeks",
-    "medication",
-    "unchanged",
-    "allergy",
-    "penicillin",
-    "côté",
-];
 
 /// Lines, and where in them the ids are patched.
 #[derive(Debug, Default, Clone)]
@@ -225,130 +193,12 @@ impl Group {
     }
 }
 
-/// Files that a source is asked to have.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Wanted {
-    /// So many files of so many bytes each.
-    Bytes {
-        kind: String,
-        files: usize,
-        bytes: u64,
-    },
-    /// So many files of one resource each, over ten types.
-    Outputs(usize),
-}
-
-/// The groups that stand for what is wanted.
-pub(crate) fn groups(wanted: &[Wanted]) -> Vec<Arc<Group>> {
-    const KINDS: [&str; 10] = [
-        "AllergyIntolerance",
-        "Condition",
-        "DiagnosticReport",
-        "Encounter",
-        "Immunization",
-        "MedicationRequest",
-        "Observation",
-        "Patient",
-        "Procedure",
-        "ServiceRequest",
-    ];
-    let mut groups = Vec::new();
-    let mut first = 0;
-    for wanted in wanted {
-        match wanted {
-            Wanted::Bytes { kind, files, bytes } => {
-                groups.push(Arc::new(Group::of_bytes(kind, first, *files, *bytes)));
-                first += files;
-            }
-            Wanted::Outputs(outputs) => {
-                for (index, kind) in KINDS.into_iter().enumerate() {
-                    let files = (outputs + index) / KINDS.len();
-                    if files > 0 {
-                        groups.push(Arc::new(Group::of_one_line(kind, first, files)));
-                        first += files;
-                    }
-                }
-            }
-        }
-    }
-    groups
-}
-
-/// An id with room for what is patched.
-fn id(kind: &str, line: usize) -> String {
-    let kind = kind.to_ascii_lowercase();
-    format!("{kind}-000000-00000000-{line:04}")
-}
-
-/// Where the id of a line is patched.
-fn patch(kind: &str) -> usize {
-    format!(r#"{{"resourceType":"{kind}","id":"{kind}-"#).len()
-}
-
-/// A block of a type's lines.
-fn block(kind: &str) -> Template {
-    let mut block = Template::default();
-    let mut seed = kind.bytes().fold(7_u64, |seed, byte| {
-        seed.wrapping_mul(31).wrapping_add(u64::from(byte))
-    });
-    for line in 0.. {
-        if block.bytes.len() >= BLOCK {
-            break;
-        }
-        let size = SIZES[line % SIZES.len()];
-        block.push(text(kind, line, size, &mut seed).as_bytes(), patch(kind));
-    }
-    block
-}
-
-/// A line of about this size.
-fn text(kind: &str, line: usize, size: usize, seed: &mut u64) -> String {
-    let mut next = |below: u64| {
-        *seed ^= *seed << 13;
-        *seed ^= *seed >> 7;
-        *seed ^= *seed << 17;
-        *seed % below
-    };
-    let plain = resource(kind, line + 1, "");
-    let mut value: Value = serde_json::from_slice(&plain.line).unwrap_or_default();
-    value["id"] = json!(id(kind, line));
-    value["meta"] = json!({
-        "versionId": next(9).to_string(),
-        "lastUpdated": format!("2026-{:02}-{:02}T{:02}:12:0{}.{:03}Z", next(12) + 1, next(28) + 1, next(24), next(10), next(1000)),
-        "source": format!("urn:uuid:{:08x}-{:04x}-4b{:02x}", next(1 << 32), next(1 << 16), next(1 << 8)),
-    });
-    value["identifier"] = json!([]);
-    while value.to_string().len() + 300 < size {
-        let words: Vec<_> = (0..4 + next(9))
-            .map(|_| WORDS[usize::try_from(next(24)).unwrap_or(0)])
-            .collect();
-        let identifier = json!({
-            "system": format!("https://hospital.example/fhir/sid/{}", next(40)),
-            "value": format!("{:010}", next(10_000_000_000)),
-            "assigner": {"display": format!("\"{}\"\n{}", words[0], words.join(" "))},
-        });
-        if let Some(identifiers) = value["identifier"].as_array_mut() {
-            identifiers.push(identifier);
-        }
-    }
-    value.to_string()
-}
-
-/// A line of exactly this many bytes with its newline, or of a little more where that is too few.
-fn filler(kind: &str, bytes: usize) -> (Vec<u8>, usize) {
-    let start = format!(
-        r#"{{"resourceType":"{kind}","id":"{}","language":""#,
-        id(kind, 9999)
-    );
-    let room = bytes.saturating_sub(start.len() + 3);
-    let line = format!("{start}{}\"}}", "en ".repeat(room / 3 + 1).split_at(room).0);
-    (line.into_bytes(), patch(kind))
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use std::collections::HashSet;
+
+    use serde_json::Value;
 
     use super::*;
 
@@ -437,7 +287,7 @@ mod tests {
             .map(|line| block.line(line).0.len())
             .collect();
         assert!(
-            sizes.iter().all(|size| (400..=5200).contains(size)),
+            sizes.iter().all(|size| (512..=5120).contains(size)),
             "{sizes:?}"
         );
         assert!(sizes.iter().collect::<HashSet<_>>().len() > 40);

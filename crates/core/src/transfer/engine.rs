@@ -1,0 +1,289 @@
+//! What all files of one transfer share: the two servers and how much they bear, the memory, the deadline, and the links
+//! that a manifest fetched again lends.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OnceCell, watch};
+use tokio::time::Instant;
+use url::Url;
+
+use super::budget::Budget;
+use super::pace::Pace;
+use super::plan::Links;
+use super::progress::{Event, Observer};
+use super::sizes::PartSizes;
+use super::{Renew, Transfer, check};
+use crate::config::{Origin, TransferSettings, Validate};
+use crate::error::{Error, Kind, Result};
+use crate::http::{Backoff, Client, TokenUse, shown};
+use crate::staging::{DoneRecord, Staging};
+
+/// How often one thing is tried before it is given up.
+pub(super) const ATTEMPTS: u32 = 6;
+
+/// How often a server may ask for patience before that counts as a refusal.
+const WAITS: u32 = 40;
+
+/// The first wait between two attempts, at most; each further one may be twice as long.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+
+/// The longest wait between two attempts, where the server does not ask for more.
+const LONGEST_WAIT: Duration = Duration::from_secs(20);
+
+/// Why a file is not staged.
+#[derive(Debug)]
+pub(super) enum Halt {
+    /// The transfer is to stop here, for a while.
+    Stopped,
+    /// The link no longer allows it.
+    Expired(Error),
+    /// Another process has staged the file in the meantime.
+    Elsewhere(DoneRecord),
+    /// It failed.
+    Failed(Error),
+}
+
+impl From<Error> for Halt {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// What all files share.
+pub(super) struct Engine {
+    pub(super) source: Client,
+    pub(super) staging: Staging,
+    pub(super) token: TokenUse,
+    pub(super) settings: TransferSettings,
+    pub(super) budget: Budget,
+    pub(super) observer: Observer,
+    retry_after_max: Duration,
+    /// How many requests the store bears.
+    store: Pace,
+    /// The same for each origin that files come from.
+    origins: Mutex<HashMap<Origin, Pace>>,
+    stop: watch::Sender<bool>,
+    renew: Option<Renew>,
+    links: OnceCell<Option<Links>>,
+    /// How often a server asked to be left alone for a while.
+    asked_to_wait: AtomicUsize,
+    /// Parts that were stored now.
+    parts: AtomicUsize,
+    /// Bytes stored of files that are not done.
+    under_way: AtomicU64,
+    /// The longest that a part took to be stored, in milliseconds.
+    slowest_part: AtomicU64,
+}
+
+impl Engine {
+    pub(super) fn new(transfer: &Transfer, token: TokenUse) -> Self {
+        let settings = transfer.settings.clone();
+        let part = PartSizes::limit_of(settings.memory);
+        // The longest unfinished line that the checks hold.
+        let line = match settings.validate {
+            Validate::Json => check::PARSE_LIMIT as u64,
+            Validate::Lines | Validate::None => 0,
+        };
+        Self {
+            source: transfer.source.clone(),
+            staging: transfer.staging.clone(),
+            token,
+            budget: Budget::new(settings.memory, part, line),
+            observer: transfer.observer.clone(),
+            retry_after_max: transfer.retry_after_max,
+            store: Pace::new(settings.concurrency, transfer.retry_after_max),
+            origins: Mutex::default(),
+            stop: watch::Sender::new(false),
+            renew: transfer.renew.clone(),
+            links: OnceCell::new(),
+            asked_to_wait: AtomicUsize::default(),
+            parts: AtomicUsize::default(),
+            under_way: AtomicU64::default(),
+            slowest_part: AtomicU64::default(),
+            settings,
+        }
+    }
+
+    /// How many requests the origin of a file bears.
+    pub(super) fn pace(&self, url: &Url) -> Pace {
+        let mut origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
+        origins
+            .entry(Origin::from(url))
+            .or_insert_with(|| Pace::new(self.settings.concurrency, self.retry_after_max))
+            .clone()
+    }
+
+    /// Has every file stop where it is.
+    pub(super) fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Does `work` unless the transfer is to stop first.
+    pub(super) async fn unless_stopped<T>(&self, work: impl Future<Output = T>) -> Result<T, Halt> {
+        let mut stop = self.stop.subscribe();
+        tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => Err(Halt::Stopped),
+            done = work => Ok(done),
+        }
+    }
+
+    /// The link that a manifest fetched again has for a file, where it is another than the one that expired. The manifest
+    /// is fetched once.
+    pub(super) async fn link(&self, index: usize, expired: &Url) -> Option<Url> {
+        let renew = self.renew.as_ref()?;
+        let fetch = || async {
+            match renew().await {
+                Ok(links) => Some(links),
+                Err(error) => {
+                    tracing::warn!(
+                        error = error.what(),
+                        "links have expired, and the manifest could not be fetched again"
+                    );
+                    None
+                }
+            }
+        };
+        let links = self.links.get_or_init(fetch).await.as_ref()?;
+        links.get(index).filter(|link| link != expired)
+    }
+
+    /// Sends something to the store until it has it, gives it up, or says that trying is in vain.
+    pub(super) async fn to_store<T, S>(
+        &self,
+        what: &str,
+        bytes: u64,
+        send: impl Fn() -> S,
+        in_vain: impl Fn() -> bool,
+    ) -> Result<T>
+    where
+        S: Future<Output = Result<T>>,
+    {
+        let mut patience = self.patience();
+        loop {
+            let slot = self.store.slot().await;
+            let error = match send().await {
+                Ok(sent) => {
+                    slot.moved(bytes);
+                    slot.done();
+                    return Ok(sent);
+                }
+                Err(error) => error,
+            };
+            if error.throttled() {
+                slot.throttled(error.wait());
+            } else {
+                drop(slot);
+            }
+            if error.kind() != Kind::StagingUnavailable || in_vain() {
+                return Err(error);
+            }
+            let Some(wait) = patience.next(&error) else {
+                return Err(given_up(&error));
+            };
+            self.tell(what, &error, wait);
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// The waits between the attempts at one thing.
+    pub(super) fn patience(&self) -> Patience {
+        let backoff = |times| {
+            Backoff::new(FIRST_WAIT, LONGEST_WAIT, times).retry_after_max(self.retry_after_max)
+        };
+        Patience {
+            failures: backoff(ATTEMPTS - 1),
+            waits: backoff(WAITS),
+        }
+    }
+
+    /// Tells that something will be tried again.
+    pub(super) fn tell(&self, what: &str, error: &Error, wait: Duration) {
+        tracing::warn!(
+            what,
+            error = error.what(),
+            wait_s = wait.as_secs_f64(),
+            "will be tried again"
+        );
+        let (what, why) = (what.to_owned(), error.what().to_owned());
+        if error.wait().is_some() {
+            self.asked_to_wait.fetch_add(1, Ordering::Relaxed);
+            (self.observer)(Event::Waiting { what, wait, why });
+        } else {
+            (self.observer)(Event::Retrying { what, wait, why });
+        }
+    }
+
+    /// Notes that a part is stored.
+    pub(super) fn part_stored(&self, begun: Instant) {
+        let took = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.parts.fetch_add(1, Ordering::Relaxed);
+        self.slowest_part.fetch_max(took, Ordering::Relaxed);
+    }
+
+    /// Notes that so many bytes of a file are stored that is not done yet.
+    pub(super) fn left_under_way(&self, bytes: u64) {
+        self.under_way.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// The bytes stored of files that are not done.
+    pub(super) fn under_way(&self) -> u64 {
+        self.under_way.load(Ordering::Relaxed)
+    }
+
+    /// Whether anything was stored, or a server asked for patience: then the same again may come further.
+    pub(super) fn came_further(&self) -> bool {
+        self.parts.load(Ordering::Relaxed) > 0 || self.asked_to_wait.load(Ordering::Relaxed) > 0
+    }
+
+    /// How long before a deadline the work has to stop: time for the parts in flight to be stored, and to write down how
+    /// far it is.
+    pub(super) fn winding_down(&self, time: Duration) -> Duration {
+        let slowest = Duration::from_millis(self.slowest_part.load(Ordering::Relaxed));
+        (slowest * 2 + Duration::from_millis(500)).min(time / 3)
+    }
+}
+
+/// How long to wait before the next attempt. Being asked for patience is no failure, and has a count of its own.
+pub(super) struct Patience {
+    failures: Backoff,
+    waits: Backoff,
+}
+
+impl Patience {
+    /// The wait before the next attempt, or `None` when there is none left.
+    pub(super) fn next(&mut self, error: &Error) -> Option<Duration> {
+        if error.throttled() {
+            self.waits.next(error.wait())
+        } else {
+            self.failures.next(error.wait())
+        }
+    }
+
+    /// Begins anew after progress: what comes further with each attempt is not given up.
+    pub(super) fn renewed(&mut self) {
+        self.failures.reset();
+        self.waits.reset();
+    }
+}
+
+/// What is said of something that was tried in vain.
+pub(super) fn given_up(last: &Error) -> Error {
+    match last.kind() {
+        Kind::Transfer | Kind::StagingUnavailable => {
+            last.clone().within(&format!("after {ATTEMPTS} attempts"))
+        }
+        _ => Kind::Transfer.error(format!(
+            "a file could not be had in {ATTEMPTS} attempts; the last one: {}",
+            last.what()
+        )),
+    }
+}
+
+/// The URL as messages show it.
+pub(super) fn name_of(url: &Url) -> String {
+    shown(url)
+}

@@ -1,0 +1,412 @@
+//! The way of one file's checked bytes into staging: a buffer that fills, parts that go up side by side while the next
+//! one fills, and the state that lets another process go on.
+//!
+//! A part is sent once: when the same file comes a second time, from its beginning, the parts that are there already and
+//! have the same sum are left as they are.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::budget::Buffer;
+use super::check::LineMark;
+use super::engine::{Engine, Halt};
+use super::plan::File;
+use super::sizes::{PARTS, PartSizes};
+use crate::config::Validate;
+use crate::error::{Error, Kind, Result};
+use crate::staging::{DoneRecord, Position, Saved, SourceMark, Sum, UnderWay, Upload};
+
+/// With how much memory a file of unknown length begins.
+const FIRST_BUFFER: usize = 256 << 10;
+
+/// After how many further parts the state is written, at least.
+const SAVE_EVERY: u32 = 4;
+
+/// One file on its way into staging.
+pub(super) struct Outbound {
+    engine: Arc<Engine>,
+    file: Arc<File>,
+    upload: Upload,
+    sizes: PartSizes,
+    /// What identifies the source's bytes, where they can be asked for from the middle.
+    source: Option<SourceMark>,
+    /// The part that is being filled, counted from 1.
+    number: u32,
+    /// Where it begins in the staged object.
+    begun: u64,
+    /// How many bytes that come next are staged already.
+    skip: u64,
+    buffer: Option<Buffer>,
+    /// The sum of all parts before.
+    total: Sum,
+    flights: JoinSet<Result<u32>>,
+    /// The parts of this pass that are stored, beyond `through`.
+    stored: BTreeMap<u32, ()>,
+    /// All parts up to this one are stored.
+    through: u32,
+    /// From which line a later process can go on when a part, and all before it, are stored.
+    marks: BTreeMap<u32, (LineMark, u64)>,
+    /// What `through` was when the state was written last.
+    saved: u32,
+}
+
+impl Outbound {
+    /// A file of which nothing is staged; `upload` may hold parts of it all the same.
+    pub(super) fn new(engine: Arc<Engine>, file: Arc<File>, upload: Upload) -> Self {
+        let total = Sum::empty(engine.staging.algorithm());
+        let limit = PartSizes::limit_of(engine.settings.memory);
+        Self {
+            engine,
+            file,
+            upload,
+            sizes: PartSizes {
+                limit,
+                length: None,
+            },
+            source: None,
+            number: 1,
+            begun: 0,
+            skip: 0,
+            buffer: None,
+            total,
+            flights: JoinSet::new(),
+            stored: BTreeMap::new(),
+            through: 0,
+            marks: BTreeMap::new(),
+            saved: 0,
+        }
+    }
+
+    /// Goes on where another process stopped: gives the line to go on from, or `None` where that cannot be had.
+    pub(super) fn take_up(&mut self, state: &UnderWay) -> Option<LineMark> {
+        let position = &state.position;
+        let source = position.source.clone()?;
+        if state.part_limit > self.sizes.limit || position.parts == 0 {
+            return None;
+        }
+        let mut total = Sum::empty(self.engine.staging.algorithm());
+        for number in 1..=position.parts {
+            let part = self.upload.confirmed(number)?;
+            let sum = part.sum.filter(|sum| sum.algorithm == total.algorithm)?;
+            if part.offset != total.length || part.size != sum.length {
+                return None;
+            }
+            total = total.and(sum);
+        }
+        self.begun = total.length;
+        self.skip = self.begun.checked_sub(position.staged_offset)?;
+        self.total = total;
+        self.number = position.parts + 1;
+        self.through = position.parts;
+        self.saved = position.parts;
+        self.sizes = PartSizes {
+            limit: state.part_limit,
+            length: source.length,
+        };
+        self.source = Some(source);
+        let mark = LineMark {
+            source_offset: position.source_offset,
+            staged_offset: position.staged_offset,
+            line: position.line,
+            resources: position.resources,
+        };
+        self.marks.insert(position.parts, (mark, self.begun));
+        Some(mark)
+    }
+
+    /// Begins from the file's beginning. What is stored of it is compared with what comes.
+    ///
+    /// Waits for the parts in flight: one that arrived late could take the place of another.
+    pub(super) async fn begin(
+        &mut self,
+        source: Option<SourceMark>,
+        length: Option<u64>,
+    ) -> Result<(), Halt> {
+        while self.flights.join_next().await.is_some() {}
+        if self.upload.lost() {
+            self.upload = self
+                .engine
+                .staging
+                .upload(&self.file.key, &self.file.part_key);
+        }
+        self.buffer = None;
+        self.source = source;
+        self.sizes.limit = PartSizes::limit_of(self.engine.settings.memory);
+        self.sizes.length = length;
+        self.total = Sum::empty(self.total.algorithm);
+        (self.number, self.begun, self.skip) = (1, 0, 0);
+        (self.through, self.saved) = (0, 0);
+        self.stored.clear();
+        self.marks.clear();
+        self.sizes.check(&super::engine::name_of(&self.file.url))?;
+        Ok(())
+    }
+
+    /// Takes the next checked bytes. `mark` is the last line's beginning that is certainly before them.
+    pub(super) async fn keep(&mut self, mut bytes: Bytes, mark: &LineMark) -> Result<(), Halt> {
+        if self.skip > 0 {
+            let skipped = bytes
+                .len()
+                .min(usize::try_from(self.skip).unwrap_or(usize::MAX));
+            self.skip -= skipped as u64;
+            let _ = bytes.split_to(skipped);
+        }
+        while !bytes.is_empty() {
+            let target = self.part_size();
+            if self
+                .buffer
+                .as_ref()
+                .is_some_and(|buffer| buffer.len() >= target)
+            {
+                self.ship(mark)?;
+                continue;
+            }
+            let room = self.room(target).await?;
+            let now = bytes.split_to(room.min(bytes.len()));
+            if let Some(buffer) = &mut self.buffer {
+                buffer.push(&now);
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts the bytes that the checker holds with those of the buffer.
+    pub(super) async fn also(&mut self, held: usize) -> Result<(), Halt> {
+        if let Some(buffer) = &mut self.buffer {
+            let engine = Arc::clone(&self.engine);
+            engine.unless_stopped(buffer.also(held)).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes sure that the buffer has room, and says how much.
+    async fn room(&mut self, target: usize) -> Result<usize, Halt> {
+        let engine = Arc::clone(&self.engine);
+        // A missing last newline is added.
+        let left = self
+            .sizes
+            .length
+            .map(|length| (length + 1).saturating_sub(self.begun));
+        let left = left.map(|left| usize::try_from(left).unwrap_or(usize::MAX).max(1));
+        let first = left.unwrap_or(FIRST_BUFFER).min(target);
+        match &mut self.buffer {
+            Some(buffer) if buffer.room() > 0 => {}
+            Some(buffer) => {
+                let more = match buffer.capacity() {
+                    0 => first,
+                    filled => (filled * 4).min(target),
+                };
+                engine.unless_stopped(buffer.grow(more)).await?;
+            }
+            none => {
+                // What is known to be all that it will need is given back by itself; all else has to ask for more.
+                let all = left.is_some() && engine.settings.validate != Validate::Json;
+                let buffer = if all {
+                    engine.unless_stopped(engine.budget.take(first)).await?
+                } else {
+                    engine
+                        .unless_stopped(engine.budget.take_growing(first))
+                        .await?
+                };
+                *none = Some(buffer);
+            }
+        }
+        Ok(self
+            .buffer
+            .as_ref()
+            .map_or(0, |buffer| buffer.room().min(target - buffer.len())))
+    }
+
+    fn part_size(&self) -> usize {
+        usize::try_from(self.sizes.at(self.begun)).unwrap_or(usize::MAX)
+    }
+
+    /// Sends the part that is full, and begins the next.
+    fn ship(&mut self, mark: &LineMark) -> Result<(), Halt> {
+        let Some(buffer) = &mut self.buffer else {
+            return Ok(());
+        };
+        if self.number > PARTS {
+            let what = super::engine::name_of(&self.file.url);
+            return Err(PartSizes::ran_out(&what, self.begun).into());
+        }
+        let bytes = buffer.split().bytes();
+        let sum = Sum::of(self.total.algorithm, &bytes);
+        let (number, offset) = (self.number, self.begun);
+        self.begun += sum.length;
+        self.number += 1;
+        self.total = self.total.and(sum);
+        self.marks.insert(number, (*mark, self.begun));
+        let there = self.upload.confirmed(number).is_some_and(|part| {
+            part.offset == offset && part.size == sum.length && part.sum == Some(sum)
+        });
+        if there {
+            self.landed(number);
+            return Ok(());
+        }
+        let (engine, upload) = (Arc::clone(&self.engine), self.upload.clone());
+        let what = engine.staging.url(&self.file.key);
+        self.flights.spawn(async move {
+            let begun = Instant::now();
+            let send = || upload.part(number, offset, bytes.clone(), sum);
+            let sent = engine
+                .to_store(&what, sum.length, send, || upload.lost())
+                .await;
+            sent?;
+            engine.part_stored(begun);
+            Ok(number)
+        });
+        Ok(())
+    }
+
+    /// Looks at the parts that have arrived, and now and then writes down how far it is.
+    pub(super) async fn look(&mut self) -> Result<(), Halt> {
+        while let Some(landed) = self.flights.try_join_next() {
+            let number = landed.map_err(|error| stopped(&error))??;
+            self.landed(number);
+        }
+        let further = self.through - self.saved;
+        if further >= SAVE_EVERY.max(self.through / 16) {
+            self.save().await?;
+        }
+        Ok(())
+    }
+
+    fn landed(&mut self, number: u32) {
+        self.stored.insert(number, ());
+        while self.stored.remove(&(self.through + 1)).is_some() {
+            self.through += 1;
+            // Only the last one that is all there is of use.
+            self.marks.remove(&(self.through - 1));
+        }
+    }
+
+    /// Writes down what is stored, so that another process can go on from there.
+    async fn save(&mut self) -> Result<(), Halt> {
+        let Some((mark, _)) = self.marks.get(&self.through) else {
+            return Ok(());
+        };
+        let position = Position {
+            source: self.source.clone(),
+            parts: self.through,
+            source_offset: mark.source_offset,
+            staged_offset: mark.staged_offset,
+            line: mark.line,
+            resources: mark.resources,
+        };
+        let saved = self.upload.save(&position, self.sizes.limit).await;
+        self.saved = self.through;
+        match saved {
+            Ok(Saved::Done(record)) => Err(Halt::Elsewhere(record)),
+            Ok(Saved::Ours | Saved::Theirs) => Ok(()),
+            // What is not written down is fetched again after a crash; the transfer itself goes on.
+            Err(error) => {
+                tracing::debug!(
+                    key = self.file.key,
+                    error = error.what(),
+                    "the state of a file was not saved"
+                );
+                Ok(())
+            }
+        }
+    }
+
+    /// Stops for a while: waits for the parts in flight, and writes down how far it is.
+    pub(super) async fn park(&mut self) -> Result<(), Halt> {
+        self.buffer = None;
+        while let Some(landed) = self.flights.join_next().await {
+            if let Ok(Ok(number)) = landed {
+                self.landed(number);
+            }
+        }
+        if self.through > self.saved {
+            self.save().await?;
+        }
+        if let Some((_, end)) = self.marks.get(&self.through) {
+            self.engine.left_under_way(*end);
+        }
+        Ok(())
+    }
+
+    /// Makes the object appear: every byte has come and every check has passed.
+    pub(super) async fn finish(
+        &mut self,
+        resources: BTreeMap<String, u64>,
+        mark: &LineMark,
+    ) -> Result<DoneRecord, Halt> {
+        let engine = Arc::clone(&self.engine);
+        let what = engine.staging.url(&self.file.key);
+        if self.number == 1 {
+            return self.finish_small(resources, &what).await;
+        }
+        if self.buffer.as_ref().is_some_and(|buffer| buffer.len() > 0) {
+            self.ship(mark)?;
+        }
+        self.buffer = None;
+        while let Some(landed) = self.flights.join_next().await {
+            let number = landed.map_err(|error| stopped(&error))??;
+            self.landed(number);
+        }
+        let (upload, total, parts) = (&self.upload, self.total, self.number - 1);
+        let done = record(resources, total);
+        let send = || upload.complete(parts, total, done.clone());
+        let done = engine.to_store(&what, 0, send, || upload.lost()).await?;
+        Ok(done)
+    }
+
+    /// A file of one part is one request, and one without a resource is no object at all.
+    async fn finish_small(
+        &mut self,
+        resources: BTreeMap<String, u64>,
+        what: &str,
+    ) -> Result<DoneRecord, Halt> {
+        let engine = Arc::clone(&self.engine);
+        if self.upload.confirmed(1).is_some() {
+            // What another process had begun was of another size.
+            self.upload.abort().await;
+            self.upload = engine.staging.upload(&self.file.key, &self.file.part_key);
+        }
+        let buffer = self.buffer.take().filter(|buffer| buffer.len() > 0);
+        let Some(buffer) = buffer else {
+            let done = record(resources, self.total);
+            let staging = &engine.staging;
+            let send = || staging.record_empty(&self.file.part_key, done.clone());
+            return Ok(engine.to_store(what, 0, send, || false).await?);
+        };
+        let bytes = buffer.freeze().bytes();
+        let sum = Sum::of(self.total.algorithm, &bytes);
+        let (upload, done) = (&self.upload, record(resources, sum));
+        let send = || upload.put(bytes.clone(), sum, done.clone());
+        let done = engine.to_store(what, sum.length, send, || false).await;
+        Ok(done?)
+    }
+
+    /// Gives the file up, and what is stored of it.
+    pub(super) async fn abort(&mut self) {
+        self.flights.shutdown().await;
+        self.upload.abort().await;
+    }
+
+    /// Whether it holds memory.
+    pub(super) fn holds_memory(&self) -> bool {
+        self.buffer.is_some()
+    }
+
+    /// Whether the upload is gone, so that all parts have to be sent again.
+    pub(super) fn lost(&self) -> bool {
+        self.upload.lost()
+    }
+}
+
+fn record(resources: BTreeMap<String, u64>, sum: Sum) -> DoneRecord {
+    let sums = BTreeMap::from([(sum.algorithm.name().to_owned(), sum.base64())]);
+    DoneRecord::new(resources, sums)
+}
+
+fn stopped(error: &tokio::task::JoinError) -> Error {
+    Kind::StagingUnavailable.error(format!("a part's upload ended before it was done: {error}"))
+}
