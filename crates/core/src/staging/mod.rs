@@ -29,6 +29,7 @@ use std::time::Duration;
 
 use aws_config::SdkConfig;
 use bytes::Bytes;
+use tokio::sync::watch;
 
 use self::folder::Folder;
 use self::s3::Store;
@@ -60,6 +61,8 @@ struct Inner {
     place: Place,
     algorithm: Algorithm,
     backend: Backend,
+    /// How many uploads are in somebody's hands.
+    uploads: watch::Sender<usize>,
 }
 
 #[derive(Debug)]
@@ -164,6 +167,7 @@ impl Staging {
                     Checksum::Crc32 => Algorithm::Crc32,
                 },
                 backend,
+                uploads: watch::Sender::new(0),
             }),
         })
     }
@@ -237,18 +241,16 @@ impl Staging {
     /// Waits a moment for what files that were dropped half-way leave behind to be cleared away. A process that ends without
     /// this leaves it to the bucket's lifecycle rule.
     pub async fn settle(&self) {
-        match &self.inner.backend {
-            Backend::Folder(_) => {}
-            Backend::S3(store) => {
-                if tokio::time::timeout(SETTLING, store.settle())
-                    .await
-                    .is_err()
-                {
-                    tracing::debug!(
-                        "not everything that was half-way could be cleared away in time"
-                    );
-                }
+        let settled = async {
+            // Tasks that were told to end do so when they have their next turn, and drop their uploads then.
+            let mut uploads = self.inner.uploads.subscribe();
+            let _ = uploads.wait_for(|open| *open == 0).await;
+            if let Backend::S3(store) = &self.inner.backend {
+                store.settle().await;
             }
+        };
+        if tokio::time::timeout(SETTLING, settled).await.is_err() {
+            tracing::debug!("not everything that was half-way could be cleared away in time");
         }
     }
 

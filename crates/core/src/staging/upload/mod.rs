@@ -49,6 +49,25 @@ struct Inner {
     spoilt: AtomicBool,
     /// Nothing is left to clear away.
     ended: AtomicBool,
+    /// Dropped last: by then, what is to be cleared away is under way.
+    _open: Open,
+}
+
+/// Counts an upload among those that [`Staging::settle`] waits for.
+#[derive(Debug)]
+struct Open(Staging);
+
+impl Open {
+    fn of(staging: &Staging) -> Self {
+        staging.inner.uploads.send_modify(|open| *open += 1);
+        Self(staging.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.inner.uploads.send_modify(|open| *open -= 1);
+    }
 }
 
 #[derive(Debug)]
@@ -103,6 +122,7 @@ impl Upload {
                 kept: AtomicBool::new(false),
                 spoilt: AtomicBool::new(false),
                 ended: AtomicBool::new(false),
+                _open: Open::of(staging),
             }),
         }
     }
