@@ -13,6 +13,7 @@ mod done;
 mod folder;
 pub mod layout;
 mod s3;
+mod standin;
 mod state;
 mod stream;
 #[cfg(test)]
@@ -32,6 +33,7 @@ use crate::config::Place;
 use crate::error::Result;
 
 pub use self::done::{DoneRecord, StagedObject};
+pub use self::standin::Listed;
 pub use self::stream::Chunks;
 pub use self::writer::Writer;
 
@@ -74,15 +76,6 @@ pub struct Object {
     pub bytes: Bytes,
     /// What [`Staging::replace`] must be told to replace just this content.
     pub version: Version,
-}
-
-/// An object that a listing found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
-    /// Its key.
-    pub key: String,
-    /// Its length in bytes.
-    pub size: u64,
 }
 
 /// Tells one content of an object from another: an `ETag`, or a hash. It has no order.
@@ -182,15 +175,6 @@ impl Staging {
         match &self.inner.backend {
             Backend::Folder(folder) => folder.replace(key, bytes, version).await,
             Backend::S3(store) => store.replace(key, bytes, version).await,
-        }
-    }
-
-    /// Every object whose key begins with `prefix`, in no order, or `None` where listing is not allowed. What appears in the
-    /// meantime may be among them or not.
-    pub async fn list(&self, prefix: &str) -> Result<Option<Vec<Listed>>> {
-        match &self.inner.backend {
-            Backend::Folder(folder) => folder.list(prefix).await.map(Some),
-            Backend::S3(store) => store.list(prefix).await,
         }
     }
 

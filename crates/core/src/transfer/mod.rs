@@ -86,10 +86,11 @@ impl Transfer {
             ..Brought::default()
         };
         let mut done = 0;
-        let mut staged = futures_util::stream::iter(files.into_iter().map(Arc::new))
-            .map(|file| {
+        let mut staged = futures_util::stream::iter(plan.order())
+            .map(|slot| {
                 let copier = &copier;
                 async move {
+                    let file = Arc::new(plan.file(slot)?);
                     copier
                         .ensure(Arc::clone(&file))
                         .await

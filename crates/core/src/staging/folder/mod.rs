@@ -3,6 +3,7 @@
 //! Blocking work runs on the runtime's threads for it; what it consists of is in [`disk`].
 
 mod disk;
+mod stream;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,8 +13,7 @@ use std::path::{Component, Path, PathBuf};
 use bytes::Bytes;
 
 use self::disk::Temporary;
-use super::stream::{self, Chunks};
-use super::{Created, Head, Listed, Object, Replaced, Version};
+use super::{Created, Head, Object, Replaced, Version};
 use crate::config::Place;
 use crate::error::{Error, Kind, Result};
 
@@ -64,41 +64,6 @@ impl Folder {
             }))
         });
         found.await.map_err(|error| fault(&error, &path))
-    }
-
-    /// See [`super::Staging::read_stream`].
-    pub(super) async fn read_stream(&self, key: &str) -> Result<Option<Chunks>> {
-        let path = self.path(key)?;
-        let opened = there(tokio::fs::File::open(&path).await);
-        let opened = opened.map_err(|error| fault(&error, &path))?;
-        Ok(opened.map(|file| stream::of_file(file, path, fault)))
-    }
-
-    /// See [`super::Staging::list`].
-    pub(super) async fn list(&self, prefix: &str) -> Result<Vec<Listed>> {
-        let root = self.root.clone();
-        let at = self.path(prefix.trim_end_matches('/'))?;
-        let begin = at.clone();
-        let listed = blocking(move || {
-            let mut listed = Vec::new();
-            let mut folders = vec![begin];
-            while let Some(folder) = folders.pop() {
-                for entry in there(fs::read_dir(&folder))?.into_iter().flatten() {
-                    let entry = entry?;
-                    let kind = entry.file_type()?;
-                    if kind.is_dir() {
-                        folders.push(entry.path());
-                    } else if let Ok(key) = entry.path().strip_prefix(&root) {
-                        listed.push(Listed {
-                            key: key.to_string_lossy().into_owned(),
-                            size: entry.metadata()?.len(),
-                        });
-                    }
-                }
-            }
-            Ok(listed)
-        });
-        listed.await.map_err(|error| fault(&error, &at))
     }
 
     pub(super) async fn create(&self, key: &str, bytes: Bytes) -> Result<Created> {

@@ -6,6 +6,7 @@
 
 mod client;
 mod fault;
+mod stream;
 mod upload;
 
 use std::collections::BTreeMap;
@@ -17,13 +18,11 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
-use futures_util::stream::{self, StreamExt};
 use tokio::task::JoinSet;
 
 use self::fault::Fault;
 use super::state::jitter;
-use super::stream::Chunks;
-use super::{Created, Head, Listed, Object, Replaced, Version, done};
+use super::{Created, Head, Object, Replaced, Version, done};
 use crate::config::Place;
 use crate::error::{Error, Kind, Result};
 
@@ -34,7 +33,6 @@ const ATTEMPTS: u32 = 6;
 
 const GET: &str = "s3:GetObject";
 const PUT: &str = "s3:PutObject";
-const LIST: &str = "s3:ListBucket";
 const DELETE: &str = "s3:DeleteObject";
 
 /// A bucket, and the prefix that everything of ours is below. Clones share what was learned.
@@ -163,58 +161,6 @@ impl Store {
             Got::There(object) => Some(object),
             Got::Absent | Got::Forbidden => None,
         })
-    }
-
-    /// See [`super::Staging::read_stream`].
-    pub(super) async fn read_stream(&self, key: &str) -> Result<Option<Chunks>> {
-        let found = match self.get(key, None).await {
-            Ok(found) => found,
-            Err(fault) if fault.absent() || fault.forbidden() => return Ok(None),
-            Err(fault) => return Err(self.error(&fault, key, GET)),
-        };
-        let url = self.place.url(key);
-        let chunks = stream::unfold(Some((found.body, url)), |open| async {
-            let (mut body, url) = open?;
-            match body.next().await? {
-                Ok(chunk) => Some((Ok(chunk), Some((body, url)))),
-                Err(error) => {
-                    let fault = Fault::broken(&format!("the answer broke off: {error}"));
-                    Some((Err(fault.error(&url, GET)), None))
-                }
-            }
-        });
-        Ok(Some(chunks.boxed()))
-    }
-
-    /// See [`super::Staging::list`].
-    pub(super) async fn list(&self, prefix: &str) -> Result<Option<Vec<Listed>>> {
-        let mut pages = self
-            .client
-            .list_objects_v2()
-            .bucket(&self.bucket)
-            .prefix(self.name(prefix))
-            .into_paginator()
-            .send();
-        let own = self.name("").len();
-        let mut listed = Vec::new();
-        while let Some(page) = pages.next().await {
-            let page = match page.map_err(Fault::from) {
-                Ok(page) => page,
-                Err(fault) if fault.forbidden() => return Ok(None),
-                Err(fault) => return Err(self.error(&fault, prefix, LIST)),
-            };
-            listed.extend(
-                page.contents
-                    .unwrap_or_default()
-                    .into_iter()
-                    .filter_map(|object| {
-                        let size = size(object.size);
-                        let key = object.key?.get(own..)?.to_owned();
-                        Some(Listed { key, size })
-                    }),
-            );
-        }
-        Ok(Some(listed))
     }
 
     async fn fetch(&self, key: &str) -> Result<Got> {
