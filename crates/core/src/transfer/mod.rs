@@ -63,12 +63,8 @@ impl Transfer {
     ///
     /// Gives [`Kind::JobInProgress`] at the deadline.
     pub async fn run(&self, plan: &Plan) -> Result<Brought> {
-        let files: Vec<File> = plan
-            .order()
-            .map(|slot| plan.file(slot))
-            .collect::<Result<_>>()?;
-        (self.observer)(Event::Planned { files: files.len() });
-        let total = files.len();
+        let total = plan.len();
+        (self.observer)(Event::Planned { files: total });
         let copier = Copier {
             source: self.source.clone(),
             staging: self.staging.clone(),
