@@ -159,15 +159,20 @@ class Execution:
         # The states in their order, and for each the errors that its task gave, in theirs.
         self.states = []
         self.errors = {}
+        # Those of a worker, whose one state is not told of.
+        self.failures = []
         for event in history:
             if event["type"].endswith("StateEntered"):
                 self.states.append(event["stateEnteredEventDetails"]["name"])
                 self.errors[self.states[-1]] = []
             elif event["type"] == "TaskFailed":
-                self.errors[self.states[-1]].append(event["taskFailedEventDetails"]["error"])
+                error = event["taskFailedEventDetails"]["error"]
+                self.failures.append(error)
+                if self.states:
+                    self.errors[self.states[-1]].append(error)
 
     def __repr__(self):
-        return f"{self.status} {self.error}: {self.cause} {self.states} {self.errors}"
+        return f"{self.status} {self.error}: {self.cause} {self.states} {self.errors} {self.failures} {self.workers}"
 
 
 def bootstrap(step, extra):

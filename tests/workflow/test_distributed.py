@@ -39,7 +39,7 @@ def test_a_worker_whose_time_runs_out_is_called_again_and_goes_on(run_distribute
     options = ("--resources-per-file", "10", "--fault", "delay=file:1000")
     execution, sandbox = run_distributed(*options, timeouts={"transfer-to-s3": 3})
     assert execution.status == "SUCCEEDED", execution
-    errors = [error for worker in execution.workers for error in worker.errors["Transfer batch"]]
+    errors = [error for worker in execution.workers for error in worker.failures]
     assert set(errors) == {"JobInProgressError"}
     source, target = sandbox.counts()
     assert source == target
@@ -52,7 +52,7 @@ def test_one_worker_that_fails_for_ever_fails_the_execution(run_distributed):
     assert execution.states == [*BEFORE, "Transfer batches"]
     (worker,) = execution.workers
     assert (worker.status, worker.error) == ("FAILED", "IntegrityError"), worker
-    assert worker.errors["Transfer batch"] == ["IntegrityError"], "it is not tried again"
+    assert worker.failures == ["IntegrityError"], "it is not tried again"
     assert sandbox.counts()[1] == {}
 
 
@@ -84,8 +84,8 @@ def test_a_worker_that_is_killed_or_hangs_is_tried_again(aws, run_distributed, s
     striking.join()
     assert hit
     assert execution.status == "SUCCEEDED", execution
-    errors = [error for worker in execution.workers for error in worker.errors["Transfer batch"]]
-    assert errors.count(error) == 1, errors
+    failures = [failure for worker in execution.workers for failure in worker.failures]
+    assert failures.count(error) == 1, failures
     source, target = sandbox.counts()
     assert source == target
 
