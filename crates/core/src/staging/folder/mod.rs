@@ -5,6 +5,7 @@
 mod disk;
 mod listing;
 mod parts;
+mod stream;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,7 +16,6 @@ use bytes::Bytes;
 
 use self::disk::Temporary;
 pub(super) use self::parts::Parts;
-use super::stream::{self, Chunks};
 use super::{Created, Head, Object, Replaced, Version};
 use crate::config::Place;
 use crate::error::{Error, Kind, Result};
@@ -67,14 +67,6 @@ impl Folder {
             }))
         });
         found.await.map_err(|error| fault(&error, &path))
-    }
-
-    /// See [`super::Staging::read_stream`].
-    pub(super) async fn read_stream(&self, key: &str) -> Result<Option<Chunks>> {
-        let path = self.path(key)?;
-        let opened = there(tokio::fs::File::open(&path).await);
-        let opened = opened.map_err(|error| fault(&error, &path))?;
-        Ok(opened.map(|file| stream::of_file(file, path, fault)))
     }
 
     pub(super) async fn create(&self, key: &str, bytes: Bytes) -> Result<Created> {

@@ -10,6 +10,7 @@ mod endpoint;
 mod fault;
 mod listing;
 mod parts;
+mod stream;
 mod upload;
 mod wire;
 
@@ -22,7 +23,6 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
-use futures_util::stream::{self, StreamExt};
 use tokio::task::JoinSet;
 
 use self::client::Clients;
@@ -30,7 +30,6 @@ use self::endpoint::Endpoint;
 use self::fault::Fault;
 use self::wire::Wire;
 use super::state::jitter;
-use super::stream::Chunks;
 use super::sums::{Algorithm, Sum};
 use super::{Created, Head, Object, Replaced, Version, done, layout};
 use crate::config::{Checksum, Place};
@@ -184,27 +183,6 @@ impl Store {
             Got::There(object) => Some(object),
             Got::Absent | Got::Forbidden => None,
         })
-    }
-
-    /// See [`super::Staging::read_stream`].
-    pub(super) async fn read_stream(&self, key: &str) -> Result<Option<Chunks>> {
-        let found = match self.get(key, None).await {
-            Ok(found) => found,
-            Err(fault) if fault.absent() || fault.forbidden() => return Ok(None),
-            Err(fault) => return Err(self.error(&fault, key, GET)),
-        };
-        let url = self.place.url(key);
-        let chunks = stream::unfold(Some((found.body, url)), |open| async {
-            let (mut body, url) = open?;
-            match body.next().await? {
-                Ok(chunk) => Some((Ok(chunk), Some((body, url)))),
-                Err(error) => {
-                    let fault = Fault::broken(&format!("the answer broke off: {error}"));
-                    Some((Err(fault.error(&url, GET)), None))
-                }
-            }
-        });
-        Ok(Some(chunks.boxed()))
     }
 
     async fn fetch(&self, key: &str) -> Result<Got> {
