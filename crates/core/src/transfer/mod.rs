@@ -13,6 +13,7 @@ mod copy;
 mod engine;
 pub mod fetch;
 pub mod listing;
+pub mod logged;
 mod outbound;
 pub mod pace;
 pub mod plan;
