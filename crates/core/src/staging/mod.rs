@@ -21,7 +21,6 @@ mod sums;
 mod tests;
 mod under_way;
 mod upload;
-mod writer;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -42,7 +41,6 @@ pub use self::stream::Chunks;
 pub use self::sums::{Algorithm, Sum};
 pub use self::under_way::{Part, Position, SourceMark, UnderWay};
 pub use self::upload::{Confirmed, Saved, Upload};
-pub use self::writer::Writer;
 
 /// One object has at most so many parts.
 pub const PARTS: u32 = s3::PARTS;
@@ -133,12 +131,7 @@ impl Staging {
     ///
     /// `StagingDenied` where the folder is a file or cannot be written; `Configuration` where the AWS settings are not
     /// enough to begin.
-    pub async fn open(place: &Place) -> Result<Self> {
-        Self::open_as(place, Options::default()).await
-    }
-
-    /// The same, used as the options say.
-    pub async fn open_as(place: &Place, options: Options) -> Result<Self> {
+    pub async fn open(place: &Place, options: Options) -> Result<Self> {
         Self::open_place(place, options, None).await
     }
 
@@ -252,11 +245,6 @@ impl Staging {
         if tokio::time::timeout(SETTLING, settled).await.is_err() {
             tracing::debug!("not everything that was half-way could be cleared away in time");
         }
-    }
-
-    /// Begins a file. It appears under its key when it is finished, not before; see [`Self::finish`].
-    pub fn writer(&self, key: &str) -> Result<Writer> {
-        Writer::begin(self, key)
     }
 
     /// Whether the objects of this place can carry metadata.

@@ -10,11 +10,11 @@ mod endpoint;
 mod fault;
 mod listing;
 mod parts;
+mod pieces;
 mod stream;
-mod upload;
 mod wire;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Once};
 
@@ -36,7 +36,6 @@ use crate::config::{Checksum, Place};
 use crate::error::{Error, Kind, Result};
 
 pub(super) use self::parts::{Found, FoundPart, Multipart, PARTS};
-pub(super) use self::upload::Upload;
 
 /// How often a write is tried against others that write the same object at the same instant.
 const ATTEMPTS: u32 = 6;
@@ -212,7 +211,7 @@ impl Store {
         bytes: Bytes,
         content_type: &str,
     ) -> Result<Created> {
-        let put = |condition| self.put(key, bytes.clone(), content_type, None, condition);
+        let put = |condition| self.put(key, bytes.clone(), content_type, condition);
         for attempt in 0..ATTEMPTS {
             let mut learned = None;
             if self.knows_conditions() {
@@ -255,7 +254,7 @@ impl Store {
     ) -> Result<Replaced> {
         let put = |condition| {
             let content_type = super::layout::JSON;
-            self.put(key, bytes.clone(), content_type, None, condition)
+            self.put(key, bytes.clone(), content_type, condition)
         };
         let mut learned = None;
         if self.knows_conditions() {
@@ -295,11 +294,6 @@ impl Store {
         }
     }
 
-    /// Begins a file.
-    pub(super) fn upload(&self, key: &str) -> Upload {
-        Upload::begin(self.clone(), key)
-    }
-
     async fn get(&self, key: &str, range: Option<&str>) -> Result<GetObjectOutput, Fault> {
         self.client
             .get_object()
@@ -316,20 +310,16 @@ impl Store {
         key: &str,
         body: Bytes,
         content_type: &str,
-        metadata: Option<&BTreeMap<String, String>>,
         condition: Condition<'_>,
     ) -> Result<Version, Fault> {
-        let mut request = self
+        let request = self
             .client
             .put_object()
             .bucket(&self.bucket)
             .key(self.name(key))
             .content_type(content_type)
             .body(ByteStream::from(body));
-        for (name, value) in metadata.into_iter().flatten() {
-            request = request.metadata(name, value);
-        }
-        request = match condition {
+        let request = match condition {
             Condition::None => request,
             Condition::Absent => request.if_none_match("*"),
             Condition::Still(version) => request.if_match(&version.0),

@@ -411,7 +411,7 @@ fn completed(part: &Part, told: bool) -> CompletedPart {
     completed.build()
 }
 
-pub(super) async fn abort(store: &Store, key: &str, id: String) {
+async fn abort(store: &Store, key: &str, id: String) {
     let aborted = store
         .client
         .abort_multipart_upload()

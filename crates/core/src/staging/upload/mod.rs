@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::done::PartState;
 use super::sums::{Algorithm, Sum};
 use super::under_way::Part;
-use super::{Backend, DoneRecord, PARTS, Staging, Version, folder, s3};
+use super::{Backend, DoneRecord, FileState, Hint, PARTS, Staging, Version, folder, s3};
 use crate::error::{Kind, Result};
 
 pub use self::progress::Saved;
@@ -153,7 +153,10 @@ impl Upload {
             if put(false).await? {
                 return Ok(done);
             }
-            if let Some(theirs) = inner.staging.done(&inner.key, &inner.part_key).await? {
+            let there = inner
+                .staging
+                .state(&inner.key, &inner.part_key, Hint::Unknown);
+            if let FileState::Done(theirs) = there.await? {
                 return Ok(theirs);
             }
             inner.staging.expect_readable(&inner.key).await?;
