@@ -171,6 +171,7 @@ impl Copy {
                 return self.give_up(given_up(&error)).await;
             };
             self.engine.tell(&shown(&self.url), &error, wait);
+            self.outbound.rest();
             let engine = Arc::clone(&self.engine);
             if engine
                 .unless_stopped(tokio::time::sleep(wait))
@@ -214,6 +215,7 @@ impl Copy {
         } else {
             engine.unless_stopped(pace.slot()).await?
         };
+        self.outbound.reserve().await?;
         let from = self.at.as_ref().filter(|(offset, _)| *offset > 0);
         let from = from.map(|(offset, mark)| (*offset, mark));
         let opening = fetch::open(&engine.source, &self.url, engine.token, from);
@@ -276,6 +278,9 @@ impl Copy {
                 length: mark.length,
             });
             self.at = opened.mark.clone().map(|mark| (0, mark));
+            if let Some(length) = length {
+                self.engine.saw_length(length);
+            }
             self.outbound.begin(source, length).await?;
             self.begun = true;
         }

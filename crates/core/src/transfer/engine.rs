@@ -33,6 +33,9 @@ const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// The longest wait between two attempts, where the server does not ask for more.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
 
+/// What a file is taken to have before any was seen, in bytes.
+const FIRST_LENGTH: u64 = 256 << 10;
+
 /// Why a file is not staged.
 #[derive(Debug)]
 pub(super) enum Halt {
@@ -74,6 +77,8 @@ pub(super) struct Engine {
     parts: AtomicUsize,
     /// Bytes stored of files that are not done.
     under_way: AtomicU64,
+    /// What files are long, as far as was seen, in bytes.
+    typical: AtomicU64,
     /// The longest that a part took to be stored, in milliseconds.
     slowest_part: AtomicU64,
 }
@@ -102,6 +107,7 @@ impl Engine {
             asked_to_wait: AtomicUsize::default(),
             parts: AtomicUsize::default(),
             under_way: AtomicU64::default(),
+            typical: AtomicU64::new(FIRST_LENGTH),
             slowest_part: AtomicU64::default(),
             settings,
         }
@@ -215,6 +221,19 @@ impl Engine {
         } else {
             (self.observer)(Event::Retrying { what, wait, why });
         }
+    }
+
+    /// What a file whose length is not known yet may be expected to have.
+    pub(super) fn typical_length(&self) -> u64 {
+        self.typical.load(Ordering::Relaxed)
+    }
+
+    /// Notes a file's length.
+    pub(super) fn saw_length(&self, length: u64) {
+        // Two at once may lose one of them, which does no harm.
+        let before = self.typical.load(Ordering::Relaxed);
+        let mean = before - before / 8 + length / 8 + 1;
+        self.typical.store(mean, Ordering::Relaxed);
     }
 
     /// Notes that a part is stored.

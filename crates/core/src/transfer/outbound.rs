@@ -16,7 +16,6 @@ use super::check::LineMark;
 use super::engine::{Engine, Halt};
 use super::plan::File;
 use super::sizes::{PARTS, PartSizes};
-use crate::config::Validate;
 use crate::error::{Error, Kind, Result};
 use crate::staging::{DoneRecord, Position, Saved, SourceMark, Sum, UnderWay, Upload};
 
@@ -133,7 +132,7 @@ impl Outbound {
                 .staging
                 .upload(&self.file.key, &self.file.part_key);
         }
-        self.buffer = None;
+        self.buffer.take_if(|buffer| buffer.len() > 0);
         self.source = source;
         self.sizes.limit = PartSizes::limit_of(self.engine.settings.memory);
         self.sizes.length = length;
@@ -144,6 +143,31 @@ impl Outbound {
         self.marks.clear();
         self.sizes.check(&super::engine::name_of(&self.file.url))?;
         Ok(())
+    }
+
+    /// Takes memory before the file is asked for: an open answer that waits for memory holds a large read buffer itself.
+    pub(super) async fn reserve(&mut self) -> Result<(), Halt> {
+        if self.buffer.is_some() {
+            return Ok(());
+        }
+        let engine = Arc::clone(&self.engine);
+        let expected = self
+            .file
+            .size
+            .map_or_else(|| engine.typical_length(), |size| size + 1);
+        let expected = usize::try_from(expected).unwrap_or(usize::MAX);
+        let bytes = expected.clamp(1, self.part_size());
+        self.buffer = Some(
+            engine
+                .unless_stopped(engine.budget.take_growing(bytes))
+                .await?,
+        );
+        Ok(())
+    }
+
+    /// Gives memory back that nothing is in, before a wait.
+    pub(super) fn rest(&mut self) {
+        self.buffer.take_if(|buffer| buffer.len() == 0);
     }
 
     /// Takes the next checked bytes. `mark` is the last line's beginning that is certainly before them.
@@ -194,6 +218,9 @@ impl Outbound {
         let left = left.map(|left| usize::try_from(left).unwrap_or(usize::MAX).max(1));
         let first = left.unwrap_or(FIRST_BUFFER).min(target);
         match &mut self.buffer {
+            Some(buffer) if buffer.len() == 0 && buffer.capacity() < first => {
+                engine.unless_stopped(buffer.grow(first)).await?;
+            }
             Some(buffer) if buffer.room() > 0 => {}
             Some(buffer) => {
                 let more = match buffer.capacity() {
@@ -203,16 +230,11 @@ impl Outbound {
                 engine.unless_stopped(buffer.grow(more)).await?;
             }
             none => {
-                // What is known to be all that it will need is given back by itself; all else has to ask for more.
-                let all = left.is_some() && engine.settings.validate != Validate::Json;
-                let buffer = if all {
-                    engine.unless_stopped(engine.budget.take(first)).await?
-                } else {
+                *none = Some(
                     engine
                         .unless_stopped(engine.budget.take_growing(first))
-                        .await?
-                };
-                *none = Some(buffer);
+                        .await?,
+                );
             }
         }
         Ok(self
