@@ -64,7 +64,7 @@ enum Answer {
         retry_after: Option<Duration>,
     },
     /// With 200 and a body that should be the manifest.
-    Complete(Response),
+    Complete(Box<Response>),
 }
 
 /// The URL of the kick-off at `endpoint`.
@@ -140,7 +140,7 @@ pub async fn status(client: &Client, endpoint: &Url, status_url: &Url) -> Result
         }),
         Answer::Complete(response) => {
             let url = http::status_url_for_polling(endpoint, status_url);
-            told(response, &url).await.map(Status::Complete)
+            told(*response, &url).await.map(Status::Complete)
         }
     }
 }
@@ -169,7 +169,7 @@ async fn ask(client: &Client, endpoint: &Url, status_url: &Url) -> Result<Answer
     let response = client.send(request.token(TokenUse::WhereTrusted)).await?;
     let retry_after = response.retry_after();
     match response.status().as_u16() {
-        200 => Ok(Answer::Complete(response)),
+        200 => Ok(Answer::Complete(Box::new(response))),
         202 => Ok(Answer::InProgress {
             progress: response.header("x-progress").map(bounded),
             retry_after,
@@ -214,7 +214,7 @@ async fn told(response: Response, base: &Url) -> Result<Told> {
     {
         let says = quoter.quote(&outcome.text());
         return Err(Kind::Manifest.error(format!(
-            "{at} answered 200 with an OperationOutcome instead of a manifest: {says}"
+            "{at}: the source answered 200 with an OperationOutcome instead of a manifest: {says}"
         )));
     }
     Err(within_manifest(error, &at))
@@ -249,7 +249,7 @@ fn within_manifest(error: Error, at: &str) -> Error {
 }
 
 fn no_json() -> Error {
-    Kind::Manifest.error("the answer is something else than JSON")
+    Kind::Manifest.error("the source answered 200 with something else than JSON")
 }
 
 /// Reads a status URL that came in an event.

@@ -4,6 +4,7 @@
 
 pub mod check;
 mod copy;
+pub mod links;
 pub mod listing;
 pub mod plan;
 pub mod progress;
@@ -20,8 +21,9 @@ use crate::error::{Kind, Result};
 use crate::http::{Client, TokenUse};
 use crate::staging::Staging;
 use copy::Copier;
+pub use links::{Links, Renew};
 pub use listing::Listing;
-pub use plan::{File, Links, Plan, Renew};
+pub use plan::{File, Plan};
 pub use progress::{Event, Observer};
 
 /// How many files are moved side by side.
