@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -33,7 +34,7 @@ fn manifest() -> impl Iterator<Item = String> {
             random = random
                 .wrapping_mul(6_364_136_223_846_793_005)
                 .wrapping_add(1_442_695_040_888_963_407);
-            signature.push_str(&format!("{random:016x}"));
+            write!(signature, "{random:016x}").unwrap();
         }
         let kind = ["Patient", "Condition", "Observation"][index % 3];
         let comma = if index == 0 { "" } else { "," };

@@ -117,14 +117,11 @@ fn note(notes: &mut Vec<u8>, before: &[u8], url: &[u8]) {
 
 /// Seven bits a byte, the lowest first; the highest bit says that more follow.
 fn add_number(notes: &mut Vec<u8>, mut number: usize) {
-    loop {
-        let low = (number & 0x7f) as u8;
+    while number > 0x7f {
+        notes.push(number.to_le_bytes()[0] | 0x80);
         number >>= 7;
-        if number == 0 {
-            return notes.push(low);
-        }
-        notes.push(low | 0x80);
     }
+    notes.push(number.to_le_bytes()[0]);
 }
 
 fn number(notes: &mut &[u8]) -> usize {
@@ -148,7 +145,9 @@ mod tests {
 
     fn urls(all: &[String]) -> Urls {
         let mut urls = Urls::default();
-        all.iter().for_each(|url| urls.push(url));
+        for url in all {
+            urls.push(url);
+        }
         urls.close();
         urls
     }

@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::budget::Budget;
+use super::links::Links;
 use super::pace::Pace;
-use super::plan::Links;
 use super::progress::{Event, Observer};
 use super::sizes::PartSizes;
 use super::{Renew, Transfer, check};
