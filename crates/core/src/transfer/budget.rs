@@ -118,6 +118,7 @@ impl Budget {
 
     /// The most bytes that were allocated at any time.
     #[cfg(test)]
+    #[must_use]
     pub fn most_used(&self) -> u64 {
         self.shared.state().most_used as u64
     }

@@ -65,7 +65,7 @@ pub(super) async fn ensure(engine: &Arc<Engine>, file: Arc<File>, hint: Hint) ->
             copy
         }
     };
-    copy.to_the_end().await
+    copy.until_done().await
 }
 
 /// One file and how far it is.
@@ -120,7 +120,7 @@ impl Copy {
         }
     }
 
-    async fn to_the_end(&mut self) -> Result<Outcome> {
+    async fn until_done(&mut self) -> Result<Outcome> {
         let mut patience = self.engine.patience();
         let (mut broken, mut expired) = (0, 0);
         loop {

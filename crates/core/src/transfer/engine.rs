@@ -172,10 +172,10 @@ impl Engine {
         loop {
             let slot = self.store.slot().await;
             let error = match send().await {
-                Ok(sent) => {
+                Ok(stored) => {
                     slot.moved(bytes);
                     slot.done();
-                    return Ok(sent);
+                    return Ok(stored);
                 }
                 Err(error) => error,
             };

@@ -25,7 +25,7 @@ pub fn observer() -> Observer {
     let seen = Mutex::new(Seen::none());
     Arc::new(move |event| {
         let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.take(event);
+        seen.take(&event);
     })
 }
 
@@ -41,8 +41,8 @@ impl Seen {
         }
     }
 
-    fn take(&mut self, event: Event) {
-        match event {
+    fn take(&mut self, event: &Event) {
+        match *event {
             Event::Planned { files, bytes } => {
                 *self = Self {
                     files,

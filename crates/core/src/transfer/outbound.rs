@@ -4,7 +4,7 @@
 //! A part is sent once: when the same file comes a second time, from its beginning, the parts that are there already and
 //! have the same sum are left as they are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -44,7 +44,7 @@ pub(super) struct Outbound {
     total: Sum,
     flights: JoinSet<Result<u32>>,
     /// The parts of this pass that are stored, beyond `through`.
-    stored: BTreeMap<u32, ()>,
+    stored: BTreeSet<u32>,
     /// All parts up to this one are stored.
     through: u32,
     /// From which line a later process can go on when a part, and all before it, are stored.
@@ -73,7 +73,7 @@ impl Outbound {
             buffer: None,
             total,
             flights: JoinSet::new(),
-            stored: BTreeMap::new(),
+            stored: BTreeSet::new(),
             through: 0,
             marks: BTreeMap::new(),
             saved: 0,
@@ -132,7 +132,7 @@ impl Outbound {
                 .staging
                 .upload(&self.file.key, &self.file.part_key);
         }
-        self.buffer.take_if(|buffer| buffer.len() > 0);
+        self.buffer.take_if(|buffer| !buffer.is_empty());
         self.source = source;
         self.sizes.limit = PartSizes::limit_of(self.engine.settings.memory);
         self.sizes.length = length;
@@ -167,7 +167,7 @@ impl Outbound {
 
     /// Gives memory back that nothing is in, before a wait.
     pub(super) fn rest(&mut self) {
-        self.buffer.take_if(|buffer| buffer.len() == 0);
+        self.buffer.take_if(|buffer| buffer.is_empty());
     }
 
     /// Takes the next checked bytes. `mark` is the last line's beginning that is certainly before them.
@@ -218,7 +218,7 @@ impl Outbound {
         let left = left.map(|left| usize::try_from(left).unwrap_or(usize::MAX).max(1));
         let first = left.unwrap_or(FIRST_BUFFER).min(target);
         match &mut self.buffer {
-            Some(buffer) if buffer.len() == 0 && buffer.capacity() < first => {
+            Some(buffer) if buffer.is_empty() && buffer.capacity() < first => {
                 engine.unless_stopped(buffer.grow(first)).await?;
             }
             Some(buffer) if buffer.room() > 0 => {}
@@ -275,10 +275,8 @@ impl Outbound {
         self.flights.spawn(async move {
             let begun = Instant::now();
             let send = || upload.part(number, offset, bytes.clone(), sum);
-            let sent = engine
-                .to_store(&what, sum.length, send, || upload.lost())
-                .await;
-            sent?;
+            let lost = || upload.lost();
+            engine.to_store(&what, sum.length, send, lost).await?;
             engine.part_stored(begun);
             Ok(number)
         });
@@ -299,8 +297,8 @@ impl Outbound {
     }
 
     fn landed(&mut self, number: u32) {
-        self.stored.insert(number, ());
-        while self.stored.remove(&(self.through + 1)).is_some() {
+        self.stored.insert(number);
+        while self.stored.remove(&(self.through + 1)) {
             self.through += 1;
             // Only the last one that is all there is of use.
             self.marks.remove(&(self.through - 1));
@@ -365,7 +363,11 @@ impl Outbound {
         if self.number == 1 {
             return self.finish_small(resources, &what).await;
         }
-        if self.buffer.as_ref().is_some_and(|buffer| buffer.len() > 0) {
+        if self
+            .buffer
+            .as_ref()
+            .is_some_and(|buffer| !buffer.is_empty())
+        {
             self.ship(mark)?;
         }
         self.buffer = None;
@@ -392,7 +394,7 @@ impl Outbound {
             self.upload.abort().await;
             self.upload = engine.staging.upload(&self.file.key, &self.file.part_key);
         }
-        let buffer = self.buffer.take().filter(|buffer| buffer.len() > 0);
+        let buffer = self.buffer.take().filter(|buffer| !buffer.is_empty());
         let Some(buffer) = buffer else {
             let done = record(resources, self.total);
             let staging = &engine.staging;
