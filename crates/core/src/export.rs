@@ -262,7 +262,7 @@ fn no_json() -> Error {
 }
 
 fn no_page() -> Error {
-    Kind::Manifest.error("the answer is an HTML page instead of JSON")
+    Kind::Manifest.error("the answer is an HTML page, something else than JSON")
 }
 
 /// Reads a status URL that came in an event.

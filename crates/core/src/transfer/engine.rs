@@ -2,7 +2,7 @@
 //! that a manifest fetched again lends.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -69,6 +69,8 @@ pub(super) struct Engine {
     /// The same for each origin that files come from.
     origins: Mutex<HashMap<Origin, Pace>>,
     stop: watch::Sender<bool>,
+    /// Whether nobody will go on with this run.
+    over: AtomicBool,
     renew: Option<Renew>,
     links: OnceCell<Option<Links>>,
     /// How often a server asked to be left alone for a while.
@@ -102,6 +104,7 @@ impl Engine {
             store: Pace::new(settings.concurrency, transfer.retry_after_max),
             origins: Mutex::default(),
             stop: watch::Sender::new(false),
+            over: AtomicBool::new(false),
             renew: transfer.renew.clone(),
             links: OnceCell::new(),
             asked_to_wait: AtomicUsize::default(),
@@ -125,6 +128,16 @@ impl Engine {
     /// Has every file stop where it is.
     pub(super) fn stop(&self) {
         self.stop.send_replace(true);
+    }
+
+    /// Says that nobody will go on with this run, so that nothing has to stay for that.
+    pub(super) fn end(&self) {
+        self.over.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether nobody will go on with this run.
+    pub(super) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
     }
 
     /// Does `work` unless the transfer is to stop first.

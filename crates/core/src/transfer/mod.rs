@@ -171,6 +171,9 @@ impl Work {
 
     /// The first failure is told; the others write down how far they are.
     fn fail(&mut self, error: Error) {
+        if error.ends_the_run() {
+            self.engine.end();
+        }
         if self.failure.is_none() {
             self.failure = Some(error);
             let last = Instant::now() + LAST_WORDS;

@@ -430,5 +430,5 @@ async fn abort(store: &Store, key: &str, id: String) {
 fn again(what: &str) -> Error {
     Kind::StagingUnavailable
         .error(what)
-        .next("Start again: the file is then sent from its beginning.")
+        .next("Start again: the file is then sent from its beginning. Where the store refuses a right checksum each time, set STAGING_CHECKSUM=crc32, or none.")
 }
