@@ -1,7 +1,7 @@
-"""The workflow as it is deployed, and what the general checkers do not see in it.
+"""The workflows as they are deployed, and what the general checkers do not see in them.
 
-`definition` puts into step-functions/pathling-import.asl.json what template.yaml substitutes. As a program this checks
-template and definition against each other and against the tables of the Rust code, prints each fault, and ends with
+`definition` puts into a definition of step-functions/ what template.yaml substitutes. As a program this checks template and
+definitions against each other and against the tables of the Rust code, prints each fault, and ends with
 "N passed, N failed".
 """
 
@@ -15,6 +15,8 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 ASL = ROOT / "step-functions/pathling-import.asl.json"
+# The same with many machines at the transfer.
+DISTRIBUTED = ROOT / "step-functions/pathling-import-distributed.asl.json"
 # How often a step that stops before its deadline is called again: as often as Step Functions allows.
 WITHOUT_END = 99999999
 
@@ -59,9 +61,9 @@ def substitutions(parameters=None):
     return out
 
 
-def definition(parameters=None, arns=None):
-    """The definition's text as CloudFormation makes it. `arns` replaces functions' ARNs, by the substitution's name."""
-    text = ASL.read_text()
+def definition(parameters=None, arns=None, asl=ASL):
+    """A definition's text as CloudFormation makes it. `arns` replaces functions' ARNs, by the substitution's name."""
+    text = asl.read_text()
     for name, value in (substitutions(parameters) | (arns or {})).items():
         text = text.replace("${" + name + "}", value)
     return text
@@ -118,14 +120,18 @@ STEPS = {
 
 
 def check_substitutions():
-    asked = set(re.findall(r"\$\{(\w+)\}", ASL.read_text()))
     given = set(template()["Resources"]["StateMachine"]["Properties"]["DefinitionSubstitutions"])
-    yield from (f"${{{name}}} has no substitution in template.yaml" for name in asked - given)
-    yield from (f"the substitution {name} is not used" for name in given - asked)
+    for asl in (ASL, DISTRIBUTED):
+        asked = set(re.findall(r"\$\{(\w+)\}", asl.read_text()))
+        yield from (f"{asl.name}: ${{{name}}} has no substitution in template.yaml" for name in asked - given)
+        yield from (f"{asl.name}: the substitution {name} is not used" for name in given - asked)
+
+
+def states(asl=ASL):
+    return json.loads(definition(asl=asl))["States"]
 
 
 def check_states():
-    states = json.loads(definition())["States"]
     expected = [
         ("FHIR export", "Check export status"),
         ("Check export status", "Transfer to S3"),
@@ -135,22 +141,75 @@ def check_states():
         ("Import not necessary", None),
         ("Check import status", None),
     ]
-    found = [(name, state.get("Next", state.get("Default"))) for name, state in states.items()]
+    found = [(name, state.get("Next", state.get("Default"))) for name, state in states().items()]
     if found != expected:
         yield f"the states and their order are {found}"
-    choice = states["Check import result"]["Choices"]
+    choice = states()["Check import result"]["Choices"]
     if choice != [{"Variable": "$.statusUrl", "IsNull": True, "Next": "Import not necessary"}]:
         yield f"the choice is {choice}"
-    for name, state in states.items():
+    for name, state in states().items():
         # Each step gets the one before's output whole, and gives its own whole.
         filters = {"InputPath", "Parameters", "ResultSelector", "ResultPath", "OutputPath", "Catch"} & set(state)
         if filters:
             yield f"{name}: {', '.join(sorted(filters))} changes what the steps pass on"
 
 
+def check_distributed():
+    """It is the other workflow with two states between the export and the transfer; comments aside."""
+
+    def bare(state):
+        return {name: value for name, value in state.items() if name != "Comment"}
+
+    found = {name: bare(state) for name, state in states(DISTRIBUTED).items()}
+    expected = {name: bare(state) for name, state in states().items()}
+    expected["Check export status"]["Next"] = "Check batches"
+    choice, batches = found.pop("Check batches", {}), found.pop("Transfer batches", {})
+    for name in sorted(set(found) | set(expected)):
+        if found.get(name) != expected.get(name):
+            yield f"{name} is {found.get(name)}, not {expected.get(name)}"
+    # An empty list is no input of a Map.
+    if choice != {
+        "Type": "Choice",
+        "Choices": [{"Variable": "$.result.outputs", "NumericEquals": 0, "Next": "Transfer to S3"}],
+        "Default": "Transfer batches",
+    }:
+        yield f"the choice before the Map is {choice}"
+    processor = batches.pop("ItemProcessor", {})
+    concurrency = batches.pop("MaxConcurrency", None)
+    if not isinstance(concurrency, int) or concurrency < 1:
+        yield f"MaxConcurrency is {concurrency}: without a limit all workers ask the source at once"
+    # Each line of the batches is one whole input, and no answer is kept. Anything else, an ItemBatcher, an ItemSelector
+    # or a ResultWriter among them, would change either.
+    label = batches.pop("Label", "")
+    if not 0 < len(label) <= 40:
+        yield f"the Map's label {label!r} has not 1 to 40 characters"
+    retry = {"ErrorEquals": ["States.ItemReaderFailed"], "IntervalSeconds": 60, "MaxAttempts": 5}
+    if batches != {
+        "Type": "Map",
+        "ToleratedFailurePercentage": 0,
+        "ItemReader": {
+            "Resource": "arn:aws:states:::s3:getObject",
+            "ReaderConfig": {"InputType": "JSONL"},
+            "Parameters": {"Bucket.$": "$.batches.bucket", "Key.$": "$.batches.key"},
+        },
+        "Retry": [retry],
+        "ResultPath": None,
+        "Next": "Transfer to S3",
+    }:
+        yield f"the Map is {batches}"
+    if processor.get("ProcessorConfig") != {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"}:
+        yield f"the Map's processor is {processor.get('ProcessorConfig')}"
+    workers = processor.get("States", {})
+    if list(workers) != [processor.get("StartAt")]:
+        yield f"a worker has the states {list(workers)}"
+    transfer = {name: value for name, value in expected["Transfer to S3"].items() if name != "Next"} | {"End": True}
+    for name, worker in workers.items():
+        if bare(worker) != transfer:
+            yield f"{name} is {bare(worker)}, not {transfer}"
+
+
 def check_retries():
     known = errors()
-    states = json.loads(definition())["States"]
     polls = {
         "FHIR export": None,
         "Check export status": (900, 24),
@@ -159,7 +218,7 @@ def check_retries():
         "Check import status": (300, 12),
     }
     for name, poll in polls.items():
-        retriers = states[name]["Retry"]
+        retriers = states()[name]["Retry"]
         names = [retrier["ErrorEquals"] for retrier in retriers]
         for error in sum(names, []):
             if error not in known and error != "States.ALL":
@@ -173,6 +232,11 @@ def check_retries():
         expected.append({"ErrorEquals": ["States.ALL"], "IntervalSeconds": 60, "MaxAttempts": 5})
         if retriers != expected:
             yield f"{name}: retries are {retriers}, not {expected}"
+        # A process that was killed, and a call whose time ran out: whichever retrier takes them must try again.
+        for error in ("Runtime.ExitError", "Sandbox.Timedout"):
+            takes = [retrier for retrier in retriers if {error, "States.ALL"} & set(retrier["ErrorEquals"])]
+            if not takes or takes[0]["MaxAttempts"] < 1:
+                yield f"{name}: {error} is not retried"
 
 
 def check_environment():
@@ -203,11 +267,13 @@ def check_groups():
 
 
 def check_language():
-    """The npm package asl-validator, on the definition as it is deployed."""
+    """The npm package asl-validator, on the definitions as they are deployed."""
     validator = ROOT / "tools/node_modules/.bin/asl-validator"
-    done = subprocess.run([validator, "--json-definition", definition()], capture_output=True, text=True)
-    if done.returncode:
-        yield done.stdout + done.stderr
+    for asl in (ASL, DISTRIBUTED):
+        text = definition(asl=asl)
+        done = subprocess.run([validator, "--json-definition", text], capture_output=True, text=True)
+        if done.returncode:
+            yield f"{asl.name}: {done.stdout}{done.stderr}"
 
 
 def main():

@@ -49,6 +49,7 @@ class LocalAws:
                 [sys.executable, "-m", "ministack"], env=environment, cwd=folder, stdout=log, stderr=subprocess.STDOUT
             )
         self.lambdas = self._client("lambda")
+        self.buckets = self._client("s3")
         self.workflows = self._client("stepfunctions")
         self.deployed = 0
         self._wait_until_healthy()
@@ -72,16 +73,21 @@ class LocalAws:
         self.process.terminate()
         self.process.wait(timeout=PATIENCE)
 
-    def deploy(self, parameters, secrets, extra, timeouts):
+    def keep(self, bucket, key, content):
+        """Puts an object where Step Functions reads it."""
+        self.buckets.create_bucket(Bucket=bucket)
+        self.buckets.put_object(Bucket=bucket, Key=key, Body=content)
+
+    def deploy(self, parameters, secrets, extra, timeouts, own, asl):
         """Creates the five functions and the state machine as template.yaml describes them with these parameters, and
         gives the state machine's ARN. `extra` is environment that AWS itself would give, or need not be given there;
-        `timeouts` replaces a step's own."""
+        `timeouts` replaces a step's own, and `own` adds to a step's environment. `asl` is the definition."""
         self.deployed += 1
         name, arns = f"stack-{self.deployed}", {}
         described = workflow.template()
         for step, logical in workflow.STEPS.items():
             properties = described["Globals"]["Function"] | described["Resources"][logical]["Properties"]
-            variables = workflow.environment(step, parameters, secrets) | extra
+            variables = workflow.environment(step, parameters, secrets) | extra | own.get(step, {})
             answer = self.lambdas.create_function(
                 FunctionName=f"{name}-{step}",
                 Runtime=properties["Runtime"],
@@ -94,7 +100,7 @@ class LocalAws:
             arns[f"{logical}Arn"] = answer["FunctionArn"]
         machine = self.workflows.create_state_machine(
             name=name,
-            definition=workflow.definition(parameters, arns),
+            definition=workflow.definition(parameters, arns, asl),
             roleArn=f"arn:aws:iam::{ACCOUNT}:role/workflow",
         )
         return machine["stateMachineArn"]
@@ -106,30 +112,67 @@ class LocalAws:
         while (end := self.workflows.describe_execution(executionArn=arn))["status"] == "RUNNING":
             assert time.monotonic() < deadline, f"the execution does not end; see {self.log}"
             time.sleep(0.1)
-        history = self.workflows.get_execution_history(executionArn=arn, maxResults=1000)["events"]
-        return Execution(end, history)
+        return Execution(end, self._history(arn), self._workers(arn))
+
+    def _history(self, arn):
+        return self.workflows.get_execution_history(executionArn=arn, maxResults=1000)["events"]
+
+    def _workers(self, arn):
+        """What each worker of the execution's Maps came to."""
+        workers = []
+        for run in self.workflows.list_map_runs(executionArn=arn)["mapRuns"]:
+            for child in self.workflows.list_executions(mapRunArn=run["mapRunArn"])["executions"]:
+                end = self.workflows.describe_execution(executionArn=child["executionArn"])
+                workers.append(Execution(end, self._history(child["executionArn"])))
+        return workers
+
+    def processes(self, program):
+        """The processes of a function's binary that run here now, by their ids."""
+        found = []
+        for folder in Path("/proc").iterdir():
+            try:
+                if (folder / "exe").resolve().name == program and self._is_ours(folder.name):
+                    found.append(int(folder.name))
+            except (OSError, ValueError):
+                # It has ended in the meantime, or is no process.
+                continue
+        return found
+
+    def _is_ours(self, process):
+        while process not in ("0", "1"):
+            if int(process) == self.process.pid:
+                return True
+            # After the name, which may hold anything, come the state and the parent.
+            process = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1]
+        return False
 
 
 class Execution:
     """How an execution ended, and what happened on the way."""
 
-    def __init__(self, end, history):
+    def __init__(self, end, history, workers=()):
         self.status = end["status"]
         self.error = end.get("error")
         self.cause = end.get("cause")
         self.output = json.loads(end["output"]) if end.get("output") else None
+        self.workers = list(workers)
         # The states in their order, and for each the errors that its task gave, in theirs.
         self.states = []
         self.errors = {}
+        # Those of a worker, whose one state is not told of.
+        self.failures = []
         for event in history:
             if event["type"].endswith("StateEntered"):
                 self.states.append(event["stateEnteredEventDetails"]["name"])
                 self.errors[self.states[-1]] = []
             elif event["type"] == "TaskFailed":
-                self.errors[self.states[-1]].append(event["taskFailedEventDetails"]["error"])
+                error = event["taskFailedEventDetails"]["error"]
+                self.failures.append(error)
+                if self.states:
+                    self.errors[self.states[-1]].append(error)
 
     def __repr__(self):
-        return f"{self.status} {self.error}: {self.cause} {self.states} {self.errors}"
+        return f"{self.status} {self.error}: {self.cause} {self.states} {self.errors} {self.failures} {self.workers}"
 
 
 def bootstrap(step, extra):

@@ -2,9 +2,6 @@
 
 import pytest
 
-from local_aws import BINARIES
-from sandbox import Sandbox
-
 IN_ORDER = [
     "FHIR export",
     "Check export status",
@@ -13,39 +10,6 @@ IN_ORDER = [
     "Check import result",
     "Check import status",
 ]
-
-
-@pytest.fixture
-def run(aws, tmp_path):
-    """Runs the workflow against a sandbox with these options, under a template with these parameters; gives both."""
-    started = []
-
-    def run_it(*options, timeouts=None, **parameters):
-        if not started:
-            started.append(Sandbox(BINARIES / "sandbox", tmp_path, *options))
-        settings = started[0].settings
-        machine = aws.deploy(
-            {
-                "StagingBucket": settings["STAGING_URL"].removeprefix("s3://"),
-                "SourceEndpoint": settings["SOURCE_ENDPOINT"],
-                "SourceClientId": settings["SOURCE_CLIENT_ID"],
-                "SourceClientSecret": "source",
-                "SourceScopes": settings["SOURCE_SCOPES"],
-                "TargetEndpoint": settings["TARGET_ENDPOINT"],
-                "TargetClientId": settings["TARGET_CLIENT_ID"],
-                "TargetClientSecret": "target",
-                "TargetScopes": settings["TARGET_SCOPES"],
-                **parameters,
-            },
-            {"source": settings["SOURCE_CLIENT_SECRET"], "target": settings["TARGET_CLIENT_SECRET"]},
-            {name: value for name, value in settings.items() if name.startswith("AWS_")},
-            timeouts or {},
-        )
-        return aws.run(machine), started[0]
-
-    yield run_it
-    for sandbox in started:
-        sandbox.stop()
 
 
 @pytest.mark.parametrize("pathling", ["7", "2"])

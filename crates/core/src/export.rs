@@ -196,13 +196,18 @@ async fn ask(client: &Client, endpoint: &Url, status_url: &Url) -> Result<Answer
 /// The whole text of a manifest, checked. Its files are not kept beside it.
 async fn told(response: Response, base: &Url) -> Result<Told> {
     let quoter = response.quoter();
-    let at = format!("GET {}", shown(base));
+    let at = response.described();
     let text = whole(response)
         .await
         .map_err(|error| within_manifest(error, &at))?;
     let base = base.clone();
     let checking = tokio::task::spawn_blocking(move || {
-        let head = Head::of_text(&text, Some(&base), no_json);
+        let other = if text.trim_ascii_start().starts_with(b"<") {
+            no_page
+        } else {
+            no_json
+        };
+        let head = Head::of_text(&text, Some(&base), other);
         (text, head)
     });
     let (text, head) = checking.await.map_err(|stopped| {
@@ -218,7 +223,7 @@ async fn told(response: Response, base: &Url) -> Result<Told> {
     {
         let says = quoter.quote(&outcome.text());
         return Err(Kind::Manifest.error(format!(
-            "{at} answered 200 with an OperationOutcome instead of a manifest: {says}"
+            "{at} with an OperationOutcome instead of a manifest: {says}"
         )));
     }
     Err(within_manifest(error, &at))
@@ -254,6 +259,10 @@ fn within_manifest(error: Error, at: &str) -> Error {
 
 fn no_json() -> Error {
     Kind::Manifest.error("the answer is something else than JSON")
+}
+
+fn no_page() -> Error {
+    Kind::Manifest.error("the answer is an HTML page, something else than JSON")
 }
 
 /// Reads a status URL that came in an event.

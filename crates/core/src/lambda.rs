@@ -13,6 +13,7 @@ use crate::config::{Settings, Step};
 use crate::error::{Error, Kind, Result};
 use crate::steps::{self, Context, Deadline};
 use crate::telemetry::{self, LogFormat, Telemetry, TelemetryOptions};
+use crate::transfer::logged;
 
 /// How long before its deadline a step answers: time to say so, and to let go of what is under way.
 const MARGIN: Duration = Duration::from_secs(10);
@@ -55,7 +56,7 @@ pub async fn serve(step: Step) -> std::result::Result<(), RuntimeError> {
         output: telemetry::to_stderr,
         sentry: sentry.as_ref(),
     });
-    let context = settings.map(Context::new);
+    let context = settings.map(|settings| Context::new(settings).observed_by(logged::observer()));
     let (context, telemetry) = (Arc::new(context), Arc::new(telemetry));
     // Behind a pointer: the runtime wraps what it is given in many layers.
     let handler =

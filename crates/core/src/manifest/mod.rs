@@ -4,12 +4,14 @@
 //! [`Head`] and [`Manifest`] are typed views of the parts that this program acts on. A manifest of 100,000 files has some
 //! 30 MB of JSON, so it is read as a stream, and of its files is kept what a plan needs, in a fraction of that.
 
+mod files;
 mod given;
 mod read;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod urls;
 
-use std::collections::HashMap;
 use std::fmt;
 
 use bytes::Bytes;
@@ -18,8 +20,7 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 use url::Url;
 
-use self::read::{Found, Keep};
-use self::urls::Urls;
+use self::files::Files;
 use crate::error::{Error, Kind, Result};
 
 /// The largest manifest that is read, in bytes of JSON: 200,000 files or so.
@@ -144,32 +145,29 @@ impl Manifest {
     /// How many exported files it names.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.files.rows.len()
+        self.files.len()
     }
 
     /// Whether it names no exported file.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.files.rows.is_empty()
+        self.files.len() == 0
     }
 
     /// The exported file of this index.
     #[must_use]
     pub fn output(&self, index: usize) -> Option<Output<'_>> {
-        let url = self.files.urls.get(index)?;
-        self.files.output(index, url)
+        self.files.get(index)
     }
 
     /// The size in bytes and the number of resources of each exported file, where the server says so.
     pub fn sizes(&self) -> impl Iterator<Item = (Option<u64>, Option<u64>)> {
-        let rows = self.files.rows.iter();
-        rows.map(|row| (row.size.into(), row.count.into()))
+        self.files.sizes()
     }
 
     /// All exported files, in the manifest's order. In that order they come cheaper than one by one.
     pub fn outputs(&self) -> impl Iterator<Item = Output<'_>> {
-        let urls = self.files.urls.iter().enumerate();
-        urls.filter_map(|(index, url)| self.files.output(index, url))
+        self.files.iter()
     }
 }
 
@@ -196,83 +194,6 @@ pub fn too_large() -> Error {
 #[must_use]
 pub fn without_mark(text: &[u8]) -> &[u8] {
     text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)
-}
-
-/// The outputs, in little memory.
-#[derive(Clone, Default)]
-struct Files {
-    types: Vec<Box<str>>,
-    /// The place of each type in `types`; empty once all files are read.
-    numbers: HashMap<Box<str>, u32>,
-    rows: Vec<Row>,
-    urls: Urls,
-}
-
-#[derive(Clone)]
-struct Row {
-    resource_type: u32,
-    count: Maybe,
-    size: Maybe,
-}
-
-/// A number that may be missing, in the room of one: the largest stands for none, and means as little.
-#[derive(Clone, Copy)]
-struct Maybe(u64);
-
-impl From<Option<u64>> for Maybe {
-    fn from(number: Option<u64>) -> Self {
-        Self(number.unwrap_or(u64::MAX))
-    }
-}
-
-impl From<Maybe> for Option<u64> {
-    fn from(maybe: Maybe) -> Self {
-        Some(maybe.0).filter(|number| *number != u64::MAX)
-    }
-}
-
-impl Files {
-    fn output(&self, index: usize, url: String) -> Option<Output<'_>> {
-        let row = self.rows.get(index)?;
-        Some(Output {
-            resource_type: self.types.get(row.resource_type as usize)?,
-            url,
-            count: row.count.into(),
-            size: row.size.into(),
-        })
-    }
-
-    fn close(&mut self) {
-        self.numbers = HashMap::new();
-        self.rows.shrink_to_fit();
-        self.urls.close();
-    }
-}
-
-impl Keep for Files {
-    fn keep(&mut self, found: Found) {
-        let name = found.resource_type.into_boxed_str();
-        let resource_type = match self.numbers.get(&name) {
-            Some(number) => *number,
-            None => {
-                // There are fewer types than bytes in a manifest.
-                let number = u32::try_from(self.types.len()).unwrap_or(u32::MAX);
-                self.types.push(name.clone());
-                self.numbers.insert(name, number);
-                number
-            }
-        };
-        self.rows.push(Row {
-            resource_type,
-            count: found.count.into(),
-            size: found.size.into(),
-        });
-        self.urls.push(found.url.as_str());
-    }
-
-    fn forget(&mut self) {
-        *self = Self::default();
-    }
 }
 
 /// What an export asked for; in JSON an instant, or null.
@@ -306,100 +227,4 @@ pub fn is_type_name(text: &str) -> bool {
     text.len() <= 64
         && text.starts_with(|first: char| first.is_ascii_uppercase())
         && text.chars().all(|c| c.is_ascii_alphabetic())
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn what_a_server_may_leave_out_is_absent() {
-        let manifest =
-            Manifest::read(&json!({"transactionTime": "2026-01-01T00:00:00Z"}), None).unwrap();
-        assert!(manifest.is_empty());
-        assert_eq!(manifest.head.requires_access_token, None);
-        assert_eq!(manifest.head.asked(), None);
-    }
-
-    #[test]
-    fn requires_access_token_may_be_a_string() {
-        let read = |value| {
-            let manifest = json!({"transactionTime": "t", "requiresAccessToken": value});
-            Manifest::read(&manifest, None)
-                .unwrap()
-                .head
-                .requires_access_token
-        };
-        assert_eq!(read(json!("true")), Some(true));
-        assert_eq!(read(json!("false")), Some(false));
-        assert_eq!(read(json!(false)), Some(false));
-    }
-
-    #[test]
-    fn a_relative_url_is_taken_from_where_the_manifest_was() {
-        let base = Url::parse("https://h/fhir/$status/1").unwrap();
-        let value = json!({"transactionTime": "t", "output": [{"type": "Patient", "url": "/files/1", "count": 3}]});
-        let manifest = Manifest::read(&value, Some(&base)).unwrap();
-        let output = manifest.output(0).unwrap();
-        assert_eq!(output.url, "https://h/files/1");
-        assert_eq!(output.count, Some(3));
-    }
-
-    #[test]
-    fn what_is_no_manifest_says_why() {
-        let output = |item| json!({"transactionTime": "t", "output": [item]});
-        for (value, why) in [
-            (json!([]), "no JSON object"),
-            (
-                json!({"resourceType": "OperationOutcome"}),
-                "a FHIR OperationOutcome",
-            ),
-            (json!({}), "no transactionTime"),
-            (
-                json!({"transactionTime": "t", "output": {}}),
-                "output is no array",
-            ),
-            (
-                output(json!({"url": "http://h/1"})),
-                "output 1 of the manifest has no type",
-            ),
-            (output(json!({"type": "Patient"})), "(Patient) has no url"),
-            (
-                output(json!({"type": "../../x", "url": "http://h/1"})),
-                "no resource type's name",
-            ),
-            (
-                output(json!({"type": "Patient", "url": "file:///etc/passwd"})),
-                "scheme file",
-            ),
-            (
-                output(json!({"type": "Patient", "url": "x y"})),
-                "has a url that is none",
-            ),
-        ] {
-            let error = Manifest::read(&value, None).unwrap_err();
-            assert_eq!(error.kind(), Kind::Manifest);
-            assert!(error.what().contains(why), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_request_that_repeats_its_query_tells_a_delta_from_a_full_export() {
-        let read = |request: &str| {
-            let value = json!({"transactionTime": "t", "request": request});
-            Manifest::read(&value, None).unwrap().head.asked()
-        };
-        assert_eq!(read("https://h/$export"), None);
-        assert_eq!(
-            read("https://h/$export?_type=Patient"),
-            Some(Asked::Everything)
-        );
-        let instant = "2026-01-01T00:00:00Z".to_owned();
-        assert_eq!(
-            read("/$export?_since=2026-01-01T00%3A00%3A00Z"),
-            Some(Asked::ChangesAfter(instant))
-        );
-    }
 }

@@ -1,76 +1,93 @@
 //! Many URLs in little memory: those of one export are alike but for a number and a signature.
 
-/// After how many URLs one is kept whole, so that any can be had without reading all before it.
+/// How many URLs are kept together. The first of them is whole, so that any can be had without reading all before it.
 const BLOCK: usize = 16;
 
 /// The shortest run of equal bytes that is worth a note.
 const WORTH: usize = 4;
 
 /// A list of URLs in the order in which they were added. Each is kept as its differences from the one before.
+///
+/// It lies in many small pieces: one that grew as a whole would be copied again and again, and leave holes behind.
 #[derive(Clone, Default)]
 pub(super) struct Urls {
-    bytes: Vec<u8>,
-    /// Where each URL's notes end.
-    ends: Vec<usize>,
+    blocks: Vec<Box<[u8]>>,
+    length: usize,
+    /// The notes of the block that is being filled.
+    open: Vec<u8>,
     last: Vec<u8>,
+    notes: Vec<u8>,
 }
 
 impl Urls {
     pub(super) fn push(&mut self, url: &str) {
         let url = url.as_bytes();
-        if self.ends.len().is_multiple_of(BLOCK) {
-            self.last.clear();
-        }
-        note(&mut self.bytes, &self.last, url);
-        self.ends.push(self.bytes.len());
+        self.notes.clear();
+        note(&mut self.notes, &self.last, url);
+        add_number(&mut self.open, self.notes.len());
+        self.open.extend_from_slice(&self.notes);
+        self.length += 1;
         self.last.clear();
-        self.last.extend_from_slice(url);
-    }
-
-    pub(super) fn get(&self, index: usize) -> Option<String> {
-        self.ends.get(index)?;
-        let mut url = Vec::new();
-        for at in (index - index % BLOCK)..=index {
-            url = self.after(&url, at);
+        if self.length.is_multiple_of(BLOCK) {
+            self.close_block();
+        } else {
+            self.last.extend_from_slice(url);
         }
-        Some(text(&url))
-    }
-
-    /// All URLs in their order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = String> {
-        let mut url = Vec::new();
-        (0..self.ends.len()).map(move |index| {
-            if index.is_multiple_of(BLOCK) {
-                url.clear();
-            }
-            url = self.after(&url, index);
-            text(&url)
-        })
     }
 
     /// Nothing is added any more.
     pub(super) fn close(&mut self) {
-        self.bytes.shrink_to_fit();
-        self.ends.shrink_to_fit();
-        self.last = Vec::new();
+        if !self.open.is_empty() {
+            self.close_block();
+        }
+        (self.open, self.last, self.notes) = Default::default();
     }
 
-    /// The URL of `index`, from the one before it.
-    fn after(&self, before: &[u8], index: usize) -> Vec<u8> {
-        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
-        let mut notes = &self.bytes[start..self.ends[index]];
-        let mut url = Vec::with_capacity(before.len() + 8);
-        while !notes.is_empty() {
-            let same = number(&mut notes);
-            let at = url.len();
-            url.extend_from_slice(&before[at..at + same]);
-            let own = number(&mut notes);
-            let (bytes, rest) = notes.split_at(own);
-            url.extend_from_slice(bytes);
-            notes = rest;
-        }
-        url
+    fn close_block(&mut self) {
+        self.blocks.push(Box::from(self.open.as_slice()));
+        self.open.clear();
     }
+
+    pub(super) fn get(&self, index: usize) -> Option<String> {
+        let block = self.blocks.get(index / BLOCK)?;
+        of_block(block).nth(index % BLOCK)
+    }
+
+    /// All URLs in their order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = String> {
+        self.blocks.iter().flat_map(|block| of_block(block))
+    }
+}
+
+/// The URLs of a block, in their order.
+fn of_block(mut block: &[u8]) -> impl Iterator<Item = String> {
+    let mut url = Vec::new();
+    std::iter::from_fn(move || {
+        if block.is_empty() {
+            return None;
+        }
+        let length = number(&mut block);
+        let (notes, rest) = block.split_at(length);
+        block = rest;
+        url = after(&url, notes);
+        // A URL that was parsed is ASCII, so nothing is lost.
+        Some(String::from_utf8_lossy(&url).into_owned())
+    })
+}
+
+/// The URL that the notes make of the one before.
+fn after(before: &[u8], mut notes: &[u8]) -> Vec<u8> {
+    let mut url = Vec::with_capacity(before.len() + 8);
+    while !notes.is_empty() {
+        let same = number(&mut notes);
+        let at = url.len();
+        url.extend_from_slice(&before[at..at + same]);
+        let own = number(&mut notes);
+        let (bytes, rest) = notes.split_at(own);
+        url.extend_from_slice(bytes);
+        notes = rest;
+    }
+    url
 }
 
 /// Adds the notes that make `url` of `before`: how many bytes are the same, how many are its own, and those; and again.
@@ -100,14 +117,11 @@ fn note(notes: &mut Vec<u8>, before: &[u8], url: &[u8]) {
 
 /// Seven bits a byte, the lowest first; the highest bit says that more follow.
 fn add_number(notes: &mut Vec<u8>, mut number: usize) {
-    loop {
-        let low = (number & 0x7f) as u8;
+    while number > 0x7f {
+        notes.push(number.to_le_bytes()[0] | 0x80);
         number >>= 7;
-        if number == 0 {
-            return notes.push(low);
-        }
-        notes.push(low | 0x80);
     }
+    notes.push(number.to_le_bytes()[0]);
 }
 
 fn number(notes: &mut &[u8]) -> usize {
@@ -125,18 +139,15 @@ fn number(notes: &mut &[u8]) -> usize {
     number
 }
 
-/// A URL that was parsed is ASCII, so nothing is lost.
-fn text(url: &[u8]) -> String {
-    String::from_utf8_lossy(url).into_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn urls(all: &[String]) -> Urls {
         let mut urls = Urls::default();
-        all.iter().for_each(|url| urls.push(url));
+        for url in all {
+            urls.push(url);
+        }
         urls.close();
         urls
     }
@@ -170,6 +181,7 @@ mod tests {
             .map(|n| format!("https://bucket.example.org/export/{n:06}.ndjson?{policy}&X-Amz-Signature={:064x}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
             .collect();
         let whole: usize = all.iter().map(String::len).sum();
-        assert!(urls(&all).bytes.len() * 2 < whole);
+        let kept: usize = urls(&all).blocks.iter().map(|block| block.len()).sum();
+        assert!(kept * 2 < whole, "{kept} of {whole}");
     }
 }

@@ -2,9 +2,9 @@
 //!
 //! A file is done when its record says so and every object that the record names is there with its recorded size. For a
 //! file that is one small S3 object, the record is that object's metadata: one request writes both, and one `HEAD` reads
-//! both. For all others (several parts, several types, no resources at all, any folder) it is `_parts/<nnnnn>.json`, written
-//! *before* the objects appear: so no object is ever seen without its record, and a record without its objects only means
-//! that the file is copied again.
+//! both. For all others (several parts, no resources at all, any folder) it is `_parts/<nnnnn>.json`, written *before* the object
+//! appears: so no object is ever seen without its record, and a record without its object only means that the file is
+//! copied again.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::state::jitter;
 use super::sums::Sum;
 use super::under_way::UnderWay;
-use super::{Created, Head, Object, Replaced, Staging, Version, Writer, layout};
+use super::{Created, Head, Object, Replaced, Staging, Version, layout};
 use crate::error::{Error, Kind, Result};
 
 /// The version of the record that this program writes; one it does not know counts as no record.
@@ -43,7 +43,7 @@ pub struct DoneRecord {
     /// Checksums of what was staged, by the algorithm's name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sums: BTreeMap<String, String>,
-    /// What it became: usually one object, one for each type where it has several, none where it has no resources.
+    /// What it became: one object, or none where it has no resources.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub objects: Vec<StagedObject>,
 }
@@ -68,7 +68,7 @@ pub(super) enum PartState {
 }
 
 impl DoneRecord {
-    /// The record of a file with these resources and sums; [`Staging::finish`] knows the rest.
+    /// The record of a file with these resources and sums; [`super::Upload`] knows the rest.
     #[must_use]
     pub fn new(resources: BTreeMap<String, u64>, sums: BTreeMap<String, String>) -> Self {
         Self {
@@ -80,21 +80,15 @@ impl DoneRecord {
         }
     }
 
-    /// The record as the text of an object's metadata, where it fits.
+    /// The record as the text of an object's metadata, where it fits. The object's own key and size go without saying.
     pub(super) fn carried_text(&self) -> Option<String> {
-        self.metadata()?.remove(METADATA)
-    }
-
-    /// The record as an object's metadata, where it fits. The object's own key and size go without saying.
-    fn metadata(&self) -> Option<BTreeMap<String, String>> {
         let record = Self {
             objects: Vec::new(),
             ..self.clone()
         };
         let text = serde_json::to_string(&record).ok()?;
         // Headers are ASCII.
-        let fits = text.len() <= METADATA_LIMIT && text.is_ascii();
-        fits.then(|| BTreeMap::from([(METADATA.to_owned(), text)]))
+        (text.len() <= METADATA_LIMIT && text.is_ascii()).then_some(text)
     }
 
     /// The record that an object carries, where it carries one that is true of it.
@@ -151,123 +145,6 @@ impl PartState {
 }
 
 impl Staging {
-    /// The record of a source file that is done, or `None`: then it is to be copied.
-    ///
-    /// `file_key` is where its one object would be, `part_key` its place below `_parts/`. Costs one request for a small
-    /// file that is done, two for one that is not.
-    pub async fn done(&self, file_key: &str, part_key: &str) -> Result<Option<DoneRecord>> {
-        let mut known = None;
-        if self.has_metadata() {
-            let head = self.head(file_key).await?;
-            if let Some(head) = &head
-                && let Some(record) = DoneRecord::carried(file_key, head)
-            {
-                return Ok(Some(record));
-            }
-            known = Some((file_key, head.map(|head| head.size)));
-        }
-        let Some(part) = self.read(part_key).await? else {
-            return Ok(None);
-        };
-        let Some(record) = DoneRecord::from_part(&part) else {
-            return Ok(None);
-        };
-        for object in &record.objects {
-            let size = match known {
-                Some((key, size)) if key == object.key => size,
-                _ => self.head(&object.key).await?.map(|head| head.size),
-            };
-            if size != Some(object.size) {
-                return Ok(None);
-            }
-        }
-        Ok(Some(record))
-    }
-
-    /// Makes a source file done: all its objects appear, whole, and the record with them, in the order that is safe at any
-    /// instant. Call it after every check has passed.
-    ///
-    /// Writers without a byte become no object, for an empty file can empty a table; a file without writers is done all
-    /// the same. Returns the record that stands: where another process finished the same file first, its record.
-    /// After an error nothing of this file has become visible that was not whole.
-    pub async fn finish(
-        &self,
-        writers: Vec<Writer>,
-        done: DoneRecord,
-        part_key: &str,
-    ) -> Result<DoneRecord> {
-        let (mut writers, empty): (Vec<_>, Vec<_>) =
-            writers.into_iter().partition(|writer| writer.size() > 0);
-        let finished = self.publish_all(&mut writers, done, part_key).await;
-        // What was published has nothing left to give up.
-        for writer in writers.into_iter().chain(empty) {
-            writer.abort().await;
-        }
-        finished
-    }
-
-    async fn publish_all(
-        &self,
-        writers: &mut [Writer],
-        mut done: DoneRecord,
-        part_key: &str,
-    ) -> Result<DoneRecord> {
-        done.objects = writers
-            .iter()
-            .map(|writer| StagedObject {
-                key: writer.key().to_owned(),
-                size: writer.size(),
-            })
-            .collect();
-        done.size = done.objects.iter().map(|object| object.size).sum();
-        if let [writer] = writers
-            && writer.carries_metadata()
-            && let Some(metadata) = done.metadata()
-        {
-            return self.publish_one(writer, &metadata, done, part_key).await;
-        }
-        if let Some(theirs) = self.record(part_key, &done).await? {
-            return Ok(theirs);
-        }
-        for writer in writers {
-            self.publish_recorded(writer).await?;
-        }
-        Ok(done)
-    }
-
-    /// Publishes an object that carries its own record.
-    async fn publish_one(
-        &self,
-        writer: &mut Writer,
-        metadata: &BTreeMap<String, String>,
-        done: DoneRecord,
-        part_key: &str,
-    ) -> Result<DoneRecord> {
-        if writer.publish(metadata, false).await? {
-            return Ok(done);
-        }
-        if let Some(theirs) = self.done(writer.key(), part_key).await? {
-            return Ok(theirs);
-        }
-        self.expect_readable(writer.key()).await?;
-        // Whole, but of no use without a record that is true of it: one whole object takes another's place.
-        writer.publish(metadata, true).await?;
-        Ok(done)
-    }
-
-    /// Publishes an object whose record is below `_parts/`.
-    async fn publish_recorded(&self, writer: &mut Writer) -> Result<()> {
-        let metadata = BTreeMap::new();
-        if writer.publish(&metadata, false).await? {
-            return Ok(());
-        }
-        let head = self.expect_readable(writer.key()).await?;
-        if head.size != writer.size() || head.metadata.contains_key(METADATA) {
-            writer.publish(&metadata, true).await?;
-        }
-        Ok(())
-    }
-
     /// What is known of an object that a refused conditional write has shown to exist.
     pub(super) async fn expect_readable(&self, key: &str) -> Result<Head> {
         match self.head(key).await? {
@@ -379,26 +256,31 @@ mod tests {
         }
     }
 
+    fn carrying(text: String) -> BTreeMap<String, String> {
+        BTreeMap::from([(METADATA.to_owned(), text)])
+    }
+
     #[test]
     fn a_record_survives_as_metadata() {
         let record = record(1);
-        let head = head(7, record.metadata().unwrap());
+        let head = head(7, carrying(record.carried_text().unwrap()));
         let key = &record.objects[0].key;
         assert_eq!(DoneRecord::carried(key, &head), Some(record.clone()));
     }
 
     #[test]
     fn a_record_that_is_not_true_of_its_object_is_none() {
-        let metadata = record(1).metadata().unwrap();
-        assert_eq!(DoneRecord::carried("k", &head(8, metadata.clone())), None);
-        let text = metadata[METADATA].replace("\"version\":1", "\"version\":2");
-        let later = BTreeMap::from([(METADATA.to_owned(), text)]);
-        assert_eq!(DoneRecord::carried("k", &head(7, later)), None);
+        let text = record(1).carried_text().unwrap();
+        let shorter = head(8, carrying(text.clone()));
+        assert_eq!(DoneRecord::carried("k", &shorter), None);
+        let later = text.replace("\"version\":1", "\"version\":2");
+        let later = head(7, carrying(later));
+        assert_eq!(DoneRecord::carried("k", &later), None);
         assert_eq!(DoneRecord::carried("k", &head(7, BTreeMap::new())), None);
     }
 
     #[test]
     fn a_record_too_long_for_metadata_goes_elsewhere() {
-        assert!(record(150).metadata().is_none());
+        assert!(record(150).carried_text().is_none());
     }
 }

@@ -134,9 +134,9 @@ pub fn glob_key(run: &str, resource_type: &str) -> String {
     format!("runs/{run}/{resource_type}/*.ndjson")
 }
 
-/// Where a key of `run` belongs that may be a file of resources.
+/// What a key below a run's folder is the name of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Role {
     /// Under the name that the file of this index of the manifest has, if it is that of its type and URL.
     File(usize),
     /// Where the state of the output of this index is.
@@ -149,13 +149,13 @@ pub enum Place {
 
 /// What may be under a key below the folder of `run`, by its name alone.
 #[must_use]
-pub fn place_of(run: &str, key: &str) -> Place {
+pub fn role_of(run: &str, key: &str) -> Role {
     let folder = run_folder(run);
     let below = key
         .strip_prefix(&folder)
         .and_then(|rest| rest.strip_prefix('/'));
     let Some(below) = below else {
-        return Place::Elsewhere;
+        return Role::Elsewhere;
     };
     let digits = |text: &str| text.parse().ok();
     if let Some(index) = below
@@ -163,22 +163,22 @@ pub fn place_of(run: &str, key: &str) -> Place {
         .and_then(|name| name.strip_suffix(".json"))
         .and_then(digits)
     {
-        return Place::Part(index);
+        return Role::Part(index);
     }
     let Some(names) = below.strip_suffix(".ndjson") else {
-        return Place::Elsewhere;
+        return Role::Elsewhere;
     };
     // Pathling's readers skip both.
     if names.split('/').any(|name| name.starts_with(['_', '.'])) {
-        return Place::Elsewhere;
+        return Role::Elsewhere;
     }
     match names.split_once('/') {
-        Some((_, "empty")) => Place::Elsewhere,
+        Some((_, "empty")) => Role::Elsewhere,
         Some((_, name)) => {
             let index = name.split_once('-').and_then(|(index, _)| digits(index));
-            index.map_or(Place::Stray, Place::File)
+            index.map_or(Role::Stray, Role::File)
         }
-        None => Place::Stray,
+        None => Role::Stray,
     }
 }
 
@@ -378,28 +378,22 @@ mod tests {
 
     #[test]
     fn a_key_tells_what_it_may_be() {
-        let of = |below: &str| place_of("a1", &format!("runs/a1/{below}"));
+        let of = |below: &str| role_of("a1", &format!("runs/a1/{below}"));
         assert_eq!(
-            place_of("a1", &file_key("a1", "Patient", 42, URL)),
-            Place::File(42)
+            role_of("a1", &file_key("a1", "Patient", 42, URL)),
+            Role::File(42)
         );
         assert_eq!(
-            place_of("a1", &part_key("a1", 1_234_567)),
-            Place::Part(1_234_567)
+            role_of("a1", &part_key("a1", 1_234_567)),
+            Role::Part(1_234_567)
         );
         for below in [
             "Patient/old.ndjson",
-            "Patient/.ndjson/x.ndjson",
             "x.ndjson",
             "Patient/x/y.ndjson",
             "Patient/-1.ndjson",
         ] {
-            let expected = if below.contains("/.") {
-                Place::Elsewhere
-            } else {
-                Place::Stray
-            };
-            assert_eq!(of(below), expected, "{below}");
+            assert_eq!(of(below), Role::Stray, "{below}");
         }
         for below in [
             "Patient/empty.ndjson",
@@ -408,15 +402,13 @@ mod tests {
             "_errors/00001-0.ndjson",
             "_run.json",
             "Patient/notes.txt",
+            "Patient/.x/y.ndjson",
             "_parts/error-00001.json",
             "Patient/.00001-0.ndjson",
         ] {
-            assert_eq!(of(below), Place::Elsewhere, "{below}");
+            assert_eq!(of(below), Role::Elsewhere, "{below}");
         }
-        assert_eq!(
-            place_of("a1", "runs/a12/Patient/x.ndjson"),
-            Place::Elsewhere
-        );
+        assert_eq!(role_of("a1", "runs/a12/Patient/x.ndjson"), Role::Elsewhere);
     }
 
     #[test]

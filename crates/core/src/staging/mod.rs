@@ -21,7 +21,6 @@ mod sums;
 mod tests;
 mod under_way;
 mod upload;
-mod writer;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,6 +28,7 @@ use std::time::Duration;
 
 use aws_config::SdkConfig;
 use bytes::Bytes;
+use tokio::sync::watch;
 
 use self::folder::Folder;
 use self::s3::Store;
@@ -41,7 +41,6 @@ pub use self::stream::Chunks;
 pub use self::sums::{Algorithm, Sum};
 pub use self::under_way::{Part, Position, SourceMark, UnderWay};
 pub use self::upload::{Confirmed, Saved, Upload};
-pub use self::writer::Writer;
 
 /// One object has at most so many parts.
 pub const PARTS: u32 = s3::PARTS;
@@ -60,6 +59,8 @@ struct Inner {
     place: Place,
     algorithm: Algorithm,
     backend: Backend,
+    /// How many uploads are in somebody's hands.
+    uploads: watch::Sender<usize>,
 }
 
 #[derive(Debug)]
@@ -130,12 +131,7 @@ impl Staging {
     ///
     /// `StagingDenied` where the folder is a file or cannot be written; `Configuration` where the AWS settings are not
     /// enough to begin.
-    pub async fn open(place: &Place) -> Result<Self> {
-        Self::open_as(place, Options::default()).await
-    }
-
-    /// The same, used as the options say.
-    pub async fn open_as(place: &Place, options: Options) -> Result<Self> {
+    pub async fn open(place: &Place, options: Options) -> Result<Self> {
         Self::open_place(place, options, None).await
     }
 
@@ -164,6 +160,7 @@ impl Staging {
                     Checksum::Crc32 => Algorithm::Crc32,
                 },
                 backend,
+                uploads: watch::Sender::new(0),
             }),
         })
     }
@@ -237,24 +234,17 @@ impl Staging {
     /// Waits a moment for what files that were dropped half-way leave behind to be cleared away. A process that ends without
     /// this leaves it to the bucket's lifecycle rule.
     pub async fn settle(&self) {
-        match &self.inner.backend {
-            Backend::Folder(_) => {}
-            Backend::S3(store) => {
-                if tokio::time::timeout(SETTLING, store.settle())
-                    .await
-                    .is_err()
-                {
-                    tracing::debug!(
-                        "not everything that was half-way could be cleared away in time"
-                    );
-                }
+        let settled = async {
+            // Tasks that were told to end do so when they have their next turn, and drop their uploads then.
+            let mut uploads = self.inner.uploads.subscribe();
+            let _ = uploads.wait_for(|open| *open == 0).await;
+            if let Backend::S3(store) = &self.inner.backend {
+                store.settle().await;
             }
+        };
+        if tokio::time::timeout(SETTLING, settled).await.is_err() {
+            tracing::debug!("not everything that was half-way could be cleared away in time");
         }
-    }
-
-    /// Begins a file. It appears under its key when it is finished, not before; see [`Self::finish`].
-    pub fn writer(&self, key: &str) -> Result<Writer> {
-        Writer::begin(self, key)
     }
 
     /// Whether the objects of this place can carry metadata.

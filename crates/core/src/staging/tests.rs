@@ -1,4 +1,4 @@
-//! The promises of staging, kept in a folder. The same on S3: `tests/staging_on_s3.rs`.
+//! The promises of staging, kept in a folder. The same on S3: `tests/staging_on_s3`; of files in parts: `upload/tests`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeMap;
@@ -26,7 +26,7 @@ impl Room {
         let folder = TempDir::new().unwrap();
         let place = Place::Folder(folder.path().join("deep/staging"));
         Self {
-            staging: Staging::open(&place).await.unwrap(),
+            staging: Staging::open(&place, Options::default()).await.unwrap(),
             folder,
             file: layout::file_key(RUN, "Patient", 1, URL),
             part: layout::part_key(RUN, 1),
@@ -37,22 +37,22 @@ impl Room {
         self.folder.path().join("deep/staging").join(key)
     }
 
-    async fn writer(&self, key: &str, text: &str) -> Writer {
-        let mut writer = self.staging.writer(key).unwrap();
-        writer.write(Bytes::from(text.to_owned())).await.unwrap();
-        writer
-    }
-
     async fn stage(&self, text: &str, resources: u64) -> Result<DoneRecord> {
-        let writer = self.writer(&self.file, text).await;
-        let writers = vec![writer];
-        self.staging
-            .finish(writers, patients(resources), &self.part)
-            .await
+        let upload = self.staging.upload(&self.file, &self.part);
+        let body = Bytes::from(text.to_owned());
+        let sum = Sum::of(upload.algorithm(), &body);
+        upload.put(body, sum, patients(resources)).await
     }
 
     async fn done(&self) -> Option<DoneRecord> {
-        self.staging.done(&self.file, &self.part).await.unwrap()
+        let state = self
+            .staging
+            .state(&self.file, &self.part, Hint::Unknown)
+            .await;
+        match state.unwrap() {
+            FileState::Done(done) => Some(done),
+            FileState::UnderWay(_) | FileState::Absent => None,
+        }
     }
 
     /// Every file below the staging folder, lock files aside.
@@ -62,6 +62,10 @@ impl Room {
         files.retain(|name| Path::new(name).extension().is_none_or(|end| end != "lock"));
         files
     }
+}
+
+async fn open(folder: PathBuf) -> Result<Staging> {
+    Staging::open(&Place::Folder(folder), Options::default()).await
 }
 
 fn collect(folder: &Path, files: &mut Vec<String>) {
@@ -95,7 +99,7 @@ async fn a_file_in_the_folders_place_is_denied_with_its_url() {
     let path = folder.path().join("file");
     fs::write(&path, "").unwrap();
     for at in [path.clone(), path.join("below")] {
-        let error = Staging::open(&Place::Folder(at)).await.unwrap_err();
+        let error = open(at).await.unwrap_err();
         assert_eq!(error.kind(), Kind::StagingDenied, "{error}");
         assert!(error.what().contains(&*path.to_string_lossy()), "{error}");
     }
@@ -105,45 +109,48 @@ async fn a_file_in_the_folders_place_is_denied_with_its_url() {
 #[tokio::test]
 async fn a_folder_that_cannot_be_written_is_denied() {
     // /proc takes no files from anybody, not even from root.
-    let error = Staging::open(&Place::Folder("/proc/self".into()))
-        .await
-        .unwrap_err();
+    let error = open("/proc/self".into()).await.unwrap_err();
     assert_eq!(error.kind(), Kind::StagingDenied, "{error}");
 }
 
 #[tokio::test]
-async fn a_file_is_seen_when_it_is_finished_and_not_before() {
+async fn a_file_is_seen_when_it_is_complete_and_not_before() {
     let room = Room::new().await;
-    // More than is kept in memory, so that something is on disk before the end.
-    let text = "x".repeat(3 << 20);
-    let writer = room.writer(&room.file, &text).await;
+    let upload = room.staging.upload(&room.file, &room.part);
+    let body = Bytes::from_static(b"{}\n");
+    let sum = Sum::of(upload.algorithm(), &body);
+    upload.part(1, 0, body.clone(), sum).await.unwrap();
     assert_eq!(room.staging.head(&room.file).await.unwrap(), None);
-    assert!(!room.path(&room.file).exists());
     let temporary = room.files();
     assert_eq!(temporary.len(), 1);
     let ending = Path::new(&temporary[0]).extension();
     assert!(temporary[0].starts_with('.') && ending.is_some_and(|end| end == "tmp"));
 
-    let done = room
-        .staging
-        .finish(vec![writer], patients(1), &room.part)
-        .await
-        .unwrap();
-    assert_eq!(fs::read_to_string(room.path(&room.file)).unwrap(), text);
-    assert_eq!(done.size, 3 << 20);
+    let done = upload.complete(1, sum, patients(1)).await.unwrap();
+    assert_eq!(fs::read(room.path(&room.file)).unwrap(), body);
     assert_eq!(room.done().await, Some(done));
     assert!(!room.files().iter().any(|name| name.starts_with('.')));
 }
 
 #[tokio::test]
-async fn a_file_that_is_given_up_leaves_nothing_behind() {
+async fn a_file_is_done_when_every_object_of_its_record_is_there() {
     let room = Room::new().await;
-    let text = "x".repeat(3 << 20);
-    room.writer(&room.file, &text).await.abort().await;
-    assert!(room.files().is_empty());
-    drop(room.writer(&room.file, &text).await);
-    assert!(room.files().is_empty());
+    let other = layout::file_key(RUN, "Group", 1, URL);
+    let object = |key: &str| format!(r#"{{"key":"{key}","size":3}}"#);
+    let record = format!(
+        r#"{{"state":"done","version":1,"size":6,"objects":[{},{}]}}"#,
+        object(&room.file),
+        object(&other)
+    );
+    let create = async |key: &str, text: &str| {
+        let text = Bytes::from(text.to_owned());
+        room.staging.create(key, text, layout::JSON).await.unwrap();
+    };
+    create(&room.part, &record).await;
+    create(&room.file, "{}\n").await;
     assert_eq!(room.done().await, None);
+    create(&other, "{}\n").await;
+    assert_eq!(room.done().await.unwrap().objects.len(), 2);
 }
 
 #[cfg(unix)]
@@ -175,89 +182,11 @@ async fn a_crash_between_record_and_object_means_that_the_file_is_copied_again()
 }
 
 #[tokio::test]
-async fn an_object_without_its_record_is_not_done_and_gives_way_to_a_whole_one() {
-    let room = Room::new().await;
-    let done = room.stage("{}\n", 1).await.unwrap();
-    fs::remove_file(room.path(&room.part)).unwrap();
-    assert_eq!(room.done().await, None);
-    fs::write(room.path(&room.file), "{} and more").unwrap();
-    assert_eq!(room.stage("{}\n", 1).await.unwrap(), done);
-    assert_eq!(fs::read_to_string(room.path(&room.file)).unwrap(), "{}\n");
-}
-
-#[tokio::test]
 async fn an_object_of_another_length_than_its_record_is_not_done() {
     let room = Room::new().await;
     room.stage("{}\n", 1).await.unwrap();
     fs::write(room.path(&room.file), "{}").unwrap();
     assert_eq!(room.done().await, None);
-}
-
-#[tokio::test]
-async fn who_finishes_second_gets_the_record_of_the_first_whose_file_stays() {
-    let room = Room::new().await;
-    let first = room.stage("{}\n", 1).await.unwrap();
-    let second = room.stage("{\"other\":1}\n", 2).await.unwrap();
-    assert_eq!(second, first);
-    assert_eq!(fs::read_to_string(room.path(&room.file)).unwrap(), "{}\n");
-    assert!(!room.files().iter().any(|name| name.starts_with('.')));
-}
-
-#[tokio::test]
-async fn a_file_without_resources_is_done_without_an_object() {
-    let room = Room::new().await;
-    let done = room
-        .staging
-        .finish(Vec::new(), patients(0), &room.part)
-        .await
-        .unwrap();
-    assert_eq!(room.done().await, Some(done.clone()));
-    assert!(done.objects.is_empty());
-
-    let empty = room.staging.writer(&room.file).unwrap();
-    let part = layout::part_key(RUN, 2);
-    let none = room.staging.finish(vec![empty], patients(0), &part).await;
-    assert!(none.unwrap().objects.is_empty());
-    assert!(!room.path(&room.file).exists());
-}
-
-#[tokio::test]
-async fn a_file_of_several_types_is_done_when_all_its_objects_are_there() {
-    let room = Room::new().await;
-    let other = layout::file_key(RUN, "Group", 1, URL);
-    let writers = vec![
-        room.writer(&room.file, "{}\n").await,
-        room.writer(&other, "{}\n{}\n").await,
-    ];
-    let done = room
-        .staging
-        .finish(writers, patients(1), &room.part)
-        .await
-        .unwrap();
-    assert_eq!((done.objects.len(), done.size), (2, 9));
-    assert_eq!(room.done().await, Some(done));
-    room.staging.remove(&other).await;
-    assert_eq!(room.done().await, None);
-}
-
-#[tokio::test]
-async fn a_state_that_this_version_does_not_know_is_not_done() {
-    let room = Room::new().await;
-    for state in [
-        r#"{"state":"under-way","upload":"x"}"#,
-        r#"{"state":"done","version":2,"size":0}"#,
-        "{",
-    ] {
-        room.staging.remove(&room.part).await;
-        room.staging
-            .create(&room.part, state.into(), layout::JSON)
-            .await
-            .unwrap();
-        assert_eq!(room.done().await, None, "{state}");
-    }
-    // And it is overwritten by what is done.
-    let done = room.stage("{}\n", 1).await.unwrap();
-    assert_eq!(room.done().await, Some(done));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -360,7 +289,11 @@ async fn no_key_leaves_the_folder() {
     for key in ["../outside", "runs/../../outside", "/tmp/outside", ""] {
         let created = room.staging.create(key, "x".into(), "").await;
         assert_eq!(created.unwrap_err().kind(), Kind::Input, "{key}");
-        assert!(room.staging.writer(key).is_err(), "{key}");
+        let upload = room.staging.upload(key, &room.part);
+        let body = Bytes::from_static(b"x");
+        let sum = Sum::of(upload.algorithm(), &body);
+        let sent = upload.part(1, 0, body.clone(), sum).await;
+        assert_eq!(sent.unwrap_err().kind(), Kind::Input, "{key}");
     }
     assert!(!room.path("").parent().unwrap().join("outside").exists());
 }

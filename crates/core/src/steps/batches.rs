@@ -23,11 +23,12 @@ const LINE: usize = 32 * 1024;
 /// What all answers together may have, in bytes.
 const ANSWERS: usize = 200 * 1024;
 
-/// What one worker should move, in bytes: a few minutes of a small function.
-const BATCH: u64 = 512 << 20;
+/// What one worker should move, in bytes, where there are not too many workers: a minute or so of a small function. One
+/// that is cut off does not lose much.
+const BATCH: u64 = 128 << 20;
 
 /// What a file costs beside its bytes, as so many bytes: its requests.
-const FILE: u64 = 256 << 10;
+const FILE: u64 = 1 << 20;
 
 /// Writes the batches of a run whose manifest was found at `base`, and gives their place; those that were written before
 /// stay.

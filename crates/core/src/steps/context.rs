@@ -61,7 +61,7 @@ impl Context {
             checksum: self.settings.transfer.checksum,
         };
         self.staging
-            .get_or_try_init(|| Staging::open_as(place, options))
+            .get_or_try_init(|| Staging::open(place, options))
             .await
     }
 

@@ -7,6 +7,7 @@ mod context;
 pub mod contract;
 mod exporting;
 mod importing;
+mod renewal;
 mod run;
 mod transferring;
 

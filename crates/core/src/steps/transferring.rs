@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::FutureExt;
 use serde_json::Value;
 use tokio::time::Instant;
 use url::Url;
@@ -12,17 +11,18 @@ use url::Url;
 use super::contract::{
     BatchStaged, BatchTransfer, Carried, Staged, ToldManifest, TransferRequest, WholeTransfer,
 };
+use super::renewal::renewal;
 use super::run::{keep_manifest, saw_manifest, since_of, stored_manifest};
 use super::{Context, Deadline, require_staging_for_key};
 use crate::config::{ImportMode, PARTIAL_OVERWRITE, Settings};
 use crate::error::{Kind, Result};
 use crate::export;
-use crate::http::{self, Client};
+use crate::http;
 use crate::manifest::{Asked, Manifest};
 use crate::pathling::{self, Location};
 use crate::staging::{Staging, layout};
 use crate::sync::{self, RunRecord, Transferred};
-use crate::transfer::{Brought, Links, Listing, Plan, Renew, Transfer};
+use crate::transfer::{Brought, Links, Listing, Plan, Transfer};
 
 /// Does what the event asks for: all files of a manifest and then the Parameters, or just a batch of them.
 pub(super) async fn transfer_to_s3(
@@ -292,36 +292,6 @@ async fn listing(staging: &Staging, run: &str, plan: &Plan) -> Result<Option<Lis
     let listing = Listing::of(plan, listed);
     listing.refuse_strays(|key| staging.url(key))?;
     Ok(Some(listing))
-}
-
-/// How links that expired are had anew: by asking for the manifest once more, where it is known where. That the source
-/// does not tell it any more only means that there are none.
-fn renewal(
-    source: &Client,
-    endpoint: &Url,
-    status_url: Option<Url>,
-    plan: &Arc<Plan>,
-) -> Option<Renew> {
-    let status_url = status_url?;
-    let (source, endpoint, plan) = (source.clone(), endpoint.clone(), Arc::clone(plan));
-    Some(Arc::new(move || {
-        let (source, endpoint) = (source.clone(), endpoint.clone());
-        let (status_url, plan) = (status_url.clone(), Arc::clone(&plan));
-        async move {
-            match export::manifest_again(&source, &endpoint, &status_url).await {
-                Ok(Some(fresh)) => Ok(Links::of(&plan, fresh)),
-                Ok(None) => Ok(Links::none(&plan)),
-                Err(error) => {
-                    tracing::warn!(
-                        error = error.what(),
-                        "the manifest could not be had again for new links"
-                    );
-                    Ok(Links::none(&plan))
-                }
-            }
-        }
-        .boxed()
-    }))
 }
 
 /// When the transfer has to have stopped: at the caller's deadline or at the settings' own, whichever comes first.

@@ -58,6 +58,7 @@ struct State {
     /// Allocations that nobody uses at the moment, the last used at the end, and their sum.
     idle: Vec<Vec<u8>>,
     idle_bytes: usize,
+    #[cfg(test)]
     most_used: usize,
     last_grower: u64,
 }
@@ -116,6 +117,7 @@ impl Budget {
     }
 
     /// The most bytes that were allocated at any time.
+    #[cfg(test)]
     #[must_use]
     pub fn most_used(&self) -> u64 {
         self.shared.state().most_used as u64
@@ -375,7 +377,10 @@ impl Shared {
             while state.idle_bytes > 0 && state.leased + state.idle_bytes > self.total {
                 state.idle_bytes -= state.idle.remove(0).capacity();
             }
-            state.most_used = state.most_used.max(state.leased + state.idle_bytes);
+            #[cfg(test)]
+            {
+                state.most_used = state.most_used.max(state.leased + state.idle_bytes);
+            }
             let granted = Memory {
                 shared: Arc::clone(self),
                 grower: ask.grower,

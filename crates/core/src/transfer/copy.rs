@@ -26,6 +26,9 @@ const INTEGRITY_ATTEMPTS: u32 = 2;
 /// How often an expired link is tried where no other can be had: some servers answer 404 for a moment.
 const EXPIRED_ATTEMPTS: u32 = 3;
 
+/// How often a file is sent whose upload is gone, or does not come to what was sent.
+const LOST_ATTEMPTS: u32 = 3;
+
 /// What became of a file.
 #[derive(Debug)]
 pub(super) enum Outcome {
@@ -65,7 +68,7 @@ pub(super) async fn ensure(engine: &Arc<Engine>, file: Arc<File>, hint: Hint) ->
             copy
         }
     };
-    copy.to_the_end().await
+    copy.until_done().await
 }
 
 /// One file and how far it is.
@@ -120,9 +123,9 @@ impl Copy {
         }
     }
 
-    async fn to_the_end(&mut self) -> Result<Outcome> {
+    async fn until_done(&mut self) -> Result<Outcome> {
         let mut patience = self.engine.patience();
-        let (mut broken, mut expired) = (0, 0);
+        let (mut broken, mut expired, mut lost) = (0, 0, 0);
         loop {
             let before = self.furthest;
             let error = match self.pass().await {
@@ -161,16 +164,19 @@ impl Copy {
                     broken += 1;
                     self.at = None;
                 }
-                Kind::SourceUnavailable | Kind::Transfer | Kind::StagingUnavailable => {}
+                Kind::SourceUnavailable | Kind::Transfer => {}
+                // The store was asked often enough where this comes from; but an upload that is gone can be begun anew.
+                Kind::StagingUnavailable if self.outbound.lost() && lost + 1 < LOST_ATTEMPTS => {
+                    lost += 1;
+                    self.at = None;
+                }
                 _ => return self.give_up(error).await,
-            }
-            if self.outbound.lost() {
-                self.at = None;
             }
             let Some(wait) = patience.next(&error) else {
                 return self.give_up(given_up(&error)).await;
             };
             self.engine.tell(&shown(&self.url), &error, wait);
+            self.outbound.rest();
             let engine = Arc::clone(&self.engine);
             if engine
                 .unless_stopped(tokio::time::sleep(wait))
@@ -184,6 +190,10 @@ impl Copy {
 
     /// Stops for a while.
     async fn park(&mut self) -> Result<Outcome> {
+        if self.engine.is_over() {
+            self.outbound.abort().await;
+            return Ok(Outcome::Stopped);
+        }
         match self.outbound.park().await {
             Err(Halt::Elsewhere(record)) => Ok(Outcome::Done {
                 record,
@@ -214,6 +224,7 @@ impl Copy {
         } else {
             engine.unless_stopped(pace.slot()).await?
         };
+        self.outbound.reserve().await?;
         let from = self.at.as_ref().filter(|(offset, _)| *offset > 0);
         let from = from.map(|(offset, mark)| (*offset, mark));
         let opening = fetch::open(&engine.source, &self.url, engine.token, from);
@@ -276,6 +287,9 @@ impl Copy {
                 length: mark.length,
             });
             self.at = opened.mark.clone().map(|mark| (0, mark));
+            if let Some(length) = length {
+                self.engine.saw_length(length);
+            }
             self.outbound.begin(source, length).await?;
             self.begun = true;
         }

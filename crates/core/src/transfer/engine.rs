@@ -2,7 +2,7 @@
 //! that a manifest fetched again lends.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::budget::Budget;
+use super::links::Links;
 use super::pace::Pace;
-use super::plan::Links;
 use super::progress::{Event, Observer};
 use super::sizes::PartSizes;
 use super::{Renew, Transfer, check};
@@ -32,6 +32,9 @@ const FIRST_WAIT: Duration = Duration::from_millis(500);
 
 /// The longest wait between two attempts, where the server does not ask for more.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
+
+/// What a file is taken to have before any was seen, in bytes.
+const FIRST_LENGTH: u64 = 256 << 10;
 
 /// Why a file is not staged.
 #[derive(Debug)]
@@ -66,6 +69,8 @@ pub(super) struct Engine {
     /// The same for each origin that files come from.
     origins: Mutex<HashMap<Origin, Pace>>,
     stop: watch::Sender<bool>,
+    /// Whether nobody will go on with this run.
+    over: AtomicBool,
     renew: Option<Renew>,
     links: OnceCell<Option<Links>>,
     /// How often a server asked to be left alone for a while.
@@ -74,6 +79,8 @@ pub(super) struct Engine {
     parts: AtomicUsize,
     /// Bytes stored of files that are not done.
     under_way: AtomicU64,
+    /// What files are long, as far as was seen, in bytes.
+    typical: AtomicU64,
     /// The longest that a part took to be stored, in milliseconds.
     slowest_part: AtomicU64,
 }
@@ -97,11 +104,13 @@ impl Engine {
             store: Pace::new(settings.concurrency, transfer.retry_after_max),
             origins: Mutex::default(),
             stop: watch::Sender::new(false),
+            over: AtomicBool::new(false),
             renew: transfer.renew.clone(),
             links: OnceCell::new(),
             asked_to_wait: AtomicUsize::default(),
             parts: AtomicUsize::default(),
             under_way: AtomicU64::default(),
+            typical: AtomicU64::new(FIRST_LENGTH),
             slowest_part: AtomicU64::default(),
             settings,
         }
@@ -119,6 +128,16 @@ impl Engine {
     /// Has every file stop where it is.
     pub(super) fn stop(&self) {
         self.stop.send_replace(true);
+    }
+
+    /// Says that nobody will go on with this run, so that nothing has to stay for that.
+    pub(super) fn end(&self) {
+        self.over.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether nobody will go on with this run.
+    pub(super) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
     }
 
     /// Does `work` unless the transfer is to stop first.
@@ -166,10 +185,10 @@ impl Engine {
         loop {
             let slot = self.store.slot().await;
             let error = match send().await {
-                Ok(sent) => {
+                Ok(stored) => {
                     slot.moved(bytes);
                     slot.done();
-                    return Ok(sent);
+                    return Ok(stored);
                 }
                 Err(error) => error,
             };
@@ -215,6 +234,19 @@ impl Engine {
         } else {
             (self.observer)(Event::Retrying { what, wait, why });
         }
+    }
+
+    /// What a file whose length is not known yet may be expected to have.
+    pub(super) fn typical_length(&self) -> u64 {
+        self.typical.load(Ordering::Relaxed)
+    }
+
+    /// Notes a file's length.
+    pub(super) fn saw_length(&self, length: u64) {
+        // Two at once may lose one of them, which does no harm.
+        let before = self.typical.load(Ordering::Relaxed);
+        let mean = before - before / 8 + length / 8 + 1;
+        self.typical.store(mean, Ordering::Relaxed);
     }
 
     /// Notes that a part is stored.

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use crate::error::{Kind, Result};
-use crate::staging::layout::{self, Place};
+use crate::staging::layout::{self, Role};
 use crate::staging::{Hint, Listed};
 
 use super::plan::Plan;
@@ -43,19 +43,19 @@ impl Listing {
             }
         }
         for Listed { key, size } in listed {
-            match layout::place_of(plan.run(), &key) {
-                Place::Elsewhere => {}
-                Place::Part(index) => {
+            match layout::role_of(plan.run(), &key) {
+                Role::Elsewhere => {}
+                Role::Part(index) => {
                     if let Some(part) = found.parts.get_mut(index) {
                         *part = true;
                     }
                 }
-                Place::File(index)
+                Role::File(index)
                     if files.get(index) == Some(&true) && plan.is_key(index, &key) =>
                 {
                     found.sizes[index] = size;
                 }
-                Place::File(_) | Place::Stray => {
+                Role::File(_) | Role::Stray => {
                     found.stray_count += 1;
                     found.strays.push(key);
                     // The first by name, so that two calls say the same.

@@ -1,7 +1,7 @@
 //! The transfer: from the files of a manifest to whole, checked objects in staging.
 //!
 //! [`plan`] says what goes where. For each file, `copy` asks the source ([`fetch`]), looks at every line ([`check`]) and
-//! hands the bytes to `outbound`, which sends them to staging in parts ([`sizes`]). What all files share is in `engine`:
+//! hands the bytes to `outbound`, which sends them to staging in parts (`sizes`). What all files share is in `engine`:
 //! how many requests each server bears ([`pace`]), and the memory of all buffers ([`budget`]). [`progress`] tells about it.
 //!
 //! Nothing touches a disk but a staging folder, and nothing is held but what is on its way: a slow store makes the source
@@ -12,7 +12,9 @@ pub mod check;
 mod copy;
 mod engine;
 pub mod fetch;
+pub mod links;
 pub mod listing;
+pub mod logged;
 mod outbound;
 pub mod pace;
 pub mod plan;
@@ -32,8 +34,9 @@ use crate::http::{Client, TokenUse};
 use crate::staging::{Hint, Staging};
 use copy::Outcome;
 use engine::Engine;
+pub use links::{Links, Renew};
 pub use listing::Listing;
-pub use plan::{File, Links, Plan, Renew};
+pub use plan::{File, Plan};
 pub use progress::{Event, Observer};
 
 /// How many files are at work at once. Most of them wait for their turn at a server, or for memory.
@@ -168,6 +171,9 @@ impl Work {
 
     /// The first failure is told; the others write down how far they are.
     fn fail(&mut self, error: Error) {
+        if error.ends_the_run() {
+            self.engine.end();
+        }
         if self.failure.is_none() {
             self.failure = Some(error);
             let last = Instant::now() + LAST_WORDS;

@@ -4,7 +4,7 @@
 //! A part is sent once: when the same file comes a second time, from its beginning, the parts that are there already and
 //! have the same sum are left as they are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -16,7 +16,6 @@ use super::check::LineMark;
 use super::engine::{Engine, Halt};
 use super::plan::File;
 use super::sizes::{PARTS, PartSizes};
-use crate::config::Validate;
 use crate::error::{Error, Kind, Result};
 use crate::staging::{DoneRecord, Position, Saved, SourceMark, Sum, UnderWay, Upload};
 
@@ -45,7 +44,7 @@ pub(super) struct Outbound {
     total: Sum,
     flights: JoinSet<Result<u32>>,
     /// The parts of this pass that are stored, beyond `through`.
-    stored: BTreeMap<u32, ()>,
+    stored: BTreeSet<u32>,
     /// All parts up to this one are stored.
     through: u32,
     /// From which line a later process can go on when a part, and all before it, are stored.
@@ -74,7 +73,7 @@ impl Outbound {
             buffer: None,
             total,
             flights: JoinSet::new(),
-            stored: BTreeMap::new(),
+            stored: BTreeSet::new(),
             through: 0,
             marks: BTreeMap::new(),
             saved: 0,
@@ -133,7 +132,7 @@ impl Outbound {
                 .staging
                 .upload(&self.file.key, &self.file.part_key);
         }
-        self.buffer = None;
+        self.buffer.take_if(|buffer| !buffer.is_empty());
         self.source = source;
         self.sizes.limit = PartSizes::limit_of(self.engine.settings.memory);
         self.sizes.length = length;
@@ -144,6 +143,31 @@ impl Outbound {
         self.marks.clear();
         self.sizes.check(&super::engine::name_of(&self.file.url))?;
         Ok(())
+    }
+
+    /// Takes memory before the file is asked for: an open answer that waits for memory holds a large read buffer itself.
+    pub(super) async fn reserve(&mut self) -> Result<(), Halt> {
+        if self.buffer.is_some() {
+            return Ok(());
+        }
+        let engine = Arc::clone(&self.engine);
+        let expected = self
+            .file
+            .size
+            .map_or_else(|| engine.typical_length(), |size| size + 1);
+        let expected = usize::try_from(expected).unwrap_or(usize::MAX);
+        let bytes = expected.clamp(1, self.part_size());
+        self.buffer = Some(
+            engine
+                .unless_stopped(engine.budget.take_growing(bytes))
+                .await?,
+        );
+        Ok(())
+    }
+
+    /// Gives memory back that nothing is in, before a wait.
+    pub(super) fn rest(&mut self) {
+        self.buffer.take_if(|buffer| buffer.is_empty());
     }
 
     /// Takes the next checked bytes. `mark` is the last line's beginning that is certainly before them.
@@ -194,6 +218,9 @@ impl Outbound {
         let left = left.map(|left| usize::try_from(left).unwrap_or(usize::MAX).max(1));
         let first = left.unwrap_or(FIRST_BUFFER).min(target);
         match &mut self.buffer {
+            Some(buffer) if buffer.is_empty() && buffer.capacity() < first => {
+                engine.unless_stopped(buffer.grow(first)).await?;
+            }
             Some(buffer) if buffer.room() > 0 => {}
             Some(buffer) => {
                 let more = match buffer.capacity() {
@@ -203,16 +230,11 @@ impl Outbound {
                 engine.unless_stopped(buffer.grow(more)).await?;
             }
             none => {
-                // What is known to be all that it will need is given back by itself; all else has to ask for more.
-                let all = left.is_some() && engine.settings.validate != Validate::Json;
-                let buffer = if all {
-                    engine.unless_stopped(engine.budget.take(first)).await?
-                } else {
+                *none = Some(
                     engine
                         .unless_stopped(engine.budget.take_growing(first))
-                        .await?
-                };
-                *none = Some(buffer);
+                        .await?,
+                );
             }
         }
         Ok(self
@@ -253,10 +275,8 @@ impl Outbound {
         self.flights.spawn(async move {
             let begun = Instant::now();
             let send = || upload.part(number, offset, bytes.clone(), sum);
-            let sent = engine
-                .to_store(&what, sum.length, send, || upload.lost())
-                .await;
-            sent?;
+            let lost = || upload.lost();
+            engine.to_store(&what, sum.length, send, lost).await?;
             engine.part_stored(begun);
             Ok(number)
         });
@@ -277,8 +297,8 @@ impl Outbound {
     }
 
     fn landed(&mut self, number: u32) {
-        self.stored.insert(number, ());
-        while self.stored.remove(&(self.through + 1)).is_some() {
+        self.stored.insert(number);
+        while self.stored.remove(&(self.through + 1)) {
             self.through += 1;
             // Only the last one that is all there is of use.
             self.marks.remove(&(self.through - 1));
@@ -343,7 +363,11 @@ impl Outbound {
         if self.number == 1 {
             return self.finish_small(resources, &what).await;
         }
-        if self.buffer.as_ref().is_some_and(|buffer| buffer.len() > 0) {
+        if self
+            .buffer
+            .as_ref()
+            .is_some_and(|buffer| !buffer.is_empty())
+        {
             self.ship(mark)?;
         }
         self.buffer = None;
@@ -370,7 +394,7 @@ impl Outbound {
             self.upload.abort().await;
             self.upload = engine.staging.upload(&self.file.key, &self.file.part_key);
         }
-        let buffer = self.buffer.take().filter(|buffer| buffer.len() > 0);
+        let buffer = self.buffer.take().filter(|buffer| !buffer.is_empty());
         let Some(buffer) = buffer else {
             let done = record(resources, self.total);
             let staging = &engine.staging;

@@ -143,8 +143,8 @@ impl Pace {
     }
 
     /// How many requests may be under way now.
-    #[must_use]
-    pub fn limit(&self) -> usize {
+    #[cfg(test)]
+    fn limit(&self) -> usize {
         self.shared.state().limit
     }
 }

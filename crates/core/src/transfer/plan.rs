@@ -6,9 +6,9 @@ use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
 use url::Url;
 
+use super::links::Links;
 use crate::error::{Kind, Result};
 use crate::http::shown_str;
 use crate::manifest::{Manifest, Output};
@@ -16,9 +16,6 @@ use crate::staging::layout;
 
 /// What a resource takes where only their number is known, in bytes: enough to tell large files from small ones.
 const RESOURCE: u64 = 1024;
-
-/// Fetches the manifest again, for links that have expired. Its links lend URLs and nothing else.
-pub type Renew = Arc<dyn Fn() -> BoxFuture<'static, Result<Links>> + Send + Sync>;
 
 /// One file of the manifest and its place in staging.
 #[derive(Clone, Debug, PartialEq)]
@@ -157,6 +154,11 @@ impl Plan {
         sizes.sum()
     }
 
+    /// The manifest that is planned.
+    pub(super) fn stored(&self) -> &Arc<Manifest> {
+        &self.stored
+    }
+
     /// The run that is planned.
     pub(super) fn run(&self) -> &str {
         &self.run
@@ -255,58 +257,6 @@ fn by_size(stored: &Manifest, mut order: Vec<u32>) -> Vec<u32> {
     order
 }
 
-/// URLs that a newer copy of a run's manifest lends: where the source signs its links, those of the stored one expire.
-#[derive(Clone)]
-pub struct Links {
-    run: String,
-    stored: Arc<Manifest>,
-    fresh: Option<Arc<Manifest>>,
-}
-
-impl Links {
-    /// What `fresh` lends to a plan. A manifest of another time is of another export, and lends nothing.
-    #[must_use]
-    pub fn of(plan: &Plan, fresh: Manifest) -> Self {
-        let is_same_export = fresh.head.transaction_time == plan.stored.head.transaction_time;
-        Self {
-            run: plan.run.clone(),
-            stored: Arc::clone(&plan.stored),
-            fresh: is_same_export.then(|| Arc::new(fresh)),
-        }
-    }
-
-    /// No links at all.
-    #[must_use]
-    pub fn none(plan: &Plan) -> Self {
-        Self {
-            run: plan.run.clone(),
-            stored: Arc::clone(&plan.stored),
-            fresh: None,
-        }
-    }
-
-    /// Another URL of the same file: the same place in the list, the same type, and nothing but the signature differs.
-    #[must_use]
-    pub fn get(&self, index: usize) -> Option<Url> {
-        let stored = self.stored.output(index)?;
-        let fresh = self.fresh.as_ref()?.output(index)?;
-        let key = |output: &Output<'_>| {
-            layout::file_key(&self.run, output.resource_type, index, &output.url)
-        };
-        // Two URLs of one key differ in nothing but a signature.
-        let lends = fresh.url != stored.url && key(&fresh) == key(&stored);
-        lends.then(|| Url::parse(&fresh.url).ok()).flatten()
-    }
-}
-
-impl fmt::Debug for Links {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Links")
-            .field("fresh", &self.fresh)
-            .finish_non_exhaustive()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -396,42 +346,5 @@ mod tests {
             assert_eq!(error.kind(), Kind::Input);
             assert!(error.what().contains(&index.to_string()), "{error}");
         }
-    }
-
-    #[test]
-    fn a_manifest_that_is_fetched_again_lends_its_signatures_and_nothing_else() {
-        let stored = manifest(&[
-            ("Patient", "http://h/1?X-Amz-Signature=old"),
-            ("Patient", "http://h/2"),
-            ("Patient", "http://h/3?sig=old"),
-        ]);
-        let fresh = manifest(&[
-            ("Patient", "http://h/1?X-Amz-Signature=new"),
-            ("Patient", "http://h/other"),
-            ("Condition", "http://h/3?sig=new"),
-        ]);
-        let plan = Plan::new("abc", Arc::clone(&stored)).unwrap();
-        let links = Links::of(&plan, Manifest::clone(&fresh));
-        assert_eq!(links.get(0).unwrap().query(), Some("X-Amz-Signature=new"));
-        assert_eq!(
-            (links.get(1), links.get(2), links.get(3)),
-            (None, None, None)
-        );
-        let lent = plan.clone().lent(links);
-        assert_eq!(
-            lent.file(0).unwrap().url.query(),
-            Some("X-Amz-Signature=new")
-        );
-        assert_eq!(lent.file(0).unwrap().key, plan.file(0).unwrap().key);
-        assert_eq!(lent.file(1).unwrap(), plan.file(1).unwrap());
-    }
-
-    #[test]
-    fn a_manifest_of_another_export_lends_nothing() {
-        let stored = manifest(&[("Patient", "http://h/1?sig=old")]);
-        let plan = Plan::new("abc", stored).unwrap();
-        let other = json!({"transactionTime": "later", "output": [{"type": "Patient", "url": "http://h/1?sig=new"}]});
-        let other = Manifest::read(&other, None).unwrap();
-        assert_eq!(Links::of(&plan, other).get(0), None);
     }
 }

@@ -48,8 +48,8 @@ impl PartSizes {
 
     /// What is said of a file of unknown length whose parts ran out.
     pub(super) fn ran_out(what: &str, staged: u64) -> Error {
-        // Parts begin small, so a twentieth of the room is lost.
-        let part = LARGEST_OBJECT.div_ceil(u64::from(PARTS)) / 20 * 21;
+        // Parts begin small, so a sixteenth of the room is lost.
+        let part = LARGEST_OBJECT.div_ceil(u64::from(PARTS)) / 16 * 17;
         too_large(what, &format!("has more than {staged} bytes"), part)
     }
 
@@ -137,8 +137,8 @@ mod tests {
         assert_eq!(sizes.at(4 << 30), 32 << 20);
         assert_eq!(sizes.at(1 << 50), 1 << 30);
         let said = PartSizes::ran_out("f", 1);
-        assert!(said.advice().contains("TRANSFER_MEMORY=2202MiB"), "{said}");
-        let enough = self::sizes(2202 << 20, None);
+        assert!(said.advice().contains("TRANSFER_MEMORY=2229MiB"), "{said}");
+        let enough = self::sizes(2229 << 20, None);
         assert!(parts(enough, LARGEST_OBJECT) <= PARTS);
     }
 

@@ -1,6 +1,6 @@
 //! Staging on S3, through its public functions: what it promises, and what it makes of a store that refuses.
 //!
-//! The same promises in a folder: `src/staging/tests.rs`.
+//! The same promises in a folder: `src/staging/tests.rs`; more of files on their way: `src/staging/upload/tests`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod promises;
@@ -16,7 +16,8 @@ use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
 use bytes::Bytes;
 use pathling_import_core::config::Place;
 use pathling_import_core::staging::{
-    Created, DoneRecord, Options, Replaced, StagedObject, Staging, Writer, layout,
+    Created, DoneRecord, FileState, Hint, Options, Replaced, StagedObject, Staging, Sum, Upload,
+    layout,
 };
 use pathling_import_core::{Error, Kind, Result};
 use sandbox::{ACCESS_KEY, Fault, REGION, Recorded, S3Policy, SECRET_KEY, Sandbox, Service};
@@ -63,25 +64,47 @@ impl Room {
         self
     }
 
-    async fn writer(&self, content: &[u8]) -> Result<Writer> {
-        let mut writer = self.staging.writer(&self.file)?;
-        for chunk in content.chunks(1 << 20) {
-            writer.write(Bytes::copy_from_slice(chunk)).await?;
+    /// A file on its way, its parts sent.
+    async fn upload(&self, content: &Bytes) -> Result<(Upload, u32)> {
+        let upload = self.staging.upload(&self.file, &self.part);
+        let mut number = 0;
+        for begin in (0..content.len()).step_by(PART) {
+            let body = content.slice(begin..content.len().min(begin + PART));
+            number += 1;
+            let sum = Sum::of(upload.algorithm(), &body);
+            upload.part(number, begin as u64, body, sum).await?;
         }
-        Ok(writer)
+        Ok((upload, number))
     }
 
-    async fn stage(&self, content: &[u8], resources: u64) -> Result<DoneRecord> {
-        let writer = self.writer(content).await?;
+    /// Stages a file, as its size has it: in one request, or in parts.
+    async fn stage(&self, content: &Bytes, resources: u64) -> Result<DoneRecord> {
+        let staged = self.try_stage(content, resources).await;
+        // What was dropped half-way is being cleared away.
+        self.staging.settle().await;
+        staged
+    }
+
+    async fn try_stage(&self, content: &Bytes, resources: u64) -> Result<DoneRecord> {
         let done = DoneRecord::new(
             BTreeMap::from([("Patient".to_owned(), resources)]),
             BTreeMap::new(),
         );
-        self.staging.finish(vec![writer], done, &self.part).await
+        let sum = Sum::of(self.staging.algorithm(), content);
+        if content.len() <= PART {
+            let upload = self.staging.upload(&self.file, &self.part);
+            return upload.put(content.clone(), sum, done).await;
+        }
+        let (upload, parts) = self.upload(content).await?;
+        upload.complete(parts, sum, done).await
     }
 
     async fn done(&self) -> Option<DoneRecord> {
-        self.staging.done(&self.file, &self.part).await.unwrap()
+        let (file, part) = (&self.file, &self.part);
+        match self.staging.state(file, part, Hint::Unknown).await.unwrap() {
+            FileState::Done(done) => Some(done),
+            FileState::UnderWay(_) | FileState::Absent => None,
+        }
     }
 
     fn object(&self, key: &str) -> Option<Vec<u8>> {
@@ -123,9 +146,13 @@ async fn open(url: &str, settings: &SdkConfig) -> Staging {
         .unwrap()
 }
 
+fn small() -> Bytes {
+    Bytes::from_static(LINE.as_bytes())
+}
+
 /// A file of more than one part.
-fn large() -> Vec<u8> {
-    LINE.as_bytes().repeat(PART * 2 / LINE.len() + 1000)
+fn large() -> Bytes {
+    LINE.repeat(PART * 2 / LINE.len() + 1000).into()
 }
 
 fn denied(error: &Error, what: &str) {

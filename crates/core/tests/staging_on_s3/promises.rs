@@ -5,7 +5,7 @@ use super::*;
 #[tokio::test]
 async fn a_small_file_and_its_record_are_one_request_and_one_more_finds_both() {
     let room = Room::new().await;
-    let done = room.stage(LINE.as_bytes(), 1).await.unwrap();
+    let done = room.stage(&small(), 1).await.unwrap();
     let requests = room.requests();
     assert_eq!(room.methods(), ["PUT"]);
     assert_eq!(requests[0].headers["if-none-match"], "*");
@@ -46,27 +46,12 @@ async fn a_large_file_goes_in_parts_and_appears_after_its_record() {
 }
 
 #[tokio::test]
-async fn a_file_of_exactly_one_part_is_one_request() {
-    let room = Room::new().await;
-    room.stage(&vec![b'x'; PART], 1).await.unwrap();
-    assert_eq!(room.methods(), ["PUT"]);
-    let room = Room::new().await;
-    room.stage(&vec![b'x'; PART + 1], 1).await.unwrap();
-    assert!(room.methods().contains(&"POST".to_owned()));
-}
-
-#[tokio::test]
 async fn nothing_is_to_be_seen_of_a_file_that_is_given_up() {
     let room = Room::new().await;
-    room.writer(&large()).await.unwrap().abort().await;
-    drop(room.writer(&large()).await.unwrap());
-    // The second abort is nobody's to wait for.
-    for _ in 0..100 {
-        if room.methods().iter().filter(|m| *m == "DELETE").count() == 2 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let (upload, _) = room.upload(&large()).await.unwrap();
+    upload.abort().await;
+    drop(room.upload(&large()).await.unwrap());
+    room.staging.settle().await;
     let deletes = room.requests().into_iter().filter(|r| r.method == "DELETE");
     assert_eq!(deletes.filter(|r| r.status == Some(204)).count(), 2);
     assert_eq!(room.object(&room.file), None);
@@ -77,7 +62,7 @@ async fn nothing_is_to_be_seen_of_a_file_that_is_given_up() {
 async fn get_and_put_are_all_that_is_needed() {
     let room = Room::allowing(&["s3:GetObject", "s3:PutObject"]).await;
     assert_eq!(room.done().await, None);
-    let done = room.stage(LINE.as_bytes(), 1).await.unwrap();
+    let done = room.stage(&small(), 1).await.unwrap();
     assert_eq!(room.done().await, Some(done));
 
     let key = layout::record_key(RUN);
@@ -95,7 +80,7 @@ async fn get_and_put_are_all_that_is_needed() {
 #[tokio::test]
 async fn where_head_is_refused_a_get_of_one_byte_tells_the_same() {
     let room = Room::new().await;
-    let done = room.stage(LINE.as_bytes(), 1).await.unwrap();
+    let done = room.stage(&small(), 1).await.unwrap();
     room.on(Fault::S3RefusesHead);
     assert_eq!(room.done().await, Some(done.clone()));
     room.sandbox.clear_requests();
@@ -180,9 +165,9 @@ async fn a_store_without_conditional_writes_is_written_without_conditions() {
     assert!(matches!(create("2").await.unwrap(), Created::Exists(_)));
     assert_eq!(room.object(&key).unwrap(), b"1");
 
-    let done = room.stage(LINE.as_bytes(), 1).await.unwrap();
+    let done = room.stage(&small(), 1).await.unwrap();
     assert_eq!(room.done().await, Some(done.clone()));
-    let again = room.stage(b"{}\n", 2).await.unwrap();
+    let again = room.stage(&Bytes::from_static(b"{}\n"), 2).await.unwrap();
     assert_eq!(again, done);
     assert_eq!(room.object(&room.file).unwrap(), LINE.as_bytes());
     let conditions = |request: &Recorded| request.headers.contains_key("if-none-match");
@@ -200,15 +185,18 @@ async fn a_store_without_conditional_writes_is_written_without_conditions() {
 #[tokio::test]
 async fn who_finishes_second_gets_the_record_of_the_first_whose_file_stays() {
     let room = Room::new().await;
-    let first = room.stage(LINE.as_bytes(), 1).await.unwrap();
-    let second = room.stage(b"{\"other\":1}\n", 2).await.unwrap();
+    let first = room.stage(&small(), 1).await.unwrap();
+    let second = room
+        .stage(&Bytes::from_static(b"{\"other\":1}\n"), 2)
+        .await
+        .unwrap();
     assert_eq!(second, first);
     assert_eq!(room.object(&room.file).unwrap(), LINE.as_bytes());
 
     let room = Room::new().await;
     let content = large();
     let first = room.stage(&content, 1).await.unwrap();
-    let second = room.stage(&content[LINE.len()..], 2).await.unwrap();
+    let second = room.stage(&content.slice(LINE.len()..), 2).await.unwrap();
     assert_eq!(second, first);
     assert!(room.object(&room.file).unwrap() == content);
     // Its parts are gone too.
@@ -221,7 +209,7 @@ async fn an_object_without_a_record_is_not_done_and_gives_way_to_a_whole_one() {
     let foreign = room.staging.create(&room.file, "{}".into(), layout::NDJSON);
     foreign.await.unwrap();
     assert_eq!(room.done().await, None);
-    let done = room.stage(LINE.as_bytes(), 1).await.unwrap();
+    let done = room.stage(&small(), 1).await.unwrap();
     assert_eq!(room.done().await, Some(done));
     assert_eq!(room.object(&room.file).unwrap(), LINE.as_bytes());
 
@@ -232,16 +220,4 @@ async fn an_object_without_a_record_is_not_done_and_gives_way_to_a_whole_one() {
     let done = room.stage(&content, 2).await.unwrap();
     assert_eq!(room.done().await, Some(done));
     assert!(room.object(&room.file).unwrap() == content);
-}
-
-#[tokio::test]
-async fn a_file_without_resources_is_done_without_an_object() {
-    let room = Room::new().await;
-    let writer = room.staging.writer(&room.file).unwrap();
-    let none = DoneRecord::new(BTreeMap::new(), BTreeMap::new());
-    let done = room.staging.finish(vec![writer], none, &room.part).await;
-    let done = done.unwrap();
-    assert!(done.objects.is_empty());
-    assert_eq!(room.done().await, Some(done));
-    assert_eq!(room.object(&room.file), None);
 }

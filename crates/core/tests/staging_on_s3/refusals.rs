@@ -27,9 +27,10 @@ async fn a_completion_that_fails_leaves_nothing_half_staged() {
 async fn a_store_that_is_slow_once_is_asked_again_and_one_that_stays_so_is_unavailable() {
     let room = Room::new().await;
     room.sandbox.faults().once(Fault::S3SlowDown);
-    room.stage(LINE.as_bytes(), 1).await.unwrap();
+    let key = layout::record_key(RUN);
+    assert_eq!(count(&room.staging, &key).await.unwrap(), 1);
     room.on(Fault::S3SlowDown);
-    let error = count(&room.staging, &layout::record_key(RUN)).await;
+    let error = count(&room.staging, &key).await;
     let error = error.unwrap_err();
     assert_eq!(error.kind(), Kind::StagingUnavailable, "{error}");
     assert!(error.what().contains("SlowDown"), "{error}");
@@ -46,7 +47,10 @@ async fn a_store_that_fails_is_unavailable_and_nothing_counts_as_absent() {
     for error in [
         room.staging.read(&room.part).await.unwrap_err(),
         room.staging.head(&room.file).await.unwrap_err(),
-        room.staging.done(&room.file, &room.part).await.unwrap_err(),
+        room.staging
+            .state(&room.file, &room.part, Hint::Unknown)
+            .await
+            .unwrap_err(),
     ] {
         assert_eq!(error.kind(), Kind::StagingUnavailable, "{error}");
     }
@@ -114,15 +118,15 @@ async fn an_object_that_exists_but_may_not_be_read_shows_that_get_is_missing() {
     denied(&error, "s3:GetObject");
     assert!(error.what().contains(&key), "{error}");
 
-    room.stage(LINE.as_bytes(), 1).await.unwrap();
-    let error = room.stage(LINE.as_bytes(), 1).await.unwrap_err();
+    room.stage(&small(), 1).await.unwrap();
+    let error = room.stage(&small(), 1).await.unwrap_err();
     denied(&error, "s3:GetObject");
 }
 
 #[tokio::test]
 async fn a_write_that_is_not_allowed_names_the_permission() {
     let room = Room::allowing(&["s3:GetObject"]).await;
-    let error = room.stage(LINE.as_bytes(), 1).await.unwrap_err();
+    let error = room.stage(&small(), 1).await.unwrap_err();
     denied(&error, "s3:PutObject");
     let error = room.stage(&large(), 1).await.unwrap_err();
     denied(&error, "s3:PutObject");
@@ -134,7 +138,7 @@ async fn a_write_that_is_not_allowed_names_the_permission() {
 async fn a_store_without_multipart_uploads_says_so() {
     let room = Room::new().await;
     room.on(Fault::S3RefusesMultipart);
-    room.stage(LINE.as_bytes(), 1).await.unwrap();
+    room.stage(&small(), 1).await.unwrap();
     room.staging.remove(&room.file).await;
     let error = room.stage(&large(), 1).await.unwrap_err();
     denied(&error, "does not know this request");

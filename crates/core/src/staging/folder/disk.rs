@@ -5,13 +5,12 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -105,12 +104,6 @@ impl Temporary {
         self.file.set_len(length)
     }
 
-    pub(super) fn write(&mut self, chunks: &[Bytes]) -> io::Result<()> {
-        chunks
-            .iter()
-            .try_for_each(|chunk| self.file.write_all(chunk))
-    }
-
     /// Gives the file its name. `false` says that another file has it already and stays, which only `replace` overrules.
     pub(super) fn publish(&self, replace: bool) -> io::Result<bool> {
         self.file.sync_all()?;
@@ -162,7 +155,7 @@ pub(super) fn is_there(target: &Path, id: &str) -> io::Result<bool> {
 
 /// Replaces a file whose content still has the version that the caller read. `false` says that it has another by now, or
 /// is gone.
-pub(super) fn swap(target: &Path, expected: &str, bytes: &Bytes) -> io::Result<bool> {
+pub(super) fn swap(target: &Path, expected: &str, bytes: &[u8]) -> io::Result<bool> {
     under_lock(target, || {
         match fs::read(target) {
             Ok(current) if version(&current) == expected => {}
@@ -170,8 +163,8 @@ pub(super) fn swap(target: &Path, expected: &str, bytes: &Bytes) -> io::Result<b
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(error),
         }
-        let mut temporary = Temporary::beside(target)?;
-        temporary.write(std::slice::from_ref(bytes))?;
+        let temporary = Temporary::beside(target)?;
+        temporary.write_at(0, bytes)?;
         temporary.publish(true)
     })
 }

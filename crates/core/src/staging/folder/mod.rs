@@ -5,6 +5,7 @@
 mod disk;
 mod listing;
 mod parts;
+mod stream;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,13 +16,9 @@ use bytes::Bytes;
 
 use self::disk::Temporary;
 pub(super) use self::parts::Parts;
-use super::stream::{self, Chunks};
 use super::{Created, Head, Object, Replaced, Version};
 use crate::config::Place;
 use crate::error::{Error, Kind, Result};
-
-/// How many bytes wait in memory before they are handed to the operating system at once.
-const BATCH: usize = 1024 * 1024;
 
 /// A folder that files rest in.
 #[derive(Debug)]
@@ -69,21 +66,13 @@ impl Folder {
         found.await.map_err(|error| fault(&error, &path))
     }
 
-    /// See [`super::Staging::read_stream`].
-    pub(super) async fn read_stream(&self, key: &str) -> Result<Option<Chunks>> {
-        let path = self.path(key)?;
-        let opened = there(tokio::fs::File::open(&path).await);
-        let opened = opened.map_err(|error| fault(&error, &path))?;
-        Ok(opened.map(|file| stream::of_file(file, path, fault)))
-    }
-
     pub(super) async fn create(&self, key: &str, bytes: Bytes) -> Result<Created> {
         let path = self.path(key)?;
         loop {
             let (at, bytes) = (path.clone(), bytes.clone());
             let created = blocking(move || {
-                let mut temporary = Temporary::beside(&at)?;
-                temporary.write(std::slice::from_ref(&bytes))?;
+                let temporary = Temporary::beside(&at)?;
+                temporary.write_at(0, &bytes)?;
                 let created = temporary.publish(false)?;
                 Ok(created.then(|| Version(disk::version(&bytes))))
             });
@@ -120,15 +109,6 @@ impl Folder {
         removed.await.map_err(|error| fault(&error, &path))
     }
 
-    pub(super) fn upload(&self, key: &str) -> Result<Upload> {
-        Ok(Upload {
-            target: self.path(key)?,
-            temporary: None,
-            waiting: Vec::new(),
-            bytes: 0,
-        })
-    }
-
     /// Where a key's file is. Keys hold names that came from servers, so one that leaves the folder goes no further.
     fn path(&self, key: &str) -> Result<PathBuf> {
         let inside = !key.is_empty()
@@ -142,74 +122,6 @@ impl Folder {
             .error(format!("{key:?} is no name of a staged file"))
             .next("Pass the previous step's output to this step, unchanged."))
     }
-}
-
-/// A file that is being written.
-#[derive(Debug)]
-pub(super) struct Upload {
-    target: PathBuf,
-    temporary: Option<Temporary>,
-    waiting: Vec<Bytes>,
-    bytes: usize,
-}
-
-impl Upload {
-    pub(super) async fn write(&mut self, bytes: Bytes) -> Result<()> {
-        self.bytes += bytes.len();
-        self.waiting.push(bytes);
-        if self.bytes < BATCH {
-            return Ok(());
-        }
-        let mut temporary = self.temporary.take();
-        let waiting = std::mem::take(&mut self.waiting);
-        self.bytes = 0;
-        let target = self.target.clone();
-        let written = blocking(move || flush(&mut temporary, &target, &waiting));
-        let written = written.await.map_err(|error| fault(&error, &self.target))?;
-        self.temporary = Some(written);
-        Ok(())
-    }
-
-    /// Gives the file its name; `false` says that another file has it.
-    pub(super) async fn publish(&mut self, replace: bool) -> Result<bool> {
-        let mut temporary = self.temporary.take();
-        let waiting = std::mem::take(&mut self.waiting);
-        let target = self.target.clone();
-        let published = blocking(move || {
-            let temporary = flush(&mut temporary, &target, &waiting)?;
-            let published = temporary.publish(replace)?;
-            Ok((temporary, published))
-        });
-        let (temporary, published) = published
-            .await
-            .map_err(|error| fault(&error, &self.target))?;
-        self.temporary = Some(temporary);
-        Ok(published)
-    }
-
-    pub(super) async fn abort(self) {
-        let temporary = self.temporary;
-        if temporary.is_some() {
-            let _ = blocking(move || {
-                drop(temporary);
-                Ok(())
-            })
-            .await;
-        }
-    }
-}
-
-fn flush(
-    temporary: &mut Option<Temporary>,
-    target: &Path,
-    waiting: &[Bytes],
-) -> io::Result<Temporary> {
-    let mut temporary = match temporary.take() {
-        Some(temporary) => temporary,
-        None => Temporary::beside(target)?,
-    };
-    temporary.write(waiting)?;
-    Ok(temporary)
 }
 
 /// An absent file is an answer, not an error.

@@ -283,6 +283,16 @@ impl Fault {
             let error = Kind::StagingUnavailable.error(what);
             return error.retry_after(self.wait).throttle();
         }
+        if self
+            .status
+            .is_some_and(|status| (400..500).contains(&status) || status == 501)
+            && self.text.to_ascii_lowercase().contains("checksum")
+        {
+            return denied(
+                "The store does not take this checksum: set STAGING_CHECKSUM=crc32, or none."
+                    .to_owned(),
+            );
+        }
         if PASSING.contains(&code) {
             return Kind::StagingUnavailable.error(what).retry_after(self.wait);
         }

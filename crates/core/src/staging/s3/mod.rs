@@ -10,10 +10,11 @@ mod endpoint;
 mod fault;
 mod listing;
 mod parts;
-mod upload;
+mod pieces;
+mod stream;
 mod wire;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Once};
 
@@ -22,7 +23,6 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
-use futures_util::stream::{self, StreamExt};
 use tokio::task::JoinSet;
 
 use self::client::Clients;
@@ -30,14 +30,12 @@ use self::endpoint::Endpoint;
 use self::fault::Fault;
 use self::wire::Wire;
 use super::state::jitter;
-use super::stream::Chunks;
 use super::sums::{Algorithm, Sum};
 use super::{Created, Head, Object, Replaced, Version, done, layout};
 use crate::config::{Checksum, Place};
 use crate::error::{Error, Kind, Result};
 
 pub(super) use self::parts::{Found, FoundPart, Multipart, PARTS};
-pub(super) use self::upload::Upload;
 
 /// How often a write is tried against others that write the same object at the same instant.
 const ATTEMPTS: u32 = 6;
@@ -186,27 +184,6 @@ impl Store {
         })
     }
 
-    /// See [`super::Staging::read_stream`].
-    pub(super) async fn read_stream(&self, key: &str) -> Result<Option<Chunks>> {
-        let found = match self.get(key, None).await {
-            Ok(found) => found,
-            Err(fault) if fault.absent() || fault.forbidden() => return Ok(None),
-            Err(fault) => return Err(self.error(&fault, key, GET)),
-        };
-        let url = self.place.url(key);
-        let chunks = stream::unfold(Some((found.body, url)), |open| async {
-            let (mut body, url) = open?;
-            match body.next().await? {
-                Ok(chunk) => Some((Ok(chunk), Some((body, url)))),
-                Err(error) => {
-                    let fault = Fault::broken(&format!("the answer broke off: {error}"));
-                    Some((Err(fault.error(&url, GET)), None))
-                }
-            }
-        });
-        Ok(Some(chunks.boxed()))
-    }
-
     async fn fetch(&self, key: &str) -> Result<Got> {
         let found = match self.get(key, None).await {
             Ok(found) => found,
@@ -234,7 +211,7 @@ impl Store {
         bytes: Bytes,
         content_type: &str,
     ) -> Result<Created> {
-        let put = |condition| self.put(key, bytes.clone(), content_type, None, condition);
+        let put = |condition| self.put(key, bytes.clone(), content_type, condition);
         for attempt in 0..ATTEMPTS {
             let mut learned = None;
             if self.knows_conditions() {
@@ -277,7 +254,7 @@ impl Store {
     ) -> Result<Replaced> {
         let put = |condition| {
             let content_type = super::layout::JSON;
-            self.put(key, bytes.clone(), content_type, None, condition)
+            self.put(key, bytes.clone(), content_type, condition)
         };
         let mut learned = None;
         if self.knows_conditions() {
@@ -317,11 +294,6 @@ impl Store {
         }
     }
 
-    /// Begins a file.
-    pub(super) fn upload(&self, key: &str) -> Upload {
-        Upload::begin(self.clone(), key)
-    }
-
     async fn get(&self, key: &str, range: Option<&str>) -> Result<GetObjectOutput, Fault> {
         self.client
             .get_object()
@@ -338,20 +310,16 @@ impl Store {
         key: &str,
         body: Bytes,
         content_type: &str,
-        metadata: Option<&BTreeMap<String, String>>,
         condition: Condition<'_>,
     ) -> Result<Version, Fault> {
-        let mut request = self
+        let request = self
             .client
             .put_object()
             .bucket(&self.bucket)
             .key(self.name(key))
             .content_type(content_type)
             .body(ByteStream::from(body));
-        for (name, value) in metadata.into_iter().flatten() {
-            request = request.metadata(name, value);
-        }
-        request = match condition {
+        let request = match condition {
             Condition::None => request,
             Condition::Absent => request.if_none_match("*"),
             Condition::Still(version) => request.if_match(&version.0),

@@ -411,7 +411,7 @@ fn completed(part: &Part, told: bool) -> CompletedPart {
     completed.build()
 }
 
-pub(super) async fn abort(store: &Store, key: &str, id: String) {
+async fn abort(store: &Store, key: &str, id: String) {
     let aborted = store
         .client
         .abort_multipart_upload()
@@ -430,5 +430,5 @@ pub(super) async fn abort(store: &Store, key: &str, id: String) {
 fn again(what: &str) -> Error {
     Kind::StagingUnavailable
         .error(what)
-        .next("Start again: the file is then sent from its beginning.")
+        .next("Start again: the file is then sent from its beginning. Where the store refuses a right checksum each time, set STAGING_CHECKSUM=crc32, or none.")
 }

@@ -22,6 +22,7 @@ use reqwest::{Method, Request, Response};
 use super::client::{ANSWER, CONNECT};
 use super::endpoint::Endpoint;
 use super::fault::Fault;
+use super::pieces::Pieces;
 use crate::error::{Kind, Result};
 use crate::http::Flight;
 
@@ -132,8 +133,8 @@ impl Wire {
         body: Bytes,
     ) -> Result<String, Fault> {
         let limit = ANSWER + Duration::from_secs(body.len() as u64 / SLOWEST);
-        let request = self.signed(name, query, headers, body).await?;
-        match tokio::time::timeout(limit, self.exchange(request)).await {
+        let request = self.signed(name, query, headers, &body).await?;
+        match tokio::time::timeout(limit, self.exchange(request, body)).await {
             Ok(answered) => answered,
             Err(_) => Err(Fault::broken(&format!(
                 "no answer within {} s",
@@ -142,13 +143,17 @@ impl Wire {
         }
     }
 
-    async fn exchange(&self, request: Request) -> Result<String, Fault> {
+    async fn exchange(&self, request: Request, body: Bytes) -> Result<String, Fault> {
         let http = self.line.http()?;
         let again = request.try_clone();
-        let answered = match (http.execute(request).await, again) {
+        let send = |mut request: Request| {
+            *request.body_mut() = Some(Pieces::of(body.clone()));
+            http.execute(request)
+        };
+        let answered = match (send(request).await, again) {
             // A connection of the pool that the store had closed: the next one is new, or as good as new.
             (Err(error), Some(again)) if error.is_request() && !error.is_connect() => {
-                http.execute(again).await
+                send(again).await
             }
             (answered, _) => answered,
         };
@@ -176,7 +181,7 @@ impl Wire {
         name: &str,
         query: &[(&str, &str)],
         headers: &[(&'static str, &str)],
-        body: Bytes,
+        body: &[u8],
     ) -> Result<Request, Fault> {
         let identity = self.line.credentials().await?.into();
         let url = self
@@ -197,7 +202,7 @@ impl Wire {
             .map_err(|error| Fault::unbuilt(&error))?
             .into();
         let payload = if self.endpoint.sign_bodies {
-            SignableBody::Bytes(&body)
+            SignableBody::Bytes(body)
         } else {
             SignableBody::UnsignedPayload
         };
@@ -219,7 +224,6 @@ impl Wire {
             ));
             all.insert(name, value);
         }
-        *request.body_mut() = Some(body.into());
         Ok(request)
     }
 }

@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::done::PartState;
 use super::sums::{Algorithm, Sum};
 use super::under_way::Part;
-use super::{Backend, DoneRecord, PARTS, Staging, Version, folder, s3};
+use super::{Backend, DoneRecord, FileState, Hint, PARTS, Staging, Version, folder, s3};
 use crate::error::{Kind, Result};
 
 pub use self::progress::Saved;
@@ -49,6 +49,25 @@ struct Inner {
     spoilt: AtomicBool,
     /// Nothing is left to clear away.
     ended: AtomicBool,
+    /// Dropped last: by then, what is to be cleared away is under way.
+    _open: Open,
+}
+
+/// Counts an upload among those that [`Staging::settle`] waits for.
+#[derive(Debug)]
+struct Open(Staging);
+
+impl Open {
+    fn of(staging: &Staging) -> Self {
+        staging.inner.uploads.send_modify(|open| *open += 1);
+        Self(staging.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.inner.uploads.send_modify(|open| *open -= 1);
+    }
 }
 
 #[derive(Debug)]
@@ -103,6 +122,7 @@ impl Upload {
                 kept: AtomicBool::new(false),
                 spoilt: AtomicBool::new(false),
                 ended: AtomicBool::new(false),
+                _open: Open::of(staging),
             }),
         }
     }
@@ -133,7 +153,10 @@ impl Upload {
             if put(false).await? {
                 return Ok(done);
             }
-            if let Some(theirs) = inner.staging.done(&inner.key, &inner.part_key).await? {
+            let there = inner
+                .staging
+                .state(&inner.key, &inner.part_key, Hint::Unknown);
+            if let FileState::Done(theirs) = there.await? {
                 return Ok(theirs);
             }
             inner.staging.expect_readable(&inner.key).await?;

@@ -61,16 +61,6 @@ pub enum Refused {
     Failed(Error),
 }
 
-impl Refused {
-    /// What happened.
-    #[must_use]
-    pub fn into_error(self) -> Error {
-        match self {
-            Self::Expired(error) | Self::Failed(error) => error,
-        }
-    }
-}
-
 impl From<Error> for Refused {
     fn from(error: Error) -> Self {
         Self::Failed(error)
@@ -389,8 +379,8 @@ impl FileBody {
     }
 
     /// How many bytes came over the wire so far: compressed ones, where they were.
-    #[must_use]
-    pub fn received(&self) -> u64 {
+    #[cfg(test)]
+    fn received(&self) -> u64 {
         self.received
     }
 

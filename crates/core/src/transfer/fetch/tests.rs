@@ -83,6 +83,12 @@ fn mark(length: Option<u64>) -> Mark {
     }
 }
 
+fn error_of(refused: Refused) -> Error {
+    match refused {
+        Refused::Expired(error) | Refused::Failed(error) => error,
+    }
+}
+
 #[tokio::test]
 async fn a_whole_file_is_asked_for_as_gzip_and_comes_as_it_is() {
     let fake = source(|_| {
@@ -325,7 +331,7 @@ async fn a_link_that_no_longer_leads_to_the_file_is_told_from_a_failure() {
         for from in [None, Some((4, &mark(None)))] {
             let refused = open_at(&fake, from).await.unwrap_err();
             assert_eq!(matches!(refused, Refused::Expired(_)), expired, "{status}");
-            let error = refused.into_error();
+            let error = error_of(refused);
             assert_eq!(error.kind(), kind, "{error}");
             assert_eq!(error.throttled(), matches!(status, 429 | 503));
             assert!(!error.to_string().contains("hush"), "{error}");
@@ -343,6 +349,6 @@ async fn a_refused_token_is_no_expired_link_and_a_missing_one_may_be() {
             .await
             .unwrap_err();
         assert_eq!(matches!(refused, Refused::Expired(_)), expired, "{url}");
-        assert_eq!(refused.into_error().kind(), Kind::Authentication);
+        assert_eq!(error_of(refused).kind(), Kind::Authentication);
     }
 }

@@ -202,6 +202,7 @@ async fn a_state_that_this_version_does_not_know_is_absent_and_gives_way() {
         for state in [
             r#"{"state":"under-way","upload":"x"}"#,
             r#"{"state":"paused"}"#,
+            r#"{"state":"done","version":2,"size":0}"#,
             "{",
         ] {
             staging.remove(&room.part).await;

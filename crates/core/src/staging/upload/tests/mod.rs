@@ -69,7 +69,7 @@ impl Room {
     pub(super) async fn open(&self) -> Staging {
         let Some(sandbox) = &self.sandbox else {
             let place = Place::Folder(self.folder.path().to_owned());
-            return Staging::open_as(&place, self.options).await.unwrap();
+            return Staging::open(&place, self.options).await.unwrap();
         };
         let place = Place::parse(&sandbox.staging_url()).unwrap();
         let settings = settings(&sandbox.s3_endpoint());

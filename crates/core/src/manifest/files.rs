@@ -1,0 +1,103 @@
+//! The outputs of a manifest, in little memory: types by number, numbers without room for their absence, and [`Urls`].
+
+use std::collections::HashMap;
+
+use super::Output;
+use super::read::{Found, Keep};
+use super::urls::Urls;
+
+/// The outputs, in little memory.
+#[derive(Clone, Default)]
+pub(super) struct Files {
+    types: Vec<Box<str>>,
+    /// The place of each type in `types`; empty once all files are read.
+    numbers: HashMap<Box<str>, u32>,
+    rows: Vec<Row>,
+    urls: Urls,
+}
+
+#[derive(Clone)]
+struct Row {
+    resource_type: u32,
+    count: Maybe,
+    size: Maybe,
+}
+
+/// A number that may be missing, in the room of one: the largest stands for none, and means as little.
+#[derive(Clone, Copy)]
+struct Maybe(u64);
+
+impl From<Option<u64>> for Maybe {
+    fn from(number: Option<u64>) -> Self {
+        Self(number.unwrap_or(u64::MAX))
+    }
+}
+
+impl From<Maybe> for Option<u64> {
+    fn from(maybe: Maybe) -> Self {
+        Some(maybe.0).filter(|number| *number != u64::MAX)
+    }
+}
+
+impl Files {
+    pub(super) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub(super) fn get(&self, index: usize) -> Option<Output<'_>> {
+        self.output(index, self.urls.get(index)?)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = Output<'_>> {
+        let urls = self.urls.iter().enumerate();
+        urls.filter_map(|(index, url)| self.output(index, url))
+    }
+
+    /// The size in bytes and the number of resources of each.
+    pub(super) fn sizes(&self) -> impl Iterator<Item = (Option<u64>, Option<u64>)> {
+        let rows = self.rows.iter();
+        rows.map(|row| (row.size.into(), row.count.into()))
+    }
+
+    /// Nothing is added any more.
+    pub(super) fn close(&mut self) {
+        self.numbers = HashMap::new();
+        self.rows.shrink_to_fit();
+        self.urls.close();
+    }
+
+    fn output(&self, index: usize, url: String) -> Option<Output<'_>> {
+        let row = self.rows.get(index)?;
+        Some(Output {
+            resource_type: self.types.get(row.resource_type as usize)?,
+            url,
+            count: row.count.into(),
+            size: row.size.into(),
+        })
+    }
+}
+
+impl Keep for Files {
+    fn keep(&mut self, found: Found) {
+        let name = found.resource_type.into_boxed_str();
+        let resource_type = if let Some(number) = self.numbers.get(&name) {
+            *number
+        } else {
+            // There are fewer types than bytes in a manifest.
+            let number = u32::try_from(self.types.len()).unwrap_or(u32::MAX);
+            self.types.push(name.clone());
+            self.numbers.insert(name, number);
+            number
+        };
+        self.rows.push(Row {
+            resource_type,
+            count: found.count.into(),
+            size: found.size.into(),
+        });
+        self.urls.push(found.url.as_str());
+    }
+
+    fn forget(&mut self) {
+        *self = Self::default();
+    }
+}

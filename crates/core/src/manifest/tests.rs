@@ -1,0 +1,204 @@
+use serde_json::json;
+
+use super::*;
+
+#[test]
+fn what_a_server_may_leave_out_is_absent() {
+    let manifest =
+        Manifest::read(&json!({"transactionTime": "2026-01-01T00:00:00Z"}), None).unwrap();
+    assert!(manifest.is_empty());
+    assert_eq!(manifest.head.requires_access_token, None);
+    assert_eq!(manifest.head.asked(), None);
+}
+
+#[test]
+fn requires_access_token_may_be_a_string() {
+    let read = |value| {
+        let manifest = json!({"transactionTime": "t", "requiresAccessToken": value});
+        Manifest::read(&manifest, None)
+            .unwrap()
+            .head
+            .requires_access_token
+    };
+    assert_eq!(read(json!("true")), Some(true));
+    assert_eq!(read(json!("false")), Some(false));
+    assert_eq!(read(json!(false)), Some(false));
+}
+
+#[test]
+fn a_relative_url_is_taken_from_where_the_manifest_was() {
+    let base = Url::parse("https://h/fhir/$status/1").unwrap();
+    let value = json!({"transactionTime": "t", "output": [{"type": "Patient", "url": "/files/1", "count": 3}]});
+    let manifest = Manifest::read(&value, Some(&base)).unwrap();
+    let output = manifest.output(0).unwrap();
+    assert_eq!(output.url, "https://h/files/1");
+    assert_eq!(output.count, Some(3));
+}
+
+#[test]
+fn what_is_no_manifest_says_why() {
+    let output = |item| json!({"transactionTime": "t", "output": [item]});
+    for (value, why) in [
+        (json!([]), "no JSON object"),
+        (
+            json!({"resourceType": "OperationOutcome"}),
+            "a FHIR OperationOutcome",
+        ),
+        (json!({}), "no transactionTime"),
+        (
+            json!({"transactionTime": "t", "output": {}}),
+            "output is no array",
+        ),
+        (
+            output(json!({"url": "http://h/1"})),
+            "output 1 of the manifest has no type",
+        ),
+        (output(json!({"type": "Patient"})), "(Patient) has no url"),
+        (
+            output(json!({"type": "../../x", "url": "http://h/1"})),
+            "no resource type's name",
+        ),
+        (
+            output(json!({"type": "Patient", "url": "file:///etc/passwd"})),
+            "scheme file",
+        ),
+        (
+            output(json!({"type": "Patient", "url": "x y"})),
+            "has a url that is none",
+        ),
+    ] {
+        let error = Manifest::read(&value, None).unwrap_err();
+        assert_eq!(error.kind(), Kind::Manifest);
+        assert!(error.what().contains(why), "{error}");
+    }
+}
+
+#[test]
+fn a_request_that_repeats_its_query_tells_a_delta_from_a_full_export() {
+    let read = |request: &str| {
+        let value = json!({"transactionTime": "t", "request": request});
+        Manifest::read(&value, None).unwrap().head.asked()
+    };
+    assert_eq!(read("https://h/$export"), None);
+    assert_eq!(
+        read("https://h/$export?_type=Patient"),
+        Some(Asked::Everything)
+    );
+    let instant = "2026-01-01T00:00:00Z".to_owned();
+    assert_eq!(
+        read("/$export?_since=2026-01-01T00%3A00%3A00Z"),
+        Some(Asked::ChangesAfter(instant))
+    );
+}
+
+const TEXT: &str = r#"{"error": [{"type": "x"}], "output": [
+    {"extension": {"a": [1, {"b": "\u00e9"}]}, "count": 3, "url": "https://h/1?sig=\u0041", "type": "Patient", "fileSize": "17"},
+    {"type": "Condition", "url": "files/2", "count": 1.5, "fileSize": 12}
+], "requiresAccessToken": false, "request": "https://h/$export", "deleted": null, "transactionTime": "t"}"#;
+
+async fn streamed(text: &[u8], chunk: usize) -> Result<Manifest> {
+    let chunks: Vec<_> = text
+        .chunks(chunk)
+        .map(|chunk| Ok(Bytes::copy_from_slice(chunk)))
+        .collect();
+    let base = Url::parse("https://h/status").unwrap();
+    let no_json = || Kind::StagingDenied.error("no JSON");
+    Manifest::of_stream(futures_util::stream::iter(chunks), Some(&base), no_json).await
+}
+
+#[tokio::test]
+async fn any_split_of_a_stream_in_any_order_of_members_reads_like_the_whole() {
+    let base = Url::parse("https://h/status").unwrap();
+    let value = serde_json::from_str(TEXT).unwrap();
+    let whole = Manifest::read(&value, Some(&base)).unwrap();
+    let outputs: Vec<_> = whole.outputs().collect();
+    let output = |resource_type, url: &str, count, size| Output {
+        resource_type,
+        url: url.to_owned(),
+        count,
+        size,
+    };
+    assert_eq!(
+        outputs,
+        [
+            output("Patient", "https://h/1?sig=A", Some(3), Some(17)),
+            output("Condition", "https://h/files/2", None, Some(12)),
+        ]
+    );
+    assert_eq!(
+        (whole.head.outputs, whole.head.deleted, whole.head.errors),
+        (2, 0, 1)
+    );
+    let marked = [BYTE_ORDER_MARK, TEXT.as_bytes()].concat();
+    for text in [TEXT.as_bytes(), &marked] {
+        for chunk in 1..text.len() {
+            let manifest = streamed(text, chunk).await.unwrap();
+            assert_eq!(manifest.head, whole.head);
+            assert!(manifest.outputs().eq(outputs.iter().cloned()));
+        }
+        let head = Head::of_text(text, Some(&base), || Kind::Manifest.error("no JSON"));
+        assert_eq!(head.unwrap(), whole.head);
+    }
+}
+
+#[tokio::test]
+async fn what_is_cut_off_or_goes_on_is_no_json() {
+    let text = TEXT.as_bytes();
+    for text in [
+        &text[..text.len() - 1],
+        &text[..40],
+        b"",
+        b"{} {}",
+        b"<html>",
+    ] {
+        let error = streamed(text, 7).await.unwrap_err();
+        assert_eq!(error.what(), "no JSON");
+        let error = Head::of_text(text, None, || Kind::Manifest.error("no JSON")).unwrap_err();
+        assert_eq!(error.what(), "no JSON");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_off_says_so_itself() {
+    let broken = || Err(Kind::StagingUnavailable.error("broke off"));
+    let chunks = [Ok(Bytes::from(r#"{"output": ["#)), broken()];
+    let no_json = || Kind::StagingDenied.error("no JSON");
+    let read = Manifest::of_stream(futures_util::stream::iter(chunks), None, no_json).await;
+    assert_eq!(read.unwrap_err().what(), "broke off");
+}
+
+#[tokio::test]
+async fn more_than_the_limit_is_refused_wherever_it_comes_from() {
+    let blank = Bytes::from(vec![b' '; 1 << 20]);
+    let chunks = futures_util::stream::iter(std::iter::repeat_n(blank, 65).map(Ok));
+    let error = Head::of_stream(chunks, None, || Kind::Manifest.error("no JSON")).await;
+    assert!(error.unwrap_err().what().contains("67108864 bytes"));
+}
+
+#[test]
+fn a_member_that_comes_twice_counts_as_it_came_last() {
+    let text = r#"{"transactionTime": "1", "output": [{"type": "Patient", "url": "http://h/1"}], "output": [], "transactionTime": "2"}"#;
+    let mut files = Files::default();
+    let mut json = serde_json::Deserializer::from_str(text);
+    let head = read::read(&mut json, None, &mut files).unwrap().unwrap();
+    assert_eq!((head.transaction_time.as_str(), head.outputs), ("2", 0));
+    assert!(files.len() == 0);
+}
+
+#[test]
+fn of_all_that_is_wrong_it_says_the_same_in_every_order() {
+    let what = |text: &str| {
+        Head::of_text(text.as_bytes(), None, || Kind::Manifest.error("no JSON"))
+            .unwrap_err()
+            .what()
+            .to_owned()
+    };
+    assert!(
+        what(r#"{"output": [{}, 5], "resourceType": "Bundle"}"#).ends_with("it is a FHIR Bundle")
+    );
+    assert!(what(r#"{"output": [{}, 5]}"#).ends_with("no transactionTime"));
+    assert!(
+        what(r#"{"error": 1, "output": [{}, 5], "transactionTime": "t"}"#)
+            .ends_with("output 1 of the manifest has no type")
+    );
+}

@@ -1,0 +1,100 @@
+//! Links that expired, had anew from the source.
+
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use url::Url;
+
+use crate::export;
+use crate::http::Client;
+use crate::transfer::{Links, Plan, Renew};
+
+/// How links that expired are had anew: by asking for the manifest once more, where it is known where. That the source
+/// does not tell it any more only means that there are none.
+pub(super) fn renewal(
+    source: &Client,
+    endpoint: &Url,
+    status_url: Option<Url>,
+    plan: &Arc<Plan>,
+) -> Option<Renew> {
+    let status_url = status_url?;
+    let (source, endpoint, plan) = (source.clone(), endpoint.clone(), Arc::clone(plan));
+    Some(Arc::new(move || {
+        let (source, endpoint) = (source.clone(), endpoint.clone());
+        let (status_url, plan) = (status_url.clone(), Arc::clone(&plan));
+        async move {
+            match export::manifest_again(&source, &endpoint, &status_url).await {
+                Ok(Some(fresh)) => Ok(Links::of(&plan, fresh)),
+                Ok(None) => Ok(Links::none(&plan)),
+                Err(error) => {
+                    tracing::warn!(
+                        error = error.what(),
+                        "the manifest could not be had again for new links"
+                    );
+                    Ok(Links::none(&plan))
+                }
+            }
+        }
+        .boxed()
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::http::StatusCode;
+    use axum::routing::get;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::http::{ClientOptions, Side};
+    use crate::manifest::Manifest;
+
+    fn manifest(time: &str, url: &str) -> Value {
+        json!({"transactionTime": time, "output": [{"type": "Patient", "url": url}]})
+    }
+
+    /// What is lent where the status URL answers so.
+    async fn lent(status: u16, answer: Value) -> Option<String> {
+        let answer =
+            move || async move { (StatusCode::from_u16(status).unwrap(), axum::Json(answer)) };
+        let router = Router::new().route("/status", get(answer));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = Url::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
+        let serving = tokio::spawn(async move { axum::serve(listener, router).await });
+        let timeout = std::time::Duration::from_secs(10);
+        let client = Client::new(ClientOptions {
+            side: Side::Source,
+            endpoint: endpoint.clone(),
+            credentials: None,
+            trusted_origins: Vec::new(),
+            allow_plaintext: false,
+            connect_timeout: timeout,
+            idle_timeout: timeout,
+        });
+        let status_url = endpoint.join("status").unwrap();
+        let stored = Manifest::read(&manifest("t", "files/1?sig=old"), Some(&status_url)).unwrap();
+        let plan = Arc::new(Plan::new("a1", Arc::new(stored)).unwrap());
+        let renew = renewal(&client.unwrap(), &endpoint, Some(status_url), &plan).unwrap();
+        let links = renew().await.unwrap();
+        serving.abort();
+        links
+            .get(0)
+            .map(|url| url.query().unwrap_or_default().to_owned())
+    }
+
+    #[tokio::test]
+    async fn the_manifest_of_the_same_export_lends_its_links_and_any_other_answer_none() {
+        let fresh = || manifest("t", "files/1?sig=new");
+        assert_eq!(lent(200, fresh()).await.as_deref(), Some("sig=new"));
+        assert_eq!(lent(200, manifest("later", "files/1?sig=new")).await, None);
+        assert_eq!(lent(200, manifest("t", "files/2?sig=new")).await, None);
+        assert_eq!(
+            lent(200, json!({"resourceType": "OperationOutcome"})).await,
+            None
+        );
+        for status in [202, 404, 500] {
+            assert_eq!(lent(status, fresh()).await, None, "{status}");
+        }
+    }
+}
