@@ -152,6 +152,19 @@ fn assert_same(staged: &StagedFile, source: &SourceFile) {
     }
 }
 
+/// Nothing hidden lies below a folder that has a byte: a lock is an empty file that stays.
+pub fn assert_nothing_temporary(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let length = entry.metadata().map_or(0, |metadata| metadata.len());
+        if path.is_dir() {
+            assert_nothing_temporary(&path);
+        } else if name(&path).starts_with('.') {
+            assert_eq!(length, 0, "{} was left", path.display());
+        }
+    }
+}
+
 /// What makes one file on disk another one than before: a name that is given anew is another file.
 type Identity = (u64, u64, i64, i64);
 

@@ -244,7 +244,7 @@ async fn a_line_of_100_mb_is_staged_in_little_memory_at_every_depth() {
         pathling_import_tests::staged::assert_staged(&transfer.sandbox);
         let memory = transfer.memory().await;
         assert!(
-            memory < usual + (8 << 20),
+            memory < usual + (16 << 20),
             "{depth}: {} MiB, usually {} MiB",
             memory >> 20,
             usual >> 20

@@ -85,20 +85,22 @@ async fn new_processes_go_on_where_the_deadline_stopped_the_last_one() {
 async fn files_that_are_staged_are_told_and_not_asked_for_again() {
     let builder = Sandbox::builder()
         .data(Dataset::empty())
-        .synthetic_files("Patient", 12, 3 * MIB)
+        .synthetic_files("Patient", 24, MIB)
         .source_rate(RATE);
-    let mut transfer = Transferring::of(builder, &[SMALL_PARTS]).await;
+    // One after the other: what is of one part and does not come whole in one call has to come again.
+    let env = [SMALL_PARTS, ("TRANSFER_CONCURRENCY", "1")];
+    let mut transfer = Transferring::of(builder, &env).await;
     let error = transfer.call(4_000).await.unwrap_err();
     assert_eq!(error.error_type, "JobInProgressError", "{error:?}");
     let staged = transfer.sandbox.appearances();
-    let said = format!("{} of 12 files are staged", staged.len());
+    let said = format!("{} of 24 files are staged", staged.len());
     assert!(error.error_message.contains(&said), "{error:?}");
-    assert!((1..12).contains(&staged.len()), "{error:?}");
+    assert!((1..24).contains(&staged.len()), "{error:?}");
     transfer.sandbox.clear_requests();
     transfer.succeed().await;
     assert_staged(&transfer.sandbox);
     let asked = transfer.sandbox.times_asked();
-    assert_eq!(asked.len(), 12 - staged.len(), "{asked:?}");
+    assert_eq!(asked.len(), 24 - staged.len(), "{asked:?}");
 }
 
 fn command(sandbox: &Sandbox) -> pathling_import_tests::CommandRun {

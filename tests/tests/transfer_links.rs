@@ -6,7 +6,7 @@ use pathling_import_tests::check::assert_no_token_leaks;
 use pathling_import_tests::staged::{assert_staged, only_run, staging_folder};
 use pathling_import_tests::traffic::{Traffic as _, assert_appeared_once};
 use pathling_import_tests::{Story, ToldSource, Transferring, pathling_import, side_by_side};
-use sandbox::{Builder, Dataset, Fault, Sandbox, Switch};
+use sandbox::{Builder, Dataset, Fault, Sandbox, Switch, TokenClaim};
 use serde_json::json;
 
 /// Signed links to files at another origin, which takes no token.
@@ -14,6 +14,7 @@ fn signed() -> Builder {
     Sandbox::builder()
         .data(Dataset::of(&[("Condition", 8), ("Patient", 8)]))
         .resources_per_file(2)
+        .fault(Fault::RequiresAccessToken(TokenClaim::False))
         .files_elsewhere()
         .signed_links(true)
 }
@@ -27,6 +28,22 @@ async fn links_that_have_expired_are_had_anew_by_one_fetch_of_the_manifest() {
         transfer.succeed().await;
         assert_staged(&transfer.sandbox);
         assert_appeared_once(&transfer.sandbox);
+        assert_eq!(transfer.sandbox.manifests(), before + 1, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn links_that_have_expired_are_had_anew_where_a_token_goes_with_them_too() {
+    for status in [403, 404, 410] {
+        let builder = Sandbox::builder()
+            .data(Dataset::of(&[("Patient", 8)]))
+            .resources_per_file(2)
+            .signed_links(true);
+        let mut transfer = Transferring::of(builder, &[]).await;
+        transfer.sandbox.expire_links(status);
+        let before = transfer.sandbox.manifests();
+        transfer.succeed().await;
+        assert_staged(&transfer.sandbox);
         assert_eq!(transfer.sandbox.manifests(), before + 1, "{status}");
     }
 }

@@ -4,7 +4,7 @@
 
 use pathling_import_tests::check::assert_nothing_half_staged;
 use pathling_import_tests::moment::until;
-use pathling_import_tests::staged::{assert_staged, assert_staged_in};
+use pathling_import_tests::staged::{assert_nothing_temporary, assert_staged, assert_staged_in};
 use pathling_import_tests::traffic::{Traffic as _, assert_appeared_once};
 use pathling_import_tests::{CommandRun, Transferring, pathling_import, side_by_side};
 use sandbox::{Answer, Builder, Dataset, Fault, Place, S3Policy, Sandbox, Switch};
@@ -163,7 +163,7 @@ async fn a_folder_goes_on_in_the_middle_of_the_file_too() {
     let finished = command().run().await;
     finished.expect_error("ImportFailedError", &[]);
     assert_staged_in(&sandbox, folder.path());
-    assert_eq!(hidden_bytes(folder.path()), 0, "nothing temporary is left");
+    assert_nothing_temporary(folder.path());
     let downloads = sandbox.downloads();
     assert_eq!(downloads.len(), 1);
     assert_eq!(downloads[0].status, Some(206), "only the rest came");
@@ -190,17 +190,27 @@ async fn a_state_that_this_version_cannot_read_is_no_state() {
     let states = ["{}", "nonsense", r#"{"state": "of the art"}"#];
     side_by_side(2, states, |state| async move {
         let sandbox = one_file().start().await.unwrap();
-        killed_half_way(&sandbox).await;
-        let objects = sandbox.s3_objects().into_iter();
-        let mut states = objects.filter(|(key, _)| key.contains("/_parts/"));
-        let (key, _) = states.next().unwrap();
-        std::fs::write(sandbox.bucket().join(key), state).unwrap();
-        let finished = command(&sandbox).run().await;
+        let folder = tempfile::tempdir().unwrap();
+        let command = || command(&sandbox).env("STAGING_URL", folder.path().to_str().unwrap());
+        let run = command().spawn();
+        until("the state of the file is written down", || {
+            state_of(folder.path()).is_some()
+        })
+        .await;
+        run.kill().await;
+        std::fs::write(state_of(folder.path()).unwrap(), state).unwrap();
+        let finished = command().run().await;
         finished.expect_error("ImportFailedError", &[]);
-        assert_staged(&sandbox);
-        assert_appeared_once(&sandbox);
+        assert_staged_in(&sandbox, folder.path());
     })
     .await;
+}
+
+/// The state of the first file in a folder, where there is one.
+fn state_of(staging: &std::path::Path) -> Option<std::path::PathBuf> {
+    let run = std::fs::read_dir(staging.join("runs")).ok()?.next()?;
+    let state = run.ok()?.path().join("_parts/00000.json");
+    state.is_file().then_some(state)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

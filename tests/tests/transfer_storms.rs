@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pathling_import_tests::check::assert_nothing_half_staged;
-use pathling_import_tests::moment::until;
+use pathling_import_tests::moment::{until, until_asked};
 use pathling_import_tests::staged::assert_staged;
 use pathling_import_tests::traffic::{Traffic as _, assert_appeared_once};
 use pathling_import_tests::{Transferring, side_by_side};
@@ -74,7 +74,10 @@ async fn who_is_told_to_wait_waits_and_does_not_ask_meanwhile() {
 #[tokio::test]
 async fn a_server_that_serves_only_so_many_at_once_is_soon_asked_for_no_more() {
     let most = 3;
-    let builder = forty_files().fault(Fault::FilesAtMost(most));
+    // As slow as that, downloads last long enough to be there at once.
+    let builder = forty_files()
+        .source_rate(1 << 20)
+        .fault(Fault::FilesAtMost(most));
     let mut transfer = Transferring::of(builder, &[]).await;
     transfer.succeed().await;
     assert_all_arrived(&transfer);
@@ -147,11 +150,16 @@ async fn a_burst_of_slow_down_from_s3_is_waited_out() {
             .data(Dataset::empty())
             .synthetic_file("Observation", 18 << 20)
             .synthetic_files("Patient", 20, 20_000)
+            .latency(Duration::from_millis(20))
     };
     side_by_side(2, [1, 25], |times| async move {
         let mut transfer = Transferring::of(large(), &[("TRANSFER_MEMORY", "20MiB")]).await;
-        transfer.sandbox.faults().on(Fault::S3SlowDowns(times));
-        transfer.succeed().await;
+        let sandbox = Arc::clone(&transfer.sandbox);
+        let burst = async {
+            until_asked(&sandbox, 1, |it| it.path.contains("/files/")).await;
+            sandbox.faults().on(Fault::S3SlowDowns(times));
+        };
+        tokio::join!(transfer.succeed(), burst);
         assert_all_arrived(&transfer);
         assert!(transfer.sandbox.faults().active().is_empty());
         // Nothing is fetched twice because S3 was slow to take it.
@@ -159,4 +167,13 @@ async fn a_burst_of_slow_down_from_s3_is_waited_out() {
         assert!(asked.values().all(|times| *times == 1), "{asked:?}");
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_burst_of_slow_down_does_not_end_a_call_before_its_first_file_either() {
+    let builder = Sandbox::builder().data(Dataset::of(&[("Patient", 3)]));
+    let mut transfer = Transferring::of(builder, &[]).await;
+    transfer.sandbox.faults().on(Fault::S3SlowDowns(5));
+    transfer.succeed().await;
+    assert_all_arrived(&transfer);
 }

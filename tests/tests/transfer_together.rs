@@ -1,14 +1,16 @@
 //! Two processes on one run at once: both end well, every file appears once, and nobody sees it change.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use pathling_import_core::config::Step;
 use pathling_import_tests::check::{
     assert_arrived, assert_no_token_leaks, assert_nothing_half_staged,
 };
 use pathling_import_tests::moment::until_asked;
-use pathling_import_tests::staged::{Unchanging, assert_staged, assert_staged_in, staging_folder};
+use pathling_import_tests::staged::{
+    Unchanging, assert_nothing_temporary, assert_staged, assert_staged_in, staging_folder,
+};
 use pathling_import_tests::traffic::{Traffic as _, assert_appeared_once};
 use pathling_import_tests::{Function, LambdaError, Transferring, pathling_import};
 use sandbox::{Builder, Dataset, Fault, Sandbox};
@@ -76,27 +78,13 @@ async fn two_functions_over_a_folder_stage_every_file_once() {
     assert_nothing_temporary(folder.path());
 }
 
-fn assert_nothing_temporary(folder: &Path) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let entry = entry.unwrap();
-        let (path, name) = (entry.path(), entry.file_name());
-        if path.is_dir() {
-            assert_nothing_temporary(&path);
-        } else if name.to_string_lossy().starts_with('.') {
-            // A lock is an empty file that stays.
-            let length = entry.metadata().unwrap().len();
-            assert_eq!(length, 0, "{} was left", path.display());
-        }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_functions_with_a_source_that_breaks_and_a_store_that_slows_down_end_well_too() {
     let builder = slow()
         .fault("file-cut-at=1000000*20".parse::<sandbox::Switch>().unwrap())
         .fault(Fault::Files503(10));
     let mut transfer = Transferring::of(builder, &[SMALL_PARTS]).await;
-    transfer.sandbox.faults().on(Fault::S3SlowDowns(10));
+    transfer.sandbox.faults().on(Fault::S3SlowDowns(2));
     transfer.sandbox.faults().times(3, Fault::S3PartFails(2));
     let staging = staging_folder(&transfer.sandbox);
     both(&mut transfer, staging).await;
