@@ -241,7 +241,18 @@ impl Copy {
         self.line_up(&opened).await?;
         let mut body = opened.body;
         let mut kept: Vec<Bytes> = Vec::new();
-        while let Some(chunk) = engine.unless_stopped(body.next()).await? {
+        loop {
+            // While the source is silent, what has arrived is written down all the same.
+            let chunk = tokio::select! {
+                biased;
+                arrived = self.outbound.arrival(), if self.outbound.has_flights() => {
+                    self.outbound.land(arrived)?;
+                    self.outbound.look().await?;
+                    continue;
+                }
+                chunk = engine.unless_stopped(body.next()) => chunk?,
+            };
+            let Some(chunk) = chunk else { break };
             let chunk = chunk?;
             slot.moved(chunk.len() as u64);
             (engine.observer)(Event::Bytes(chunk.len() as u64));

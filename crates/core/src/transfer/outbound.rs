@@ -25,6 +25,9 @@ const FIRST_BUFFER: usize = 256 << 10;
 /// After how many further parts the state is written, at least.
 const SAVE_EVERY: u32 = 4;
 
+/// What a part's task ended with: its number.
+type Landed = std::result::Result<Result<u32>, tokio::task::JoinError>;
+
 /// One file on its way into staging.
 pub(super) struct Outbound {
     engine: Arc<Engine>,
@@ -283,11 +286,29 @@ impl Outbound {
         Ok(())
     }
 
+    /// Whether parts are on their way.
+    pub(super) fn has_flights(&self) -> bool {
+        !self.flights.is_empty()
+    }
+
+    /// Waits for the next part to arrive; [`Self::land`] takes it. May be dropped at any time.
+    pub(super) async fn arrival(&mut self) -> Option<Landed> {
+        self.flights.join_next().await
+    }
+
+    /// Takes a part that has arrived.
+    pub(super) fn land(&mut self, arrived: Option<Landed>) -> Result<(), Halt> {
+        if let Some(arrived) = arrived {
+            let number = arrived.map_err(|error| stopped(&error))??;
+            self.landed(number);
+        }
+        Ok(())
+    }
+
     /// Looks at the parts that have arrived, and now and then writes down how far it is.
     pub(super) async fn look(&mut self) -> Result<(), Halt> {
-        while let Some(landed) = self.flights.try_join_next() {
-            let number = landed.map_err(|error| stopped(&error))??;
-            self.landed(number);
+        while let Some(arrived) = self.flights.try_join_next() {
+            self.land(Some(arrived))?;
         }
         let further = self.through - self.saved;
         if further >= SAVE_EVERY.max(self.through / 16) {
@@ -371,9 +392,8 @@ impl Outbound {
             self.ship(mark)?;
         }
         self.buffer = None;
-        while let Some(landed) = self.flights.join_next().await {
-            let number = landed.map_err(|error| stopped(&error))??;
-            self.landed(number);
+        while let Some(arrived) = self.flights.join_next().await {
+            self.land(Some(arrived))?;
         }
         let (upload, total, parts) = (&self.upload, self.total, self.number - 1);
         let done = record(resources, total);

@@ -283,6 +283,9 @@ impl Fault {
             let error = Kind::StagingUnavailable.error(what);
             return error.retry_after(self.wait).throttle();
         }
+        if PASSING.contains(&code) {
+            return Kind::StagingUnavailable.error(what).retry_after(self.wait);
+        }
         if self
             .status
             .is_some_and(|status| (400..500).contains(&status) || status == 501)
@@ -292,9 +295,6 @@ impl Fault {
                 "The store does not take this checksum: set STAGING_CHECKSUM=crc32, or none."
                     .to_owned(),
             );
-        }
-        if PASSING.contains(&code) {
-            return Kind::StagingUnavailable.error(what).retry_after(self.wait);
         }
         match self.status {
             Some(401 | 403) => denied(format!("Allow {permission} on that key.")),
