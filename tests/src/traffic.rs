@@ -76,10 +76,10 @@ impl Traffic for Sandbox {
                 && key.ends_with(".ndjson")
                 && !key.contains("/_");
             let whole = request.method == "PUT" && !request.query.contains("partNumber=");
-            let completes = request.method == "POST"
+            let is_end = request.method == "POST"
                 && request.query.contains("uploadId=")
                 && completed.insert(request.parameter("uploadId"));
-            if of_a_file && (whole || completes) {
+            if of_a_file && (whole || is_end) {
                 *times.entry(key).or_default() += 1;
             }
         }

@@ -46,7 +46,7 @@ fn everywhere() -> Vec<u64> {
 }
 
 /// The whole file is staged, each part was sent once, and nothing is left open.
-async fn assert_whole(transfer: &Transferring) {
+fn assert_whole(transfer: &Transferring) {
     assert_staged(&transfer.sandbox);
     assert_parts_once(&transfer.sandbox, PARTS);
     assert_appeared_once(&transfer.sandbox);
@@ -65,7 +65,7 @@ async fn what_came_before_a_break_at_any_byte_is_fetched_once_and_sent_once() {
         let builder = one_file().fault(cut_at(at, 1));
         let mut transfer = Transferring::of(builder, &[SMALL_PARTS]).await;
         transfer.succeed().await;
-        assert_whole(&transfer).await;
+        assert_whole(&transfer);
         until_sent(&transfer.sandbox, LENGTH).await;
         assert_eq!(transfer.sandbox.sent(), LENGTH, "not a byte twice");
         let downloads = transfer.sandbox.downloads();
@@ -88,7 +88,7 @@ async fn a_download_that_breaks_again_and_again_comes_to_its_end_as_long_as_it_g
     let builder = one_file().fault(cut_at(2 << 20, breaks));
     let mut transfer = Transferring::of(builder, &[SMALL_PARTS]).await;
     transfer.succeed().await;
-    assert_whole(&transfer).await;
+    assert_whole(&transfer);
     until_sent(&transfer.sandbox, LENGTH).await;
     assert_eq!(transfer.sandbox.sent(), LENGTH);
     assert_eq!(transfer.sandbox.downloads().len(), breaks + 1);
@@ -105,7 +105,7 @@ async fn a_download_that_never_gets_further_is_given_up_and_the_next_call_goes_o
     transfer.sandbox.faults().clear();
     transfer.restart().await;
     transfer.succeed().await;
-    assert_whole(&transfer).await;
+    assert_whole(&transfer);
     let sent = transfer.sandbox.sent();
     // What was stored when it was given up does not come again.
     assert!(sent < LENGTH + PART, "{sent} bytes of {LENGTH}");
@@ -126,7 +126,7 @@ async fn where_the_source_cannot_go_on_the_file_comes_again_and_no_part_is_sent_
         let builder = one_file().fault(fault.clone()).fault(cut_at(at, 1));
         let mut transfer = Transferring::of(builder, &[SMALL_PARTS]).await;
         transfer.succeed().await;
-        assert_whole(&transfer).await;
+        assert_whole(&transfer);
         until_sent(&transfer.sandbox, LENGTH + at).await;
         let downloads = transfer.sandbox.downloads();
         assert_eq!(downloads.len(), 2, "one answer brings the whole file");
@@ -146,7 +146,7 @@ async fn a_source_that_answers_with_another_part_than_it_was_asked_for_is_not_be
             .fault(cut_at(at, 1));
         let mut transfer = Transferring::of(builder, &[SMALL_PARTS]).await;
         transfer.succeed().await;
-        assert_whole(&transfer).await;
+        assert_whole(&transfer);
     })
     .await;
 }
