@@ -34,6 +34,7 @@ use self::folder::Folder;
 use self::s3::Store;
 use crate::config::{Checksum, Place};
 use crate::error::Result;
+use crate::http::Backoff;
 
 pub use self::done::{DoneRecord, StagedObject};
 pub use self::files::{FileState, Hint, Listed};
@@ -47,6 +48,15 @@ pub const PARTS: u32 = s3::PARTS;
 
 /// How long [`Staging::settle`] waits at most: a store that hangs must not keep the process.
 const SETTLING: Duration = Duration::from_secs(1);
+
+/// How often a store that asks for patience gets it, for one of our own small objects.
+const WAITS: u32 = 6;
+
+/// The first of these waits, at most; each further one may be twice as long.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+
+/// The longest of them, whatever the store asks for: the step has a time of its own, and is called again.
+const LONGEST_WAIT: Duration = Duration::from_secs(20);
 
 /// An open place. Clones are cheap and share connections.
 #[derive(Clone, Debug)]
@@ -187,7 +197,7 @@ impl Staging {
     pub async fn head(&self, key: &str) -> Result<Option<Head>> {
         match &self.inner.backend {
             Backend::Folder(folder) => folder.head(key).await,
-            Backend::S3(store) => store.head(key).await,
+            Backend::S3(store) => patiently(|| store.head(key)).await,
         }
     }
 
@@ -195,7 +205,7 @@ impl Staging {
     pub async fn read(&self, key: &str) -> Result<Option<Object>> {
         match &self.inner.backend {
             Backend::Folder(folder) => folder.read(key).await,
-            Backend::S3(store) => store.read(key).await,
+            Backend::S3(store) => patiently(|| store.read(key)).await,
         }
     }
 
@@ -205,7 +215,9 @@ impl Staging {
     pub async fn create(&self, key: &str, bytes: Bytes, content_type: &str) -> Result<Created> {
         match &self.inner.backend {
             Backend::Folder(folder) => folder.create(key, bytes).await,
-            Backend::S3(store) => store.create(key, bytes, content_type).await,
+            Backend::S3(store) => {
+                patiently(|| store.create(key, bytes.clone(), content_type)).await
+            }
         }
     }
 
@@ -216,7 +228,7 @@ impl Staging {
     pub async fn replace(&self, key: &str, bytes: Bytes, version: &Version) -> Result<Replaced> {
         match &self.inner.backend {
             Backend::Folder(folder) => folder.replace(key, bytes, version).await,
-            Backend::S3(store) => store.replace(key, bytes, version).await,
+            Backend::S3(store) => patiently(|| store.replace(key, bytes.clone(), version)).await,
         }
     }
 
@@ -253,5 +265,30 @@ impl Staging {
             Backend::Folder(_) => false,
             Backend::S3(_) => true,
         }
+    }
+}
+
+/// Asks a store again that asks for patience. The SDK's own three attempts take a second, and a store that has too much to
+/// do seldom has it done by then.
+async fn patiently<T, S>(ask: impl Fn() -> S) -> Result<T>
+where
+    S: Future<Output = Result<T>>,
+{
+    let mut waits = Backoff::new(FIRST_WAIT, LONGEST_WAIT, WAITS).retry_after_max(LONGEST_WAIT);
+    loop {
+        // In a box, for the types of the futures around it grow out of all bounds.
+        let error = match Box::pin(ask()).await {
+            Err(error) if error.throttled() => error,
+            answered => return answered,
+        };
+        let Some(wait) = waits.next(error.wait()) else {
+            return Err(error);
+        };
+        tracing::debug!(
+            error = error.what(),
+            wait_s = wait.as_secs_f64(),
+            "will be asked again"
+        );
+        tokio::time::sleep(wait).await;
     }
 }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use url::Url;
 
+use crate::error::Kind;
 use crate::export;
-use crate::http::Client;
+use crate::http::{Client, shown};
 use crate::transfer::{Links, Plan, Renew};
 
-/// How links that expired are had anew: by asking for the manifest once more, where it is known where. That the source
-/// does not tell it any more only means that there are none.
+/// How links that expired are had anew: by asking for the manifest once more, where it is known where.
 pub(super) fn renewal(
     source: &Client,
     endpoint: &Url,
@@ -23,17 +23,12 @@ pub(super) fn renewal(
         let (source, endpoint) = (source.clone(), endpoint.clone());
         let (status_url, plan) = (status_url.clone(), Arc::clone(&plan));
         async move {
-            match export::manifest_again(&source, &endpoint, &status_url).await {
-                Ok(Some(fresh)) => Ok(Links::of(&plan, fresh)),
-                Ok(None) => Ok(Links::none(&plan)),
-                Err(error) => {
-                    tracing::warn!(
-                        error = error.what(),
-                        "the manifest could not be had again for new links"
-                    );
-                    Ok(Links::none(&plan))
-                }
-            }
+            let fresh = export::manifest_again(&source, &endpoint, &status_url).await?;
+            let fresh = fresh.ok_or_else(|| {
+                let url = shown(&status_url);
+                Kind::SourceUnavailable.error(format!("GET {url}: the source does not give it now"))
+            })?;
+            Ok(Links::of(&plan, fresh))
         }
         .boxed()
     }))
@@ -76,9 +71,10 @@ mod tests {
         let stored = Manifest::read(&manifest("t", "files/1?sig=old"), Some(&status_url)).unwrap();
         let plan = Arc::new(Plan::new("a1", Arc::new(stored)).unwrap());
         let renew = renewal(&client.unwrap(), &endpoint, Some(status_url), &plan).unwrap();
-        let links = renew().await.unwrap();
+        let links = renew().await;
         serving.abort();
         links
+            .ok()?
             .get(0)
             .map(|url| url.query().unwrap_or_default().to_owned())
     }

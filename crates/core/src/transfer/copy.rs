@@ -23,7 +23,7 @@ use crate::staging::{DoneRecord, FileState, Hint, SourceMark};
 /// How often a file that is not what was promised is fetched: what a proxy cut off cleanly looks just like that, once.
 const INTEGRITY_ATTEMPTS: u32 = 2;
 
-/// How often an expired link is tried where no other can be had: some servers answer 404 for a moment.
+/// How many links in a row may lead nowhere, fresh ones included: some servers answer 404 for a moment.
 const EXPIRED_ATTEMPTS: u32 = 3;
 
 /// How often a file is sent whose upload is gone, or does not come to what was sent.
@@ -82,6 +82,8 @@ struct Copy {
     at: Option<(u64, Mark)>,
     /// How many bytes there were at most before something broke.
     furthest: u64,
+    /// How many links in a row led nowhere.
+    expired: u32,
     begun: bool,
     announced: bool,
 }
@@ -97,6 +99,7 @@ impl Copy {
             file,
             at: None,
             furthest: 0,
+            expired: 0,
             begun: false,
             announced: false,
         }
@@ -125,7 +128,7 @@ impl Copy {
 
     async fn until_done(&mut self) -> Result<Outcome> {
         let mut patience = self.engine.patience();
-        let (mut broken, mut expired, mut lost) = (0, 0, 0);
+        let (mut broken, mut lost) = (0, 0);
         loop {
             let before = self.furthest;
             let error = match self.pass().await {
@@ -144,12 +147,17 @@ impl Copy {
                 }
                 Err(Halt::Stopped) => return self.park().await,
                 Err(Halt::Expired(error)) => {
-                    if let Some(link) = self.engine.link(self.file.index, &self.url).await {
-                        self.url = link;
-                        continue;
-                    }
-                    expired += 1;
-                    if expired >= EXPIRED_ATTEMPTS {
+                    self.expired += 1;
+                    let fresh = self.engine.links.link(self.file.index, &self.url);
+                    let error = match fresh.await {
+                        Ok(link) if self.expired < EXPIRED_ATTEMPTS => {
+                            self.url = link;
+                            continue;
+                        }
+                        Ok(_) => error.within("fresh links of the manifest lead nowhere either"),
+                        Err(why) => error.within(&why),
+                    };
+                    if self.expired >= EXPIRED_ATTEMPTS {
                         return self.give_up(error.for_good()).await;
                     }
                     error
@@ -169,6 +177,13 @@ impl Copy {
                 Kind::StagingUnavailable if self.outbound.lost() && lost + 1 < LOST_ATTEMPTS => {
                     lost += 1;
                     self.at = None;
+                    // It may be gone because another process has staged the file.
+                    if let Ok(FileState::Done(record)) = self.state().await {
+                        return Ok(Outcome::Done {
+                            record,
+                            fetched: false,
+                        });
+                    }
                 }
                 _ => return self.give_up(error).await,
             }
@@ -186,6 +201,15 @@ impl Copy {
                 return self.park().await;
             }
         }
+    }
+
+    /// How far the file is in staging.
+    async fn state(&self) -> Result<FileState> {
+        let (key, part_key) = (&self.file.key, &self.file.part_key);
+        self.engine
+            .staging
+            .state(key, part_key, Hint::Unknown)
+            .await
     }
 
     /// Stops for a while.
@@ -238,6 +262,7 @@ impl Copy {
                 return Err(error.into());
             }
         };
+        self.expired = 0;
         self.line_up(&opened).await?;
         let mut body = opened.body;
         let mut kept: Vec<Bytes> = Vec::new();

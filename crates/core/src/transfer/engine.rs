@@ -6,16 +6,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{OnceCell, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use url::Url;
 
 use super::budget::Budget;
-use super::links::Links;
+use super::links::Newest;
 use super::pace::Pace;
 use super::progress::{Event, Observer};
 use super::sizes::PartSizes;
-use super::{Renew, Transfer, check};
+use super::{Transfer, check};
 use crate::config::{Origin, TransferSettings, Validate};
 use crate::error::{Error, Kind, Result};
 use crate::http::{Backoff, Client, TokenUse, shown};
@@ -71,8 +71,8 @@ pub(super) struct Engine {
     stop: watch::Sender<bool>,
     /// Whether nobody will go on with this run.
     over: AtomicBool,
-    renew: Option<Renew>,
-    links: OnceCell<Option<Links>>,
+    /// Links that take the place of expired ones.
+    pub(super) links: Newest,
     /// How often a server asked to be left alone for a while.
     asked_to_wait: AtomicUsize,
     /// Parts that were stored now.
@@ -105,8 +105,7 @@ impl Engine {
             origins: Mutex::default(),
             stop: watch::Sender::new(false),
             over: AtomicBool::new(false),
-            renew: transfer.renew.clone(),
-            links: OnceCell::new(),
+            links: Newest::new(transfer.renew.clone()),
             asked_to_wait: AtomicUsize::default(),
             parts: AtomicUsize::default(),
             under_way: AtomicU64::default(),
@@ -148,26 +147,6 @@ impl Engine {
             _ = stop.wait_for(|stop| *stop) => Err(Halt::Stopped),
             done = work => Ok(done),
         }
-    }
-
-    /// The link that a manifest fetched again has for a file, where it is another than the one that expired. The manifest
-    /// is fetched once.
-    pub(super) async fn link(&self, index: usize, expired: &Url) -> Option<Url> {
-        let renew = self.renew.as_ref()?;
-        let fetch = || async {
-            match renew().await {
-                Ok(links) => Some(links),
-                Err(error) => {
-                    tracing::warn!(
-                        error = error.what(),
-                        "links have expired, and the manifest could not be fetched again"
-                    );
-                    None
-                }
-            }
-        };
-        let links = self.links.get_or_init(fetch).await.as_ref()?;
-        links.get(index).filter(|link| link != expired)
     }
 
     /// Sends something to the store until it has it, gives it up, or says that trying is in vain.

@@ -2,14 +2,20 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 use url::Url;
 
 use super::plan::Plan;
 use crate::error::Result;
 use crate::manifest::{Manifest, Output};
 use crate::staging::layout;
+
+/// Links that were had so short a time ago are the newest that there are.
+const NEWEST: Duration = Duration::from_secs(10);
 
 /// Fetches the manifest again, for links that have expired. Its links lend URLs and nothing else.
 pub type Renew = Arc<dyn Fn() -> BoxFuture<'static, Result<Links>> + Send + Sync>;
@@ -34,16 +40,6 @@ impl Links {
         }
     }
 
-    /// No links at all.
-    #[must_use]
-    pub fn none(plan: &Plan) -> Self {
-        Self {
-            run: plan.run().to_owned(),
-            stored: Arc::clone(plan.stored()),
-            fresh: None,
-        }
-    }
-
     /// Another URL of the same file: the same place in the list, the same type, and nothing but the signature differs.
     #[must_use]
     pub fn get(&self, index: usize) -> Option<Url> {
@@ -63,6 +59,55 @@ impl fmt::Debug for Links {
         f.debug_struct("Links")
             .field("fresh", &self.fresh)
             .finish_non_exhaustive()
+    }
+}
+
+/// The newest links of a transfer. All of its files share one copy of the manifest, and a new one is fetched when that one's
+/// links have expired too, which a long transfer may live to see.
+pub(super) struct Newest {
+    renew: Option<Renew>,
+    had: Mutex<Option<(Instant, Result<Links>)>>,
+}
+
+impl Newest {
+    pub(super) fn new(renew: Option<Renew>) -> Self {
+        Self {
+            renew,
+            had: Mutex::default(),
+        }
+    }
+
+    /// Another link to a file than the one that expired; or why there is none, as the beginning of a message.
+    pub(super) async fn link(&self, index: usize, expired: &Url) -> Result<Url, String> {
+        let Some(renew) = &self.renew else {
+            return Err(
+                "the export's status URL is not known, where there may be a fresh link".into(),
+            );
+        };
+        // Who waits here for another file's answer has it then.
+        let mut had = self.had.lock().await;
+        let is_newest = had.as_ref().is_some_and(|(at, _)| at.elapsed() < NEWEST);
+        let other = had.as_ref().and_then(|(_, links)| {
+            let link = links.as_ref().ok()?.get(index)?;
+            (link != *expired).then_some(link)
+        });
+        if let Some(link) = other {
+            return Ok(link);
+        }
+        if !is_newest {
+            *had = Some((Instant::now(), renew().await));
+        }
+        match had.as_ref().map(|(_, links)| links) {
+            Some(Ok(links)) => links
+                .get(index)
+                .filter(|link| link != expired)
+                .ok_or_else(|| "the manifest was fetched again and has no other link".into()),
+            Some(Err(error)) => Err(format!(
+                "the manifest could not be fetched again for a fresh link ({})",
+                error.what()
+            )),
+            None => Err("the manifest was not fetched again".into()),
+        }
     }
 }
 

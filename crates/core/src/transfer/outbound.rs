@@ -409,7 +409,7 @@ impl Outbound {
         what: &str,
     ) -> Result<DoneRecord, Halt> {
         let engine = Arc::clone(&self.engine);
-        if self.upload.confirmed(1).is_some() {
+        if self.upload.begun() {
             // What another process had begun was of another size.
             self.upload.abort().await;
             self.upload = engine.staging.upload(&self.file.key, &self.file.part_key);

@@ -104,6 +104,13 @@ impl Parts {
         self.id.get().map(String::as_str)
     }
 
+    /// Begins the temporary file where that is still to be done, and says whether it was.
+    pub(in crate::staging) async fn begin(&self) -> Result<bool> {
+        let begun = self.begun.initialized();
+        self.temporary(&self.target()?).await?;
+        Ok(!begun)
+    }
+
     /// Writes a part at its place.
     pub(in crate::staging) async fn part(&self, offset: u64, body: Bytes) -> Result<()> {
         let target = self.target()?;

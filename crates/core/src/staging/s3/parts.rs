@@ -152,7 +152,20 @@ impl Multipart {
         Ok(true)
     }
 
-    /// Sends a part, and begins the upload with the first. Gives the part's `ETag`.
+    /// Begins the upload where that is still to be done, and says whether it was.
+    pub(in crate::staging) async fn begin(&self) -> Result<bool> {
+        let mut now = false;
+        let flag = &mut now;
+        let begin = || async move {
+            let begun = self.create().await?;
+            *flag = true;
+            Ok(begun)
+        };
+        self.begun.get_or_try_init(begin).await?;
+        Ok(now)
+    }
+
+    /// Sends a part of an upload that is begun. Gives the part's `ETag`.
     pub(in crate::staging) async fn part(
         &self,
         number: u32,
@@ -160,7 +173,7 @@ impl Multipart {
         sum: Sum,
     ) -> Result<String> {
         let store = &self.store;
-        let begun = self.begun.get_or_try_init(|| self.begin()).await?;
+        let begun = self.begun.get_or_try_init(|| self.create()).await?;
         let text = sum.base64();
         let headers = store.sum_header(sum).map(|name| (name, text.as_str()));
         let number = number.to_string();
@@ -176,7 +189,7 @@ impl Multipart {
         }
     }
 
-    async fn begin(&self) -> Result<Begun> {
+    async fn create(&self) -> Result<Begun> {
         let store = &self.store;
         let mut request = store
             .client

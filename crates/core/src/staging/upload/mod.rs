@@ -188,12 +188,20 @@ impl Upload {
         }
         let size = body.len() as u64;
         self.forget(number, offset, size);
-        let etag = match &self.inner.sink {
-            Sink::Folder(parts) => {
-                parts.part(offset, body).await?;
-                String::new()
+        let begins = match &self.inner.sink {
+            Sink::Folder(parts) => parts.begin().await?,
+            Sink::S3(upload) => upload.begin().await?,
+        };
+        let send = async {
+            match &self.inner.sink {
+                Sink::Folder(parts) => parts.part(offset, body).await.map(|()| String::new()),
+                Sink::S3(upload) => upload.part(number, body, sum).await,
             }
-            Sink::S3(upload) => upload.part(number, body, sum).await?,
+        };
+        let etag = if begins {
+            tokio::join!(send, self.note_begun()).0?
+        } else {
+            send.await?
         };
         let part = Part {
             number,
@@ -225,6 +233,20 @@ impl Upload {
             size: part.size,
             sum: part.sum,
         })
+    }
+
+    /// Whether there is anything of it in the place: what another process began, even if it holds no part yet.
+    #[must_use]
+    pub fn begun(&self) -> bool {
+        self.id().is_some()
+    }
+
+    /// What tells it from others once it is begun, and whether S3 was told of sums.
+    fn id(&self) -> Option<(&str, bool)> {
+        match &self.inner.sink {
+            Sink::Folder(parts) => Some((parts.id()?, false)),
+            Sink::S3(upload) => upload.id(),
+        }
     }
 
     /// Whether the upload is gone or of no more use: then the file is to be begun anew.

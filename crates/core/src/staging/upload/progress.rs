@@ -134,6 +134,17 @@ impl Upload {
         )))
     }
 
+    /// Writes down that there is an upload, before anything is in it: what a process that dies now leaves would be nobody's.
+    pub(super) async fn note_begun(&self) {
+        if let Err(error) = self.save(&Position::default(), 0).await {
+            tracing::debug!(
+                key = self.inner.key,
+                error = error.what(),
+                "an upload that was begun is not written down"
+            );
+        }
+    }
+
     fn saved(&self, stored: &mut Stored, version: Version) -> Saved {
         stored.version = Some(version);
         self.inner.kept.store(true, Ordering::Release);
@@ -141,10 +152,7 @@ impl Upload {
     }
 
     fn under_way(&self, position: &Position, part_limit: u64) -> Option<UnderWay> {
-        let (upload, told) = match &self.inner.sink {
-            Sink::Folder(parts) => (parts.id()?, false),
-            Sink::S3(upload) => upload.id()?,
-        };
+        let (upload, told) = self.id()?;
         Some(UnderWay {
             upload: upload.to_owned(),
             algorithm: self.inner.staging.algorithm(),

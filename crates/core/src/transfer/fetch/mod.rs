@@ -54,8 +54,8 @@ pub struct Opened {
 /// Why there is no file.
 #[derive(Debug)]
 pub enum Refused {
-    /// The link does not lead to the file, or not any more: 404, 410, and 401 or 403 to a request without a token. A
-    /// manifest that is fetched again may have one that does.
+    /// The link does not lead to the file, or not any more: 403, 404, 410, and 401 to a request without a token. A manifest
+    /// that is fetched again may have one that does.
     Expired(Error),
     /// Anything else.
     Failed(Error),
@@ -251,8 +251,9 @@ async fn refused(response: Response, token: TokenUse) -> Refused {
             )
         }
         _ => {
-            // A link may hold all that it takes; otherwise this error says why there was no token.
-            let by_link = matches!(code, 401 | 403) && !response.had_token();
+            // A link may hold all that it takes, beside a token too, which it then outlives or not; the error says what was
+            // wrong with the token, or why there was none.
+            let by_link = code == 403 || (code == 401 && !response.had_token());
             let error = http::failure(response, "a file of the export").await;
             if by_link {
                 return Refused::Expired(error);

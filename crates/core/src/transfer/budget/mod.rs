@@ -18,58 +18,23 @@
 //!
 //! It counts what is allocated for buffers, those that are kept idle included. It knows neither files nor stores.
 
-use std::collections::VecDeque;
+mod block;
+mod share;
+
 use std::fmt;
 use std::mem;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-/// Allocations from this size on are kept for the next taker: to map and unmap them for each part costs a page fault for
-/// every 4 KiB. Smaller ones the allocator keeps by itself.
-const KEPT: usize = 256 << 10;
+use block::Block;
+use share::{Ask, Shared, Waiting};
 
 /// The budget. Clones are the same one.
 #[derive(Clone)]
 pub struct Budget {
     shared: Arc<Shared>,
-}
-
-struct Shared {
-    total: usize,
-    /// The most that one growing buffer comes to hold.
-    most: usize,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    /// What buffers and frozen bytes hold.
-    leased: usize,
-    /// What growing buffers hold of it.
-    growing: usize,
-    /// The growing buffer that is served before all others, and what it holds.
-    favoured: Option<(u64, usize)>,
-    /// Growing buffers that wait for more.
-    growers: VecDeque<Ask>,
-    /// Buffers that wait to begin.
-    line: VecDeque<Ask>,
-    /// Allocations that nobody uses at the moment, the last used at the end, and their sum.
-    idle: Vec<Vec<u8>>,
-    idle_bytes: usize,
-    #[cfg(test)]
-    most_used: usize,
-    last_grower: u64,
-}
-
-struct Ask {
-    /// Which growing buffer asks; `None` where it is one that does not grow.
-    grower: Option<u64>,
-    /// What it holds already.
-    held: usize,
-    bytes: usize,
-    reply: oneshot::Sender<Memory>,
 }
 
 impl Budget {
@@ -108,7 +73,7 @@ impl Budget {
                 shared: Arc::clone(&self.shared),
                 grower,
                 held: 0,
-                data: Vec::new(),
+                data: Block::none(),
             },
             beside: 0,
         };
@@ -146,13 +111,13 @@ impl Buffer {
     /// How many bytes are in it.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.memory.data.len()
+        self.memory.data.bytes().len()
     }
 
     /// Whether nothing is in it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.memory.data.is_empty()
+        self.memory.data.bytes().is_empty()
     }
 
     /// How many bytes it can hold.
@@ -170,7 +135,7 @@ impl Buffer {
     /// Appends bytes, which must fit.
     pub fn push(&mut self, bytes: &[u8]) {
         debug_assert!(bytes.len() <= self.room());
-        self.memory.data.extend_from_slice(bytes);
+        self.memory.data.push(bytes);
     }
 
     /// Makes it hold at least so many bytes, a part at most, once they are free. Dropped while it waits, it changed nothing.
@@ -205,7 +170,7 @@ impl Buffer {
 
     /// What is in it, to be sent, at once; the buffer is left without capacity, which [`Buffer::grow`] gives it again.
     pub fn split(&mut self) -> Filled {
-        let data = mem::take(&mut self.memory.data);
+        let data = mem::replace(&mut self.memory.data, Block::none());
         let held = data.capacity();
         self.memory.hand_over(held);
         Filled {
@@ -244,12 +209,12 @@ struct Memory {
     shared: Arc<Shared>,
     grower: Option<u64>,
     held: usize,
-    data: Vec<u8>,
+    data: Block,
 }
 
 impl AsRef<[u8]> for Memory {
     fn as_ref(&self) -> &[u8] {
-        &self.data
+        self.data.bytes()
     }
 }
 
@@ -300,8 +265,10 @@ impl Memory {
             .map(|(at, _)| at);
         let Some(fit) = fit else {
             drop(state);
-            // Where the allocator has to copy, old and new are there for a moment, of which nobody keeps count.
-            self.data.reserve_exact(bytes - self.data.len());
+            // Old and new are there for a moment, of which nobody keeps count.
+            let mut data = Block::of(bytes);
+            data.push(self.data.bytes());
+            self.data = data;
             return;
         };
         let mut data = state.idle.remove(fit);
@@ -310,7 +277,7 @@ impl Memory {
         self.held += data.capacity() - bytes;
         drop(state);
         data.clear();
-        data.extend_from_slice(&self.data);
+        data.push(self.data.bytes());
         let before = mem::replace(&mut self.data, data);
         self.shared.state().keep(before);
     }
@@ -342,159 +309,11 @@ impl Drop for Memory {
         if self.held > 0 {
             let mut state = self.shared.state();
             state.take_back(self.grower, self.held);
-            state.keep(mem::take(&mut self.data));
+            state.keep(mem::replace(&mut self.data, Block::none()));
             self.shared.serve(&mut state);
         }
     }
 }
 
-/// Who stops waiting may have been in the way of others.
-struct Waiting<'a> {
-    shared: &'a Arc<Shared>,
-    answered: bool,
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        if !self.answered {
-            self.shared.serve(&mut self.shared.state());
-        }
-    }
-}
-
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        // The sums are whole at every point that could panic.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Answers all who can be answered.
-    fn serve(self: &Arc<Self>, state: &mut State) {
-        state.growers.retain(|ask| !ask.reply.is_closed());
-        while let Some(ask) = self.next(state) {
-            state.give(ask.grower, ask.bytes);
-            // What is kept idle makes room before anybody allocates.
-            while state.idle_bytes > 0 && state.leased + state.idle_bytes > self.total {
-                state.idle_bytes -= state.idle.remove(0).capacity();
-            }
-            #[cfg(test)]
-            {
-                state.most_used = state.most_used.max(state.leased + state.idle_bytes);
-            }
-            let granted = Memory {
-                shared: Arc::clone(self),
-                grower: ask.grower,
-                held: ask.bytes,
-                data: Vec::new(),
-            };
-            // One that stopped waiting this instant cannot give it back by itself: the lock is held here.
-            if let Err(mut unwanted) = ask.reply.send(granted) {
-                state.take_back(unwanted.grower, mem::take(&mut unwanted.held));
-            }
-        }
-    }
-
-    /// The next that can be answered, if any.
-    fn next(&self, state: &mut State) -> Option<Ask> {
-        let of_favoured = state
-            .favoured()
-            .and_then(|id| state.growers.iter().position(|ask| ask.grower == Some(id)));
-        if let Some(at) = of_favoured {
-            return if self.is_free(state, &state.growers[at]) {
-                state.growers.remove(at)
-            } else {
-                None
-            };
-        }
-        if let Some(ask) = state.growers.front()
-            && self.may_grow(state, ask)
-        {
-            if !self.is_free(state, ask) {
-                return None;
-            }
-            let ask = state.growers.pop_front()?;
-            self.favour(state, &ask);
-            return Some(ask);
-        }
-        while state.line.front()?.reply.is_closed() {
-            state.line.pop_front();
-        }
-        let ask = state.line.front()?;
-        if !self.is_free(state, ask) || !self.may_grow(state, ask) {
-            return None;
-        }
-        let ask = state.line.pop_front()?;
-        self.favour(state, &ask);
-        Some(ask)
-    }
-
-    /// Whether there is so much now. What is too large for the whole budget goes alone.
-    fn is_free(&self, state: &State, ask: &Ask) -> bool {
-        state.leased + ask.bytes <= self.total || state.leased == 0
-    }
-
-    /// Whether the favoured buffer can still be filled after this, or the asker can become the favoured one.
-    fn may_grow(&self, state: &State, ask: &Ask) -> bool {
-        ask.grower.is_none() || state.favoured.is_none() || self.leaves_enough(state, ask)
-    }
-
-    fn leaves_enough(&self, state: &State, ask: &Ask) -> bool {
-        let held = state.favoured.map_or(0, |(_, held)| held);
-        state.growing + ask.bytes + self.most.saturating_sub(held) <= self.total
-    }
-
-    /// Favours the asker where it would not leave enough for another to be favoured.
-    fn favour(&self, state: &mut State, ask: &Ask) {
-        if let Some(id) = ask.grower
-            && state.favoured.is_none()
-            && !self.leaves_enough(state, ask)
-        {
-            state.favoured = Some((id, ask.held));
-        }
-    }
-}
-
-impl State {
-    fn favoured(&self) -> Option<u64> {
-        self.favoured.map(|(id, _)| id)
-    }
-
-    fn give(&mut self, grower: Option<u64>, bytes: usize) {
-        self.leased += bytes;
-        if grower.is_some() {
-            self.growing += bytes;
-        }
-        if let Some((id, held)) = &mut self.favoured
-            && grower == Some(*id)
-        {
-            *held += bytes;
-        }
-    }
-
-    fn take_back(&mut self, grower: Option<u64>, bytes: usize) {
-        self.leased -= bytes;
-        if grower.is_some() {
-            self.growing -= bytes;
-        }
-        if let Some((id, held)) = &mut self.favoured
-            && grower == Some(*id)
-        {
-            *held -= bytes;
-            if *held == 0 {
-                self.favoured = None;
-            }
-        }
-    }
-
-    /// Keeps an allocation that is no longer counted as leased, if it is worth it.
-    fn keep(&mut self, data: Vec<u8>) {
-        if data.capacity() >= KEPT {
-            self.idle_bytes += data.capacity();
-            self.idle.push(data);
-        }
-    }
-}
-
 #[cfg(test)]
-#[path = "budget_tests.rs"]
 mod tests;

@@ -1,0 +1,194 @@
+//! Who gets how much of the budget, and when: the rule that the module's documentation describes, and nothing about bytes.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+
+use super::Memory;
+use super::block::{Block, LARGE};
+
+pub(super) struct Shared {
+    pub(super) total: usize,
+    /// The most that one growing buffer comes to hold.
+    pub(super) most: usize,
+    pub(super) state: Mutex<State>,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    /// What buffers and frozen bytes hold.
+    pub(super) leased: usize,
+    /// What growing buffers hold of it.
+    pub(super) growing: usize,
+    /// The growing buffer that is served before all others, and what it holds.
+    pub(super) favoured: Option<(u64, usize)>,
+    /// Growing buffers that wait for more.
+    pub(super) growers: VecDeque<Ask>,
+    /// Buffers that wait to begin.
+    pub(super) line: VecDeque<Ask>,
+    /// Allocations that nobody uses at the moment, the last used at the end, and their sum.
+    pub(super) idle: Vec<Block>,
+    pub(super) idle_bytes: usize,
+    #[cfg(test)]
+    pub(super) most_used: usize,
+    pub(super) last_grower: u64,
+}
+
+pub(super) struct Ask {
+    /// Which growing buffer asks; `None` where it is one that does not grow.
+    pub(super) grower: Option<u64>,
+    /// What it holds already.
+    pub(super) held: usize,
+    pub(super) bytes: usize,
+    pub(super) reply: oneshot::Sender<Memory>,
+}
+
+/// Who stops waiting may have been in the way of others.
+pub(super) struct Waiting<'a> {
+    pub(super) shared: &'a Arc<Shared>,
+    pub(super) answered: bool,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.shared.serve(&mut self.shared.state());
+        }
+    }
+}
+
+impl Shared {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        // The sums are whole at every point that could panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Answers all who can be answered.
+    pub(super) fn serve(self: &Arc<Self>, state: &mut State) {
+        state.growers.retain(|ask| !ask.reply.is_closed());
+        while let Some(ask) = self.next(state) {
+            state.give(ask.grower, ask.bytes);
+            // What is kept idle makes room before anybody allocates.
+            while state.idle_bytes > 0 && state.leased + state.idle_bytes > self.total {
+                state.idle_bytes -= state.idle.remove(0).capacity();
+            }
+            #[cfg(test)]
+            {
+                state.most_used = state.most_used.max(state.leased + state.idle_bytes);
+            }
+            let granted = Memory {
+                shared: Arc::clone(self),
+                grower: ask.grower,
+                held: ask.bytes,
+                data: Block::none(),
+            };
+            // One that stopped waiting this instant cannot give it back by itself: the lock is held here.
+            if let Err(mut unwanted) = ask.reply.send(granted) {
+                state.take_back(unwanted.grower, mem::take(&mut unwanted.held));
+            }
+        }
+    }
+
+    /// The next that can be answered, if any.
+    fn next(&self, state: &mut State) -> Option<Ask> {
+        let of_favoured = state
+            .favoured()
+            .and_then(|id| state.growers.iter().position(|ask| ask.grower == Some(id)));
+        if let Some(at) = of_favoured {
+            return if self.is_free(state, &state.growers[at]) {
+                state.growers.remove(at)
+            } else {
+                None
+            };
+        }
+        if let Some(ask) = state.growers.front()
+            && self.may_grow(state, ask)
+        {
+            if !self.is_free(state, ask) {
+                return None;
+            }
+            let ask = state.growers.pop_front()?;
+            self.favour(state, &ask);
+            return Some(ask);
+        }
+        while state.line.front()?.reply.is_closed() {
+            state.line.pop_front();
+        }
+        let ask = state.line.front()?;
+        if !self.is_free(state, ask) || !self.may_grow(state, ask) {
+            return None;
+        }
+        let ask = state.line.pop_front()?;
+        self.favour(state, &ask);
+        Some(ask)
+    }
+
+    /// Whether there is so much now. What is too large for the whole budget goes alone.
+    fn is_free(&self, state: &State, ask: &Ask) -> bool {
+        state.leased + ask.bytes <= self.total || state.leased == 0
+    }
+
+    /// Whether the favoured buffer can still be filled after this, or the asker can become the favoured one.
+    fn may_grow(&self, state: &State, ask: &Ask) -> bool {
+        ask.grower.is_none() || state.favoured.is_none() || self.leaves_enough(state, ask)
+    }
+
+    fn leaves_enough(&self, state: &State, ask: &Ask) -> bool {
+        let held = state.favoured.map_or(0, |(_, held)| held);
+        state.growing + ask.bytes + self.most.saturating_sub(held) <= self.total
+    }
+
+    /// Favours the asker where it would not leave enough for another to be favoured.
+    fn favour(&self, state: &mut State, ask: &Ask) {
+        if let Some(id) = ask.grower
+            && state.favoured.is_none()
+            && !self.leaves_enough(state, ask)
+        {
+            state.favoured = Some((id, ask.held));
+        }
+    }
+}
+
+impl State {
+    pub(super) fn favoured(&self) -> Option<u64> {
+        self.favoured.map(|(id, _)| id)
+    }
+
+    fn give(&mut self, grower: Option<u64>, bytes: usize) {
+        self.leased += bytes;
+        if grower.is_some() {
+            self.growing += bytes;
+        }
+        if let Some((id, held)) = &mut self.favoured
+            && grower == Some(*id)
+        {
+            *held += bytes;
+        }
+    }
+
+    pub(super) fn take_back(&mut self, grower: Option<u64>, bytes: usize) {
+        self.leased -= bytes;
+        if grower.is_some() {
+            self.growing -= bytes;
+        }
+        if let Some((id, held)) = &mut self.favoured
+            && grower == Some(*id)
+        {
+            *held -= bytes;
+            if *held == 0 {
+                self.favoured = None;
+            }
+        }
+    }
+
+    /// Keeps a block that is no longer counted as leased, if it is worth it: to map and unmap one for each part costs a page
+    /// fault for every 4 KiB. Small ones the allocator keeps by itself.
+    pub(super) fn keep(&mut self, data: Block) {
+        if data.capacity() >= LARGE {
+            self.idle_bytes += data.capacity();
+            self.idle.push(data);
+        }
+    }
+}
