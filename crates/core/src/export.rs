@@ -145,25 +145,33 @@ pub async fn status(client: &Client, endpoint: &Url, status_url: &Url) -> Result
     }
 }
 
-/// Asks for the manifest of an export that was complete before. `None` says that it is not to be had now.
+/// Asks for the manifest of an export that was complete before. `SourceUnavailable` where it is not to be had now.
 ///
 /// It is read as it arrives, and only its compact form is held.
-pub async fn manifest_again(
-    client: &Client,
-    endpoint: &Url,
-    status_url: &Url,
-) -> Result<Option<Manifest>> {
-    let Answer::Complete(response) = ask(client, endpoint, status_url).await? else {
-        return Ok(None);
-    };
+pub async fn manifest_again(client: &Client, endpoint: &Url, status_url: &Url) -> Result<Manifest> {
     let base = http::status_url_for_polling(endpoint, status_url);
+    let response = match ask(client, endpoint, status_url).await? {
+        Answer::Complete(response) => response,
+        Answer::InProgress { retry_after, .. } => {
+            let url = shown(&base);
+            let error = Kind::SourceUnavailable
+                .error(format!(
+                    "GET {url}: the source does not give the manifest now"
+                ))
+                .retry_after(retry_after);
+            return Err(if retry_after.is_some() {
+                error.throttle()
+            } else {
+                error
+            });
+        }
+    };
     let chunks = stream::unfold(response.into_body(), |mut body| async {
         let chunk = body.chunk().await?;
         Some((chunk, body))
     });
     Manifest::of_stream(chunks, Some(&base), no_json)
         .await
-        .map(Some)
         .map_err(|error| within_manifest(error, &format!("GET {}", shown(&base))))
 }
 

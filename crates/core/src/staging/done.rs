@@ -3,8 +3,8 @@
 //! A file is done when its record says so and every object that the record names is there with its recorded size. For a
 //! file that is one small S3 object, the record is that object's metadata: one request writes both, and one `HEAD` reads
 //! both. For all others (several parts, no resources at all, any folder) it is `_parts/<nnnnn>.json`, written *before* the object
-//! appears: so no object is ever seen without its record, and a record without its object only means that the file is
-//! copied again.
+//! appears: so no object is ever seen without its record. A record without its object means that the file is not done; it
+//! says what was stored by then, so that another process can complete it.
 
 use std::collections::BTreeMap;
 
@@ -61,7 +61,13 @@ pub struct StagedObject {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]
 pub(super) enum PartState {
-    Done(DoneRecord),
+    Done {
+        #[serde(flatten)]
+        record: DoneRecord,
+        /// What the object is made of, for whoever finds that it never appeared.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        under_way: Option<UnderWay>,
+    },
     UnderWay(UnderWay),
     #[serde(other)]
     Other,
@@ -104,13 +110,6 @@ impl DoneRecord {
         Some(record)
     }
 
-    pub(super) fn from_part(object: &Object) -> Option<Self> {
-        match PartState::of(object) {
-            PartState::Done(record) => Some(record),
-            PartState::UnderWay(_) | PartState::Other => None,
-        }
-    }
-
     /// The same record, of one object.
     pub(super) fn of_one(mut self, key: &str, sum: Sum) -> Self {
         self.size = sum.length;
@@ -127,13 +126,28 @@ impl DoneRecord {
 impl PartState {
     /// What an object below `_parts/` says, as far as this version knows it.
     pub(super) fn of(object: &Object) -> Self {
-        match serde_json::from_slice(&object.bytes) {
-            Ok(Self::Done(record)) if record.version == VERSION => Self::Done(record),
-            Ok(Self::UnderWay(mut state)) => {
-                state.version = Some(object.version.clone());
-                Self::UnderWay(state)
-            }
-            _ => Self::Other,
+        let mut state = match serde_json::from_slice(&object.bytes) {
+            Ok(Self::Done { record, .. }) if record.version != VERSION => Self::Other,
+            Ok(state) => state,
+            Err(_) => Self::Other,
+        };
+        if let Self::UnderWay(state)
+        | Self::Done {
+            under_way: Some(state),
+            ..
+        } = &mut state
+        {
+            state.version = Some(object.version.clone());
+        }
+        state
+    }
+
+    /// The record and the state that it holds, whichever there are.
+    pub(super) fn taken_apart(self) -> (Option<DoneRecord>, Option<UnderWay>) {
+        match self {
+            Self::Done { record, under_way } => (Some(record), under_way),
+            Self::UnderWay(state) => (None, Some(state)),
+            Self::Other => (None, None),
         }
     }
 
@@ -157,39 +171,35 @@ impl Staging {
     pub async fn record_empty(&self, part_key: &str, mut done: DoneRecord) -> Result<DoneRecord> {
         done.size = 0;
         done.objects.clear();
-        Ok(self.record(part_key, &done).await?.unwrap_or(done))
+        let theirs = self.record(part_key, &done, None, None).await?;
+        Ok(theirs.unwrap_or(done))
     }
 
-    /// Writes the record of a file below `_parts/`, in the place of a state of ours; returns another's where that file is
-    /// done already.
-    pub(super) async fn record_after(
-        &self,
-        part_key: &str,
-        done: &DoneRecord,
-        state: Option<Version>,
-    ) -> Result<Option<DoneRecord>> {
-        if let Some(version) = state {
-            let bytes = PartState::Done(done.clone()).bytes(&self.url(part_key))?;
-            if let Replaced::Done(_) = self.replace(part_key, bytes, &version).await? {
-                return Ok(None);
-            }
-        }
-        self.record(part_key, done).await
-    }
-
-    /// Writes the record of a file below `_parts/`; returns another's where that file is done already.
+    /// Writes the record of a file below `_parts/`, with what its object is going to be made of, in the place of `ours`, a
+    /// state of ours; returns another's record where that file is done already.
     pub(super) async fn record(
         &self,
         part_key: &str,
         done: &DoneRecord,
+        under_way: Option<UnderWay>,
+        ours: Option<Version>,
     ) -> Result<Option<DoneRecord>> {
-        let bytes = PartState::Done(done.clone()).bytes(&self.url(part_key))?;
+        let state = PartState::Done {
+            record: done.clone(),
+            under_way,
+        };
+        let bytes = state.bytes(&self.url(part_key))?;
+        if let Some(version) = ours
+            && let Replaced::Done(_) = self.replace(part_key, bytes.clone(), &version).await?
+        {
+            return Ok(None);
+        }
         for attempt in 0..ATTEMPTS {
             let existing = match self.create(part_key, bytes.clone(), layout::JSON).await? {
                 Created::New(_) => return Ok(None),
                 Created::Exists(object) => object,
             };
-            if let Some(theirs) = DoneRecord::from_part(&existing) {
+            if let (Some(theirs), _) = PartState::of(&existing).taken_apart() {
                 if theirs == *done {
                     // An earlier attempt wrote it, or another process at the same work.
                     return Ok(None);

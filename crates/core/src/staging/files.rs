@@ -72,10 +72,11 @@ impl Staging {
         }
         let written = self.read(part_key).await?;
         let written = written.as_ref().map_or(PartState::Other, PartState::of);
-        if let PartState::Done(done) = &written
-            && self.is_true(done, file_key, object).await?
+        let (done, under_way) = written.taken_apart();
+        if let Some(done) = done
+            && self.is_true(&done, file_key, object).await?
         {
-            return Ok(FileState::Done(done.clone()));
+            return Ok(FileState::Done(done));
         }
         if !looked {
             let head = self.head(file_key).await?;
@@ -83,17 +84,15 @@ impl Staging {
                 return Ok(FileState::Done(done));
             }
         }
-        Ok(match written {
-            PartState::UnderWay(state) => FileState::UnderWay(state),
-            PartState::Done(_) | PartState::Other => FileState::Absent,
-        })
+        Ok(under_way.map_or(FileState::Absent, FileState::UnderWay))
     }
 
     /// Whether every object that a record names is there. `known` is of the one under the file's own key.
     async fn is_true(&self, done: &DoneRecord, file_key: &str, known: Known) -> Result<bool> {
         for object in &done.objects {
             let size = match known {
-                Known::Size(size) if object.key == file_key => size,
+                // What was not there may have come since, with the record.
+                Known::Size(Some(size)) if object.key == file_key => Some(size),
                 _ => self.head(&object.key).await?.map(|head| head.size),
             };
             if size != Some(object.size) {

@@ -127,7 +127,14 @@ async fn a_file_is_seen_when_it_is_complete_and_not_before() {
     let ending = Path::new(&temporary[0]).extension();
     assert!(temporary[0].starts_with('.') && ending.is_some_and(|end| end == "tmp"));
 
-    let done = upload.complete(1, sum, patients(1)).await.unwrap();
+    let position = Position {
+        parts: 1,
+        ..Position::default()
+    };
+    let done = upload
+        .complete(sum, patients(1), &position, 1)
+        .await
+        .unwrap();
     assert_eq!(fs::read(room.path(&room.file)).unwrap(), body);
     assert_eq!(room.done().await, Some(done));
     assert!(!room.files().iter().any(|name| name.starts_with('.')));

@@ -12,13 +12,15 @@ use url::Url;
 use super::check::{BadLine, Checker, LineMark};
 use super::engine::{Engine, Halt, given_up, name_of};
 use super::fetch::{self, Mark, Opened, Refused};
+use super::links::NoLink;
 use super::outbound::Outbound;
+use super::pace::Slot;
 use super::plan::File;
 use super::progress::Event;
 use crate::config::Validate;
 use crate::error::{Error, Kind, Result};
 use crate::http::shown;
-use crate::staging::{DoneRecord, FileState, Hint, SourceMark};
+use crate::staging::{DoneRecord, FileState, Hint, SourceMark, UnderWay};
 
 /// How often a file that is not what was promised is fetched: what a proxy cut off cleanly looks just like that, once.
 const INTEGRITY_ATTEMPTS: u32 = 2;
@@ -26,8 +28,19 @@ const INTEGRITY_ATTEMPTS: u32 = 2;
 /// How many links in a row may lead nowhere, fresh ones included: some servers answer 404 for a moment.
 const EXPIRED_ATTEMPTS: u32 = 3;
 
+/// A listing knows nothing of the file.
+const NOTHING: Hint = Hint::Listed {
+    object: None,
+    record: false,
+};
+
 /// How often a file is sent whose upload is gone, or does not come to what was sent.
 const LOST_ATTEMPTS: u32 = 3;
+
+/// Whether another attempt may fare better.
+fn passes(error: &Error) -> bool {
+    matches!(error.kind(), Kind::SourceUnavailable | Kind::Transfer)
+}
 
 /// What became of a file.
 #[derive(Debug)]
@@ -44,30 +57,12 @@ pub(super) enum Outcome {
 
 /// Makes sure that a file is staged.
 pub(super) async fn ensure(engine: &Arc<Engine>, file: Arc<File>, hint: Hint) -> Result<Outcome> {
-    let state = engine
-        .staging
-        .state(&file.key, &file.part_key, hint)
-        .await?;
-    let mut copy = match state {
-        FileState::Done(record) => {
-            return Ok(Outcome::Done {
-                record,
-                fetched: false,
-            });
-        }
-        FileState::Absent => Copy::new(Arc::clone(engine), file),
-        FileState::UnderWay(state) => {
-            let found = engine
-                .staging
-                .resume(&file.key, &file.part_key, state.clone())
-                .await?;
-            let mut copy = Copy::new(Arc::clone(engine), file);
-            if let Some(upload) = found {
-                copy.take_up(upload, &state);
-            }
-            copy
-        }
-    };
+    let mut copy = Copy::new(Arc::clone(engine), file);
+    match copy.state(hint).await? {
+        FileState::Done(record) => return copy.as_promised(record),
+        FileState::Absent => {}
+        FileState::UnderWay(state) => copy.take_up(state).await?,
+    }
     copy.until_done().await
 }
 
@@ -84,6 +79,9 @@ struct Copy {
     furthest: u64,
     /// How many links in a row led nowhere.
     expired: u32,
+    /// The leave of a request that broke, for the next one. It is kept while the file holds memory: others may have all
+    /// leaves and wait for just that.
+    slot: Option<Slot>,
     begun: bool,
     announced: bool,
 }
@@ -100,16 +98,52 @@ impl Copy {
             at: None,
             furthest: 0,
             expired: 0,
+            slot: None,
             begun: false,
             announced: false,
         }
     }
 
-    /// Goes on with what another process left.
-    fn take_up(&mut self, upload: crate::staging::Upload, state: &crate::staging::UnderWay) {
-        self.outbound = Outbound::new(Arc::clone(&self.engine), Arc::clone(&self.file), upload);
-        let Some(mark) = self.outbound.take_up(state) else {
-            return;
+    /// How far the file is in staging. Where a listing says that nothing is there, nothing is asked.
+    async fn state(&self, hint: Hint) -> Result<FileState> {
+        let (staging, file) = (&self.engine.staging, &self.file);
+        let ask = || staging.state(&file.key, &file.part_key, hint);
+        if hint == NOTHING {
+            return ask().await;
+        }
+        let what = staging.url(&file.key);
+        self.engine.to_store(&what, 0, ask, || false).await
+    }
+
+    /// A file that is staged already must be the one that the manifest promises.
+    fn as_promised(&self, record: DoneRecord) -> Result<Outcome> {
+        let found: u64 = record.resources.values().sum();
+        if let Some(count) = self.file.count.filter(|count| *count != found) {
+            return Err(Kind::StagingDenied
+                .error(format!(
+                    "{} is staged with {found} resources, and the manifest promises {count}: it is of another export",
+                    self.engine.staging.url(&self.file.key)
+                ))
+                .next("Remove the run's folder, whose manifest must have been removed before, and start again."));
+        }
+        Ok(Outcome::Done {
+            record,
+            fetched: false,
+        })
+    }
+
+    /// Goes on with what another process left, as far as it is there.
+    async fn take_up(&mut self, state: UnderWay) -> Result<()> {
+        let engine = Arc::clone(&self.engine);
+        let (key, part_key) = (&self.file.key, &self.file.part_key);
+        let look = || engine.staging.resume(key, part_key, state.clone());
+        let what = engine.staging.url(key);
+        let Some(upload) = engine.to_store(&what, 0, look, || false).await? else {
+            return Ok(());
+        };
+        self.outbound = Outbound::new(Arc::clone(&engine), Arc::clone(&self.file), upload);
+        let Some(mark) = self.outbound.take_up(&state) else {
+            return Ok(());
         };
         if let Some(source) = &state.position.source {
             let source = Mark {
@@ -117,13 +151,10 @@ impl Copy {
                 length: source.length,
             };
             self.at = Some((mark.source_offset, source));
-            self.checker = Checker::at(
-                &self.file.resource_type,
-                self.engine.settings.validate,
-                mark,
-            );
+            self.checker = Checker::at(&self.file.resource_type, engine.settings.validate, mark);
             self.begun = true;
         }
+        Ok(())
     }
 
     async fn until_done(&mut self) -> Result<Outcome> {
@@ -131,7 +162,7 @@ impl Copy {
         let (mut broken, mut lost) = (0, 0);
         loop {
             let before = self.furthest;
-            let error = match self.pass().await {
+            let (error, worth_another) = match self.pass().await {
                 Ok(record) => {
                     return Ok(Outcome::Done {
                         record,
@@ -146,52 +177,50 @@ impl Copy {
                     });
                 }
                 Err(Halt::Stopped) => return self.park().await,
-                Err(Halt::Expired(error)) => {
-                    self.expired += 1;
-                    let fresh = self.engine.links.link(self.file.index, &self.url);
-                    let error = match fresh.await {
-                        Ok(link) if self.expired < EXPIRED_ATTEMPTS => {
-                            self.url = link;
-                            continue;
-                        }
-                        Ok(_) => error.within("fresh links of the manifest lead nowhere either"),
-                        Err(why) => error.within(&why),
-                    };
-                    if self.expired >= EXPIRED_ATTEMPTS {
-                        return self.give_up(error.for_good()).await;
+                Err(Halt::Expired(error)) => match self.fresh_link(error).await {
+                    Ok(()) => continue,
+                    Err(Halt::Failed(error)) => {
+                        let again = !error.ends_the_run() && passes(&error);
+                        (error, again)
                     }
-                    error
+                    Err(_) => return self.park().await,
+                },
+                Err(Halt::Failed(error)) => {
+                    let again = match error.kind() {
+                        Kind::Integrity => {
+                            broken += 1;
+                            self.at = None;
+                            broken < INTEGRITY_ATTEMPTS
+                        }
+                        // The store was asked often enough where this comes from; but an upload that is gone can be begun
+                        // anew, unless it is gone because another process has staged the file.
+                        Kind::StagingUnavailable if self.outbound.lost() => {
+                            if let Ok(FileState::Done(record)) = self.state(Hint::Unknown).await {
+                                return self.as_promised(record);
+                            }
+                            lost += 1;
+                            self.at = None;
+                            lost < LOST_ATTEMPTS
+                        }
+                        _ => !error.ends_the_run() && passes(&error),
+                    };
+                    (error, again)
                 }
-                Err(Halt::Failed(error)) => error,
             };
             if self.furthest > before {
                 patience.renewed();
             }
-            match error.kind() {
-                Kind::Integrity if broken + 1 < INTEGRITY_ATTEMPTS => {
-                    broken += 1;
-                    self.at = None;
-                }
-                Kind::SourceUnavailable | Kind::Transfer => {}
-                // The store was asked often enough where this comes from; but an upload that is gone can be begun anew.
-                Kind::StagingUnavailable if self.outbound.lost() && lost + 1 < LOST_ATTEMPTS => {
-                    lost += 1;
-                    self.at = None;
-                    // It may be gone because another process has staged the file.
-                    if let Ok(FileState::Done(record)) = self.state().await {
-                        return Ok(Outcome::Done {
-                            record,
-                            fetched: false,
-                        });
-                    }
-                }
-                _ => return self.give_up(error).await,
+            if !worth_another {
+                return self.give_up(error).await;
             }
             let Some(wait) = patience.next(&error) else {
                 return self.give_up(given_up(&error)).await;
             };
             self.engine.tell(&shown(&self.url), &error, wait);
-            self.outbound.rest();
+            self.outbound.rest(self.at.is_none());
+            if !self.outbound.holds_memory() {
+                self.slot = None;
+            }
             let engine = Arc::clone(&self.engine);
             if engine
                 .unless_stopped(tokio::time::sleep(wait))
@@ -203,13 +232,28 @@ impl Copy {
         }
     }
 
-    /// How far the file is in staging.
-    async fn state(&self) -> Result<FileState> {
-        let (key, part_key) = (&self.file.key, &self.file.part_key);
-        self.engine
-            .staging
-            .state(key, part_key, Hint::Unknown)
-            .await
+    /// Another link in the place of one that leads nowhere. Without one, this says why, and that the old one may be tried
+    /// once more: some servers answer 404 for a moment.
+    async fn fresh_link(&mut self, error: Error) -> Result<(), Halt> {
+        let engine = Arc::clone(&self.engine);
+        let fresh = engine.links.link(self.file.index, &self.url);
+        let error = match engine.unless_stopped(fresh).await? {
+            Ok(link) if self.expired + 1 < EXPIRED_ATTEMPTS => {
+                self.expired += 1;
+                self.url = link;
+                return Ok(());
+            }
+            Ok(_) => error.within("fresh links of the manifest lead nowhere either"),
+            // The source has no time for the manifest, which says nothing about the link.
+            Err(NoLink::Now(why)) => return Err(why.into()),
+            Err(NoLink::AtAll(why)) => error.within(&why),
+        };
+        self.expired += 1;
+        Err(Halt::Failed(if self.expired < EXPIRED_ATTEMPTS {
+            error
+        } else {
+            error.for_good()
+        }))
     }
 
     /// Stops for a while.
@@ -242,11 +286,11 @@ impl Copy {
     async fn pass(&mut self) -> Result<DoneRecord, Halt> {
         let engine = Arc::clone(&self.engine);
         let pace = engine.pace(&self.url);
-        // Who waits for memory may hold all slots, and waits for this file's: so it does not wait for theirs.
-        let slot = if self.outbound.holds_memory() {
-            engine.unless_stopped(pace.again()).await?
-        } else {
-            engine.unless_stopped(pace.slot()).await?
+        let slot = match self.slot.take() {
+            Some(slot) => slot,
+            // Its slot went with the server's request to wait.
+            None if self.outbound.holds_memory() => engine.unless_stopped(pace.again()).await?,
+            None => engine.unless_stopped(pace.slot()).await?,
         };
         self.outbound.reserve().await?;
         let from = self.at.as_ref().filter(|(offset, _)| *offset > 0);
@@ -254,15 +298,35 @@ impl Copy {
         let opening = fetch::open(&engine.source, &self.url, engine.token, from);
         let opened = match engine.unless_stopped(opening).await? {
             Ok(opened) => opened,
-            Err(Refused::Expired(error)) => return Err(Halt::Expired(error)),
+            Err(Refused::Expired(error)) => {
+                self.slot = Some(slot);
+                return Err(Halt::Expired(error));
+            }
             Err(Refused::Failed(error)) => {
                 if error.throttled() {
                     slot.throttled(error.wait());
+                } else {
+                    self.slot = Some(slot);
                 }
                 return Err(error.into());
             }
         };
         self.expired = 0;
+        match self.receive(opened, &slot).await {
+            Ok(before) => {
+                slot.done();
+                self.conclude(&before).await
+            }
+            Err(halt) => {
+                self.slot = Some(slot);
+                Err(halt)
+            }
+        }
+    }
+
+    /// Takes the body to its end. Gives the last line's beginning that is certainly before the end.
+    async fn receive(&mut self, opened: Opened, slot: &Slot) -> Result<LineMark, Halt> {
+        let engine = Arc::clone(&self.engine);
         self.line_up(&opened).await?;
         let mut body = opened.body;
         let mut kept: Vec<Bytes> = Vec::new();
@@ -297,7 +361,11 @@ impl Copy {
             .finish(|bytes| kept.push(bytes))
             .map_err(|bad| self.bad(&bad))?;
         self.stage(&mut kept, &before).await?;
-        slot.done();
+        Ok(before)
+    }
+
+    /// Sees whether everything came that was promised, and makes the file appear.
+    async fn conclude(&mut self, before: &LineMark) -> Result<DoneRecord, Halt> {
         let found = self.checker.resources();
         if let Some(count) = self.file.count.filter(|count| *count != found) {
             return Err(Kind::Integrity
@@ -308,7 +376,7 @@ impl Copy {
                 .into());
         }
         let resources = BTreeMap::from([(self.file.resource_type.clone(), found)]);
-        self.outbound.finish(resources, &before).await
+        self.outbound.finish(resources, before).await
     }
 
     /// Sees where the body begins: where it was asked to, or at the beginning.

@@ -7,10 +7,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::Instant;
 use url::Url;
 
 use super::budget::Budget;
+use super::clock::PartClock;
 use super::links::Newest;
 use super::pace::Pace;
 use super::progress::{Event, Observer};
@@ -75,14 +75,12 @@ pub(super) struct Engine {
     pub(super) links: Newest,
     /// How often a server asked to be left alone for a while.
     asked_to_wait: AtomicUsize,
-    /// Parts that were stored now.
-    parts: AtomicUsize,
+    /// How long parts take.
+    pub(super) clock: PartClock,
     /// Bytes stored of files that are not done.
     under_way: AtomicU64,
     /// What files are long, as far as was seen, in bytes.
     typical: AtomicU64,
-    /// The longest that a part took to be stored, in milliseconds.
-    slowest_part: AtomicU64,
 }
 
 impl Engine {
@@ -107,10 +105,9 @@ impl Engine {
             over: AtomicBool::new(false),
             links: Newest::new(transfer.renew.clone()),
             asked_to_wait: AtomicUsize::default(),
-            parts: AtomicUsize::default(),
+            clock: PartClock::default(),
             under_way: AtomicU64::default(),
             typical: AtomicU64::new(FIRST_LENGTH),
-            slowest_part: AtomicU64::default(),
             settings,
         }
     }
@@ -207,7 +204,7 @@ impl Engine {
             "will be tried again"
         );
         let (what, why) = (what.to_owned(), error.what().to_owned());
-        if error.wait().is_some() {
+        if error.throttled() || error.wait().is_some() {
             self.asked_to_wait.fetch_add(1, Ordering::Relaxed);
             (self.observer)(Event::Waiting { what, wait, why });
         } else {
@@ -228,13 +225,6 @@ impl Engine {
         self.typical.store(mean, Ordering::Relaxed);
     }
 
-    /// Notes that a part is stored.
-    pub(super) fn part_stored(&self, begun: Instant) {
-        let took = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.parts.fetch_add(1, Ordering::Relaxed);
-        self.slowest_part.fetch_max(took, Ordering::Relaxed);
-    }
-
     /// Notes that so many bytes of a file are stored that is not done yet.
     pub(super) fn left_under_way(&self, bytes: u64) {
         self.under_way.fetch_add(bytes, Ordering::Relaxed);
@@ -247,14 +237,13 @@ impl Engine {
 
     /// Whether anything was stored, or a server asked for patience: then the same again may come further.
     pub(super) fn came_further(&self) -> bool {
-        self.parts.load(Ordering::Relaxed) > 0 || self.asked_to_wait.load(Ordering::Relaxed) > 0
+        self.clock.stored() > 0 || self.asked_to_wait.load(Ordering::Relaxed) > 0
     }
 
     /// How long before a deadline the work has to stop: time for the parts in flight to be stored, and to write down how
     /// far it is.
     pub(super) fn winding_down(&self, time: Duration) -> Duration {
-        let slowest = Duration::from_millis(self.slowest_part.load(Ordering::Relaxed));
-        (slowest * 2 + Duration::from_millis(500)).min(time / 3)
+        (self.clock.slowest() * 2 + Duration::from_millis(500)).min(time / 3)
     }
 }
 
@@ -283,14 +272,14 @@ impl Patience {
 
 /// What is said of something that was tried in vain.
 pub(super) fn given_up(last: &Error) -> Error {
+    let tried = if last.throttled() {
+        format!("after {WAITS} waits in a row that the server had asked for")
+    } else {
+        format!("after {ATTEMPTS} attempts")
+    };
     match last.kind() {
-        Kind::Transfer | Kind::StagingUnavailable => {
-            last.clone().within(&format!("after {ATTEMPTS} attempts"))
-        }
-        _ => Kind::Transfer.error(format!(
-            "a file could not be had in {ATTEMPTS} attempts; the last one: {}",
-            last.what()
-        )),
+        Kind::Transfer | Kind::StagingUnavailable => last.clone().within(&tried),
+        _ => Kind::Transfer.error(format!("a file could not be had {tried}: {}", last.what())),
     }
 }
 

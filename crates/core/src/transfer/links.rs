@@ -10,12 +10,15 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::plan::Plan;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::manifest::{Manifest, Output};
 use crate::staging::layout;
 
 /// Links that were had so short a time ago are the newest that there are.
 const NEWEST: Duration = Duration::from_secs(10);
+
+/// After how long a manifest is asked for again that was not to be had.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Fetches the manifest again, for links that have expired. Its links lend URLs and nothing else.
 pub type Renew = Arc<dyn Fn() -> BoxFuture<'static, Result<Links>> + Send + Sync>;
@@ -66,7 +69,16 @@ impl fmt::Debug for Links {
 /// links have expired too, which a long transfer may live to see.
 pub(super) struct Newest {
     renew: Option<Renew>,
+    /// What was had last, and until when there is no newer.
     had: Mutex<Option<(Instant, Result<Links>)>>,
+}
+
+/// Why there is no other link.
+pub(super) enum NoLink {
+    /// The source does not give the manifest now, and may later.
+    Now(Error),
+    /// There is none; this is the beginning of a message.
+    AtAll(String),
 }
 
 impl Newest {
@@ -77,36 +89,43 @@ impl Newest {
         }
     }
 
-    /// Another link to a file than the one that expired; or why there is none, as the beginning of a message.
-    pub(super) async fn link(&self, index: usize, expired: &Url) -> Result<Url, String> {
+    /// Another link to a file than the one that expired.
+    pub(super) async fn link(&self, index: usize, expired: &Url) -> Result<Url, NoLink> {
+        let none = |why: &str| Err(NoLink::AtAll(why.to_owned()));
         let Some(renew) = &self.renew else {
-            return Err(
-                "the export's status URL is not known, where there may be a fresh link".into(),
-            );
+            return none("the export's status URL is not known, where there may be a fresh link");
         };
         // Who waits here for another file's answer has it then.
         let mut had = self.had.lock().await;
-        let is_newest = had.as_ref().is_some_and(|(at, _)| at.elapsed() < NEWEST);
-        let other = had.as_ref().and_then(|(_, links)| {
+        let other = |had: &Option<(Instant, Result<Links>)>| {
+            let (_, links) = had.as_ref()?;
             let link = links.as_ref().ok()?.get(index)?;
             (link != *expired).then_some(link)
-        });
-        if let Some(link) = other {
+        };
+        if let Some(link) = other(&had) {
             return Ok(link);
         }
-        if !is_newest {
-            *had = Some((Instant::now(), renew().await));
+        if had
+            .as_ref()
+            .is_none_or(|(until, _)| *until <= Instant::now())
+        {
+            let links = renew().await;
+            let newest_for = match &links {
+                Ok(_) => NEWEST,
+                Err(error) => error.wait().unwrap_or(ASK_AGAIN).min(NEWEST),
+            };
+            *had = Some((Instant::now() + newest_for, links));
+        }
+        if let Some(link) = other(&had) {
+            return Ok(link);
         }
         match had.as_ref().map(|(_, links)| links) {
-            Some(Ok(links)) => links
-                .get(index)
-                .filter(|link| link != expired)
-                .ok_or_else(|| "the manifest was fetched again and has no other link".into()),
-            Some(Err(error)) => Err(format!(
+            Some(Err(error)) if error.kind().row().retried => Err(NoLink::Now(error.clone())),
+            Some(Err(error)) => none(&format!(
                 "the manifest could not be fetched again for a fresh link ({})",
                 error.what()
             )),
-            None => Err("the manifest was not fetched again".into()),
+            _ => none("the manifest was fetched again and has no other link"),
         }
     }
 }
@@ -168,7 +187,7 @@ mod tests {
     }
 
     /// A source whose manifest has links of a new generation each time, or which is not to be had.
-    fn renewing(asked: &Arc<AtomicUsize>, fails: bool) -> Newest {
+    fn renewing(asked: &Arc<AtomicUsize>, fails: Option<Kind>) -> Newest {
         let stored = manifest(&[
             ("Patient", "http://h/1?sig=0"),
             ("Patient", "http://h/2?sig=0"),
@@ -178,8 +197,8 @@ mod tests {
         Newest::new(Some(Arc::new(move || {
             let (plan, number) = (Arc::clone(&plan), asked.fetch_add(1, Ordering::SeqCst) + 1);
             async move {
-                if fails {
-                    return Err(Kind::SourceUnavailable.error("no answer"));
+                if let Some(kind) = fails {
+                    return Err(kind.error("no answer"));
                 }
                 let urls = [1, 2].map(|file| format!("http://h/{file}?sig={number}"));
                 let fresh = manifest(&[("Patient", &urls[0]), ("Patient", &urls[1])]);
@@ -191,14 +210,17 @@ mod tests {
 
     async fn link(newest: &Newest, file: usize, sig: usize) -> Result<String, String> {
         let expired = Url::parse(&format!("http://h/{}?sig={sig}", file + 1)).unwrap();
-        let link = newest.link(file, &expired).await?;
-        Ok(link.query().unwrap_or_default().to_owned())
+        match newest.link(file, &expired).await {
+            Ok(link) => Ok(link.query().unwrap_or_default().to_owned()),
+            Err(NoLink::Now(error)) => Err(format!("not now: {}", error.what())),
+            Err(NoLink::AtAll(why)) => Err(why),
+        }
     }
 
     #[tokio::test]
     async fn one_fresh_manifest_serves_all_files_until_its_links_expire_too() {
         let asked = Arc::default();
-        let newest = renewing(&asked, false);
+        let newest = renewing(&asked, None);
         let (one, other) = tokio::join!(link(&newest, 0, 0), link(&newest, 1, 0));
         assert_eq!(
             (one.unwrap(), other.unwrap()),
@@ -220,12 +242,15 @@ mod tests {
     #[tokio::test]
     async fn where_there_is_no_fresh_link_it_is_said_why() {
         let asked = Arc::default();
-        let newest = renewing(&asked, true);
+        let newest = renewing(&asked, Some(Kind::Manifest));
         for _ in 0..3 {
             let why = link(&newest, 0, 0).await.unwrap_err();
             assert!(why.ends_with("for a fresh link (no answer)"), "{why}");
         }
         assert_eq!(asked.load(Ordering::SeqCst), 1);
+        let newest = renewing(&asked, Some(Kind::SourceUnavailable));
+        let why = link(&newest, 0, 0).await.unwrap_err();
+        assert_eq!(why, "not now: no answer");
         let why = link(&Newest::new(None), 0, 0).await.unwrap_err();
         assert!(why.contains("status URL is not known"), "{why}");
     }

@@ -9,6 +9,7 @@
 
 pub mod budget;
 pub mod check;
+mod clock;
 mod copy;
 mod engine;
 pub mod fetch;
@@ -44,6 +45,9 @@ const AT_WORK: usize = 128;
 
 /// How long the other files have to write down how far they are when one has failed.
 const LAST_WORDS: Duration = Duration::from_secs(20);
+
+/// How often it is reckoned anew when to stop: what the parts in flight take is not known before.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What a transfer needs beside its files.
 pub struct Transfer {
@@ -151,6 +155,7 @@ impl Work {
         let last = self.deadline.unwrap_or(forever);
         let wind_down = self.engine.winding_down(last.duration_since(self.begun));
         let soon = last.checked_sub(wind_down).unwrap_or(last);
+        let look = soon.min(Instant::now() + LOOK);
         tokio::select! {
             biased;
             ended = self.tasks.join_next() => match ended {
@@ -158,8 +163,15 @@ impl Work {
                 Some(Err(error)) => self.fail(Kind::Transfer.error(format!("a file's task ended before it was done: {error}"))),
                 None => {}
             },
-            () = tokio::time::sleep_until(last) => self.tasks.shutdown().await,
-            () = tokio::time::sleep_until(soon), if !self.stopping => self.stop(),
+            () = tokio::time::sleep_until(last) => {
+                self.stop();
+                self.tasks.shutdown().await;
+            }
+            () = tokio::time::sleep_until(look), if !self.stopping => {
+                if soon <= Instant::now() {
+                    self.stop();
+                }
+            }
         }
         Ok(())
     }
@@ -226,8 +238,7 @@ impl Work {
         if self.brought.fetched == 0 && !self.engine.came_further() {
             return Err(Kind::Transfer
                 .error(format!("nothing could be staged in the time that this call had: {progress}"))
-                .next("Give the function more time or memory, or run the command, which has no such limit.")
-                .for_good());
+                .next("Give the function more time or memory, or run the command, which has no such limit. What is staged stays."));
         }
         Err(Kind::JobInProgress.error(format!("the transfer goes on: {progress}")))
     }

@@ -9,15 +9,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 
 use super::budget::Buffer;
 use super::check::LineMark;
 use super::engine::{Engine, Halt};
 use super::plan::File;
-use super::sizes::{PARTS, PartSizes};
+use super::sizes::PartSizes;
 use crate::error::{Error, Kind, Result};
-use crate::staging::{DoneRecord, Position, Saved, SourceMark, Sum, UnderWay, Upload};
+use crate::staging::{DoneRecord, PARTS, Position, Saved, SourceMark, Sum, UnderWay, Upload};
 
 /// With how much memory a file of unknown length begins.
 const FIRST_BUFFER: usize = 256 << 10;
@@ -87,7 +86,8 @@ impl Outbound {
     pub(super) fn take_up(&mut self, state: &UnderWay) -> Option<LineMark> {
         let position = &state.position;
         let source = position.source.clone()?;
-        if state.part_limit > self.sizes.limit || position.parts == 0 {
+        let largest = state.parts.iter().map(|part| part.size).max()?;
+        if largest > self.sizes.limit || position.parts == 0 {
             return None;
         }
         let mut total = Sum::empty(self.engine.staging.algorithm());
@@ -106,7 +106,7 @@ impl Outbound {
         self.through = position.parts;
         self.saved = position.parts;
         self.sizes = PartSizes {
-            limit: state.part_limit,
+            limit: state.part_limit.min(self.sizes.limit),
             length: source.length,
         };
         self.source = Some(source);
@@ -168,9 +168,9 @@ impl Outbound {
         Ok(())
     }
 
-    /// Gives memory back that nothing is in, before a wait.
-    pub(super) fn rest(&mut self) {
-        self.buffer.take_if(|buffer| buffer.is_empty());
+    /// Gives memory back before a wait: that which nothing is in, and all where the file begins anew anyway.
+    pub(super) fn rest(&mut self, anew: bool) {
+        self.buffer.take_if(|buffer| anew || buffer.is_empty());
     }
 
     /// Takes the next checked bytes. `mark` is the last line's beginning that is certainly before them.
@@ -276,11 +276,11 @@ impl Outbound {
         let (engine, upload) = (Arc::clone(&self.engine), self.upload.clone());
         let what = engine.staging.url(&self.file.key);
         self.flights.spawn(async move {
-            let begun = Instant::now();
+            let clock = engine.clock.begin();
             let send = || upload.part(number, offset, bytes.clone(), sum);
             let lost = || upload.lost();
             engine.to_store(&what, sum.length, send, lost).await?;
-            engine.part_stored(begun);
+            clock.stored();
             Ok(number)
         });
         Ok(())
@@ -317,6 +317,12 @@ impl Outbound {
         Ok(())
     }
 
+    fn landed_or_not(&mut self, landed: Landed) {
+        if let Ok(Ok(number)) = landed {
+            self.landed(number);
+        }
+    }
+
     fn landed(&mut self, number: u32) {
         self.stored.insert(number);
         while self.stored.remove(&(self.through + 1)) {
@@ -326,18 +332,23 @@ impl Outbound {
         }
     }
 
-    /// Writes down what is stored, so that another process can go on from there.
-    async fn save(&mut self) -> Result<(), Halt> {
-        let Some((mark, _)) = self.marks.get(&self.through) else {
-            return Ok(());
-        };
-        let position = Position {
+    /// From where another process can go on.
+    fn position(&self) -> Option<Position> {
+        let (mark, _) = self.marks.get(&self.through)?;
+        Some(Position {
             source: self.source.clone(),
             parts: self.through,
             source_offset: mark.source_offset,
             staged_offset: mark.staged_offset,
             line: mark.line,
             resources: mark.resources,
+        })
+    }
+
+    /// Writes down what is stored, so that another process can go on from there.
+    async fn save(&mut self) -> Result<(), Halt> {
+        let Some(position) = self.position() else {
+            return Ok(());
         };
         let saved = self.upload.save(&position, self.sizes.limit).await;
         self.saved = self.through;
@@ -356,13 +367,18 @@ impl Outbound {
         }
     }
 
-    /// Stops for a while: waits for the parts in flight, and writes down how far it is.
+    /// Stops for a while: writes down how far it is, at once, for the parts in flight may take longer than there is time;
+    /// and again when they have arrived.
     pub(super) async fn park(&mut self) -> Result<(), Halt> {
         self.buffer = None;
+        while let Some(landed) = self.flights.try_join_next() {
+            self.landed_or_not(landed);
+        }
+        if self.through > self.saved {
+            self.save().await?;
+        }
         while let Some(landed) = self.flights.join_next().await {
-            if let Ok(Ok(number)) = landed {
-                self.landed(number);
-            }
+            self.landed_or_not(landed);
         }
         if self.through > self.saved {
             self.save().await?;
@@ -395,9 +411,14 @@ impl Outbound {
         while let Some(arrived) = self.flights.join_next().await {
             self.land(Some(arrived))?;
         }
-        let (upload, total, parts) = (&self.upload, self.total, self.number - 1);
+        let Some(position) = self.position().filter(|at| at.parts == self.number - 1) else {
+            return Err(Kind::StagingUnavailable
+                .error(format!("{what}: not all parts have arrived"))
+                .into());
+        };
+        let (upload, total, limit) = (&self.upload, self.total, self.sizes.limit);
         let done = record(resources, total);
-        let send = || upload.complete(parts, total, done.clone());
+        let send = || upload.complete(total, done.clone(), &position, limit);
         let done = engine.to_store(&what, 0, send, || upload.lost()).await?;
         Ok(done)
     }

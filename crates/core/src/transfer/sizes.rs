@@ -4,15 +4,13 @@
 //! file, and a file that would need parts of more than a quarter of the memory fails before it is moved in vain.
 
 use crate::error::{Error, Kind};
+use crate::staging::PARTS;
 
 /// The size of a part where nothing asks for more. S3 wants 5 MiB at least.
 const PART: u64 = 8 << 20;
 
 /// The largest part that S3 takes.
 const LARGEST: u64 = 5 << 30;
-
-/// S3 takes this many parts of one object and no more.
-pub(super) const PARTS: u32 = 10_000;
 
 /// The largest object that S3 holds: what a file of unknown length may come to.
 const LARGEST_OBJECT: u64 = 5 << 40;

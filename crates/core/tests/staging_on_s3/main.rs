@@ -16,8 +16,8 @@ use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
 use bytes::Bytes;
 use pathling_import_core::config::Place;
 use pathling_import_core::staging::{
-    Created, DoneRecord, FileState, Hint, Options, Replaced, StagedObject, Staging, Sum, Upload,
-    layout,
+    Created, DoneRecord, FileState, Hint, Options, Position, Replaced, StagedObject, Staging, Sum,
+    Upload, layout,
 };
 use pathling_import_core::{Error, Kind, Result};
 use sandbox::{ACCESS_KEY, Fault, REGION, Recorded, S3Policy, SECRET_KEY, Sandbox, Service};
@@ -96,7 +96,11 @@ impl Room {
             return upload.put(content.clone(), sum, done).await;
         }
         let (upload, parts) = self.upload(content).await?;
-        upload.complete(parts, sum, done).await
+        let position = Position {
+            parts,
+            ..Position::default()
+        };
+        upload.complete(sum, done, &position, 1).await
     }
 
     async fn done(&self) -> Option<DoneRecord> {

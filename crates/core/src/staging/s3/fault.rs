@@ -207,12 +207,13 @@ impl Fault {
 
     /// The condition of a write does not hold.
     pub(super) fn condition_failed(&self) -> bool {
-        self.status == Some(412)
+        self.status == Some(412) || self.said_late(&["PreconditionFailed"])
     }
 
     /// Another conditional write of the same object was under way.
     pub(super) fn collided(&self) -> bool {
-        self.status == Some(409) && self.code != "NoSuchBucket"
+        (self.status == Some(409) && self.code != "NoSuchBucket")
+            || self.said_late(&["ConditionalRequestConflict", "OperationAborted"])
     }
 
     /// The store may not know conditional writes. It may also dislike something else; a write without a condition tells.
@@ -242,7 +243,13 @@ impl Fault {
 
     /// The multipart upload is gone: completed, aborted or expired.
     pub(super) fn no_such_upload(&self) -> bool {
-        self.status == Some(404) && self.code == "NoSuchUpload"
+        (self.status == Some(404) && self.code == "NoSuchUpload")
+            || self.said_late(&["NoSuchUpload"])
+    }
+
+    /// S3 had begun to answer with 200 before it said one of these codes.
+    fn said_late(&self, codes: &[&str]) -> bool {
+        matches!(self.status, Some(200..300)) && codes.contains(&self.code.as_str())
     }
 
     /// The multipart upload is there, but holds other parts than we think, or other bytes in them.

@@ -173,7 +173,10 @@ impl Multipart {
         sum: Sum,
     ) -> Result<String> {
         let store = &self.store;
-        let begun = self.begun.get_or_try_init(|| self.create()).await?;
+        let Some(begun) = self.begun.get() else {
+            let fault = Fault::broken("a part came before its upload was begun");
+            return Err(store.error(&fault, &self.key, PUT));
+        };
         let text = sum.base64();
         let headers = store.sum_header(sum).map(|name| (name, text.as_str()));
         let number = number.to_string();

@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use super::done::PartState;
 use super::sums::{Algorithm, Sum};
-use super::under_way::Part;
+use super::under_way::{Part, Position};
 use super::{Backend, DoneRecord, FileState, Hint, PARTS, Staging, Version, folder, s3};
 use crate::error::{Kind, Result};
 
@@ -164,8 +164,8 @@ impl Upload {
             put(true).await?;
             return Ok(done);
         }
-        let theirs = inner.staging.record(&inner.part_key, &done).await?;
-        if let Some(theirs) = theirs {
+        let record = inner.staging.record(&inner.part_key, &done, None, None);
+        if let Some(theirs) = record.await? {
             return Ok(theirs);
         }
         if let Sink::Folder(parts) = &inner.sink {
@@ -255,27 +255,33 @@ impl Upload {
         self.inner.lost()
     }
 
-    /// Makes the file appear, of the parts from 1 to `parts` and no others, after its record; `sum` is of all of it. Call it
-    /// after every check has passed.
+    /// Makes the file appear, of the parts from 1 to those of `position` and no others, after its record; `sum` is of all of it. Call it
+    /// after every check has passed. `position` and `part_limit` are for whoever has to complete it instead.
     ///
     /// Returns the record that stands: where another process has staged the file, its record. Can be called again after an
     /// error, unless the upload is [`Self::lost`] then.
-    pub async fn complete(&self, parts: u32, sum: Sum, done: DoneRecord) -> Result<DoneRecord> {
+    pub async fn complete(
+        &self,
+        sum: Sum,
+        done: DoneRecord,
+        position: &Position,
+        part_limit: u64,
+    ) -> Result<DoneRecord> {
         let inner = &*self.inner;
         let done = done.of_one(&inner.key, sum);
-        let parts = self.whole(parts, sum)?;
+        let parts = self.whole(position.parts, sum)?;
         let mut stored = inner.stored.lock().await;
         let ours = stored.version.take().filter(|_| !stored.quiet);
-        let theirs = inner
+        let under_way = self.under_way(position, part_limit);
+        let record = inner
             .staging
-            .record_after(&inner.part_key, &done, ours)
-            .await?;
-        if let Some(theirs) = theirs {
+            .record(&inner.part_key, &done, under_way, ours);
+        if let Some(theirs) = record.await? {
             self.end().await;
             return Ok(theirs);
         }
-        // The record has taken the state's place.
-        inner.kept.store(false, Ordering::Release);
+        // The record has taken the state's place, and holds it.
+        inner.kept.store(true, Ordering::Release);
         self.publish(&parts, None, sum, done).await
     }
 
@@ -356,9 +362,14 @@ impl Upload {
         let Ok(Some(there)) = inner.staging.read(&inner.part_key).await else {
             return;
         };
-        if let PartState::UnderWay(state) = PartState::of(&there)
-            && (state.writer == inner.writer || state.version == stored.version)
-        {
+        let (record, state) = PartState::of(&there).taken_apart();
+        let is_ours = state
+            .is_some_and(|state| state.writer == inner.writer || state.version == stored.version);
+        let is_true = match record {
+            Some(record) => inner.staging.all_there(&record).await.unwrap_or(true),
+            None => false,
+        };
+        if is_ours && !is_true {
             inner.staging.remove(&inner.part_key).await;
         }
         stored.version = None;

@@ -109,18 +109,19 @@ impl Upload {
                 }
                 Created::Exists(there) => there,
             };
-            match PartState::of(&there) {
-                PartState::Done(record) if staging.all_there(&record).await? => {
-                    return Ok(Saved::Done(record));
-                }
-                PartState::UnderWay(theirs)
-                    if theirs.writer != inner.writer && self.alive(&theirs, &id).await? =>
-                {
-                    stored.quiet = true;
-                    inner.kept.store(theirs.upload == id, Ordering::Release);
-                    return Ok(Saved::Theirs);
-                }
-                _ => {}
+            let (record, theirs) = PartState::of(&there).taken_apart();
+            if let Some(theirs) = theirs.filter(|theirs| theirs.writer != inner.writer)
+                && self.alive(&theirs, &id).await?
+            {
+                stored.quiet = true;
+                inner.kept.store(theirs.upload == id, Ordering::Release);
+                return self.look_at_theirs().await;
+            }
+            // Asked after that: what ended their upload may have been that it is complete.
+            if let Some(record) = record
+                && staging.all_there(&record).await?
+            {
+                return Ok(Saved::Done(record));
             }
             let replaced = staging.replace(part_key, bytes.clone(), &there.version);
             match replaced.await? {
@@ -138,7 +139,8 @@ impl Upload {
     async fn look_at_theirs(&self) -> Result<Saved> {
         let inner = &*self.inner;
         let there = inner.staging.read(&inner.part_key).await?;
-        match there.as_ref().and_then(DoneRecord::from_part) {
+        let record = there.and_then(|there| PartState::of(&there).taken_apart().0);
+        match record {
             Some(record) if inner.staging.all_there(&record).await? => Ok(Saved::Done(record)),
             _ => Ok(Saved::Theirs),
         }
@@ -161,7 +163,7 @@ impl Upload {
         Saved::Ours
     }
 
-    fn under_way(&self, position: &Position, part_limit: u64) -> Option<UnderWay> {
+    pub(super) fn under_way(&self, position: &Position, part_limit: u64) -> Option<UnderWay> {
         let (upload, told) = self.id()?;
         Some(UnderWay {
             upload: upload.to_owned(),

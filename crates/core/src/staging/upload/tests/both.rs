@@ -114,10 +114,13 @@ async fn parts_that_are_not_what_was_checked_never_become_a_file() {
         let mut other = content.to_vec();
         other[0] ^= 1;
         let sum = sum_of(&upload, &other);
-        let error = upload.complete(3, sum, patients(9)).await.unwrap_err();
+        let error = upload
+            .complete(sum, patients(9), &position(3), 1)
+            .await
+            .unwrap_err();
         assert_eq!(error.kind(), Kind::StagingUnavailable, "{error}");
         assert!(upload.lost());
-        let too_few = upload.complete(2, sum, patients(9)).await;
+        let too_few = upload.complete(sum, patients(9), &position(2), 1).await;
         assert!(too_few.is_err());
         drop(upload);
         staging.settle().await;

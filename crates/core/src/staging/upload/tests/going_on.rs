@@ -115,7 +115,7 @@ async fn a_record_whose_object_never_came_gives_way_to_a_state() {
         let content = large();
         let staging = room.open().await;
         let dead = patients(9).of_one(&room.file, Sum::of(Algorithm::Crc32, &content));
-        staging.record(&room.part, &dead).await.unwrap();
+        staging.record(&room.part, &dead, None, None).await.unwrap();
         assert_eq!(room.state(&staging).await, FileState::Absent);
         let upload = room.upload(&staging);
         send(&upload, &content, 1).await.unwrap();

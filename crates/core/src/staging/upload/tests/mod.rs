@@ -205,7 +205,8 @@ pub(super) async fn complete(
     resources: u64,
 ) -> Result<DoneRecord> {
     let sum = sum_of(upload, content);
-    upload.complete(3, sum, patients(resources)).await
+    let done = patients(resources);
+    upload.complete(sum, done, &position(3), 1).await
 }
 
 pub(super) fn position(parts: u32) -> Position {
