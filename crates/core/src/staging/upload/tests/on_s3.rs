@@ -45,10 +45,13 @@ async fn a_listing_saves_what_would_have_been_asked() {
     assert_eq!(both, FileState::Done(large_done.clone()));
     assert_eq!(room.methods(), ["GET"]);
 
-    // What a listing says of an object is believed.
-    let shorter = ask(&large_file, &other, listed(None, true)).await;
+    // What a listing says of an object is believed, but not that there is none: it may have come since, with its record.
+    let shorter = ask(&large_file, &other, listed(Some(1), true)).await;
     assert_eq!(shorter, FileState::Absent);
-    assert_eq!(room.methods(), ["GET"]);
+    assert_eq!(room.methods(), ["GET", "HEAD"]);
+    let since = ask(&large_file, &other, listed(None, true)).await;
+    assert_eq!(since, FileState::Done(large_done.clone()));
+    assert_eq!(room.methods(), ["GET", "HEAD"]);
 
     let unknown = ask(&large_file, &other, Hint::Unknown).await;
     assert_eq!(unknown, FileState::Done(large_done));
