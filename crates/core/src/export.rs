@@ -145,25 +145,29 @@ pub async fn status(client: &Client, endpoint: &Url, status_url: &Url) -> Result
     }
 }
 
-/// Asks for the manifest of an export that was complete before. `None` says that it is not to be had now.
+/// Asks for the manifest of an export that was complete before. [`Kind::SourceUnavailable`] where it is not to be had just
+/// now, with the time that the source asks for.
 ///
 /// It is read as it arrives, and only its compact form is held.
-pub async fn manifest_again(
-    client: &Client,
-    endpoint: &Url,
-    status_url: &Url,
-) -> Result<Option<Manifest>> {
-    let Answer::Complete(response) = ask(client, endpoint, status_url).await? else {
-        return Ok(None);
-    };
+pub async fn manifest_again(client: &Client, endpoint: &Url, status_url: &Url) -> Result<Manifest> {
     let base = http::status_url_for_polling(endpoint, status_url);
+    let response = match ask(client, endpoint, status_url).await? {
+        Answer::Complete(response) => response,
+        Answer::InProgress {
+            progress,
+            retry_after,
+        } => {
+            let says = progress.unwrap_or_else(|| "the export is in progress".to_owned());
+            let error = Kind::SourceUnavailable.error(format!("GET {}: {says}", shown(&base)));
+            return Err(error.retry_after(retry_after).throttle());
+        }
+    };
     let chunks = stream::unfold(response.into_body(), |mut body| async {
         let chunk = body.chunk().await?;
         Some((chunk, body))
     });
     Manifest::of_stream(chunks, Some(&base), no_json)
         .await
-        .map(Some)
         .map_err(|error| within_manifest(error, &format!("GET {}", shown(&base))))
 }
 

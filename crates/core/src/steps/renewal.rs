@@ -5,9 +5,8 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use url::Url;
 
-use crate::error::Kind;
 use crate::export;
-use crate::http::{Client, shown};
+use crate::http::Client;
 use crate::transfer::{Links, Plan, Renew};
 
 /// How links that expired are had anew: by asking for the manifest once more, where it is known where.
@@ -24,10 +23,6 @@ pub(super) fn renewal(
         let (status_url, plan) = (status_url.clone(), Arc::clone(&plan));
         async move {
             let fresh = export::manifest_again(&source, &endpoint, &status_url).await?;
-            let fresh = fresh.ok_or_else(|| {
-                let url = shown(&status_url);
-                Kind::SourceUnavailable.error(format!("GET {url}: the source does not give it now"))
-            })?;
             Ok(Links::of(&plan, fresh))
         }
         .boxed()

@@ -12,6 +12,7 @@ use url::Url;
 use super::check::{BadLine, Checker, LineMark};
 use super::engine::{Engine, Halt, given_up, name_of};
 use super::fetch::{self, Mark, Opened, Refused};
+use super::links::NoLink;
 use super::outbound::Outbound;
 use super::plan::File;
 use super::progress::Event;
@@ -155,7 +156,12 @@ impl Copy {
                             continue;
                         }
                         Ok(_) => error.within("fresh links of the manifest lead nowhere either"),
-                        Err(why) => error.within(&why),
+                        Err(NoLink::None(why)) => error.within(&why),
+                        // Whether the links are good for nothing remains to be seen.
+                        Err(NoLink::NotNow(why)) => {
+                            self.expired -= 1;
+                            why.within(error.what())
+                        }
                     };
                     if self.expired >= EXPIRED_ATTEMPTS {
                         return self.give_up(error.for_good()).await;

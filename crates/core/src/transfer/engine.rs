@@ -105,7 +105,7 @@ impl Engine {
             origins: Mutex::default(),
             stop: watch::Sender::new(false),
             over: AtomicBool::new(false),
-            links: Newest::new(transfer.renew.clone()),
+            links: Newest::new(transfer.renew.clone(), transfer.retry_after_max),
             asked_to_wait: AtomicUsize::default(),
             parts: AtomicUsize::default(),
             under_way: AtomicU64::default(),
@@ -207,7 +207,7 @@ impl Engine {
             "will be tried again"
         );
         let (what, why) = (what.to_owned(), error.what().to_owned());
-        if error.wait().is_some() {
+        if error.throttled() || error.wait().is_some() {
             self.asked_to_wait.fetch_add(1, Ordering::Relaxed);
             (self.observer)(Event::Waiting { what, wait, why });
         } else {

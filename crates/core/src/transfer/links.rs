@@ -10,12 +10,15 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::plan::Plan;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::manifest::{Manifest, Output};
 use crate::staging::layout;
 
 /// Links that were had so short a time ago are the newest that there are.
 const NEWEST: Duration = Duration::from_secs(10);
+
+/// A source that could not give any is asked again after this time at the earliest, however many files wait for them.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Fetches the manifest again, for links that have expired. Its links lend URLs and nothing else.
 pub type Renew = Arc<dyn Fn() -> BoxFuture<'static, Result<Links>> + Send + Sync>;
@@ -66,27 +69,40 @@ impl fmt::Debug for Links {
 /// links have expired too, which a long transfer may live to see.
 pub(super) struct Newest {
     renew: Option<Renew>,
+    retry_after_max: Duration,
     had: Mutex<Option<(Instant, Result<Links>)>>,
 }
 
+/// Why there is no other link to a file.
+pub(super) enum NoLink {
+    /// There is none: the beginning of a message.
+    None(String),
+    /// The source cannot say just now; the error says when it may be asked again.
+    NotNow(Error),
+}
+
 impl Newest {
-    pub(super) fn new(renew: Option<Renew>) -> Self {
+    pub(super) fn new(renew: Option<Renew>, retry_after_max: Duration) -> Self {
         Self {
             renew,
+            retry_after_max,
             had: Mutex::default(),
         }
     }
 
-    /// Another link to a file than the one that expired; or why there is none, as the beginning of a message.
-    pub(super) async fn link(&self, index: usize, expired: &Url) -> Result<Url, String> {
+    /// Another link to a file than the one that expired, or why there is none.
+    pub(super) async fn link(&self, index: usize, expired: &Url) -> Result<Url, NoLink> {
+        let none = |why: String| Err(NoLink::None(why));
         let Some(renew) = &self.renew else {
-            return Err(
+            return none(
                 "the export's status URL is not known, where there may be a fresh link".into(),
             );
         };
         // Who waits here for another file's answer has it then.
         let mut had = self.had.lock().await;
-        let is_newest = had.as_ref().is_some_and(|(at, _)| at.elapsed() < NEWEST);
+        let is_newest = had
+            .as_ref()
+            .is_some_and(|(at, links)| at.elapsed() < self.good_for(links));
         let other = had.as_ref().and_then(|(_, links)| {
             let link = links.as_ref().ok()?.get(index)?;
             (link != *expired).then_some(link)
@@ -95,18 +111,33 @@ impl Newest {
             return Ok(link);
         }
         if !is_newest {
-            *had = Some((Instant::now(), renew().await));
+            let links = renew().await;
+            *had = Some((Instant::now(), links));
         }
-        match had.as_ref().map(|(_, links)| links) {
-            Some(Ok(links)) => links
-                .get(index)
-                .filter(|link| link != expired)
-                .ok_or_else(|| "the manifest was fetched again and has no other link".into()),
-            Some(Err(error)) => Err(format!(
-                "the manifest could not be fetched again for a fresh link ({})",
-                error.what()
-            )),
-            None => Err("the manifest was not fetched again".into()),
+        let failed = "the manifest could not be fetched again for a fresh link";
+        match had.as_ref() {
+            Some((_, Ok(links))) => match links.get(index).filter(|link| link != expired) {
+                Some(link) => Ok(link),
+                None => none("the manifest was fetched again and has no other link".into()),
+            },
+            Some((at, links @ Err(error))) if error.kind() == Kind::SourceUnavailable => {
+                let rest = self.good_for(links).saturating_sub(at.elapsed());
+                let error = error.clone().within(failed);
+                Err(NoLink::NotNow(error.retry_after(Some(rest))))
+            }
+            Some((_, Err(error))) => none(format!("{failed} ({})", error.what())),
+            None => none("the manifest was not fetched again".into()),
+        }
+    }
+
+    /// For how long an answer is the newest that there can be.
+    fn good_for(&self, links: &Result<Links>) -> Duration {
+        match links {
+            Err(error) if error.kind() == Kind::SourceUnavailable => {
+                let asked = error.wait().unwrap_or_default();
+                asked.min(self.retry_after_max).max(AGAIN)
+            }
+            _ => NEWEST,
         }
     }
 }
