@@ -145,25 +145,21 @@ pub async fn status(client: &Client, endpoint: &Url, status_url: &Url) -> Result
     }
 }
 
-/// Asks for the manifest of an export that was complete before. `SourceUnavailable` where it is not to be had now.
+/// Asks for the manifest of an export that was complete before. [`Kind::SourceUnavailable`] where it is not to be had just
+/// now, with the time that the source asks for.
 ///
 /// It is read as it arrives, and only its compact form is held.
 pub async fn manifest_again(client: &Client, endpoint: &Url, status_url: &Url) -> Result<Manifest> {
     let base = http::status_url_for_polling(endpoint, status_url);
     let response = match ask(client, endpoint, status_url).await? {
         Answer::Complete(response) => response,
-        Answer::InProgress { retry_after, .. } => {
-            let url = shown(&base);
-            let error = Kind::SourceUnavailable
-                .error(format!(
-                    "GET {url}: the source does not give the manifest now"
-                ))
-                .retry_after(retry_after);
-            return Err(if retry_after.is_some() {
-                error.throttle()
-            } else {
-                error
-            });
+        Answer::InProgress {
+            progress,
+            retry_after,
+        } => {
+            let says = progress.unwrap_or_else(|| "the export is in progress".to_owned());
+            let error = Kind::SourceUnavailable.error(format!("GET {}: {says}", shown(&base)));
+            return Err(error.retry_after(retry_after).throttle());
         }
     };
     let chunks = stream::unfold(response.into_body(), |mut body| async {

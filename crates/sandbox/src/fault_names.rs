@@ -45,7 +45,7 @@ const CLAIMS: [(&str, TokenClaim); 4] = [
 ];
 
 /// Faults without an argument, by name.
-const PLAIN: [(&str, Fault); 61] = [
+const PLAIN: [(&str, Fault); 62] = [
     (
         "kick-off-without-content-location",
         Fault::KickOffWithoutContentLocation,
@@ -121,6 +121,7 @@ const PLAIN: [(&str, Fault); 61] = [
     ("s3-complete-fails", Fault::S3CompleteFails),
     ("s3-complete-fails-in-body", Fault::S3CompleteFailsInBody),
     ("s3-complete-conflicts", Fault::S3CompleteConflicts),
+    ("s3-complete-answer-lost", Fault::S3CompleteAnswerLost),
     ("s3-hangs", Fault::S3Hangs),
 ];
 

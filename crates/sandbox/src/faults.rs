@@ -274,6 +274,8 @@ pub enum Fault {
     S3CompleteFailsInBody,
     /// S3 answers 409 to the completion of a multipart upload: begin again.
     S3CompleteConflicts,
+    /// S3 completes a multipart upload and answers 500 all the same, as a gateway does that has lost the store's answer.
+    S3CompleteAnswerLost,
     /// S3 accepts requests and never answers.
     S3Hangs,
 }

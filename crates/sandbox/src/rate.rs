@@ -1,8 +1,14 @@
 //! A limit on bytes a second, shared by everything that passes under it.
 
-use std::sync::{Mutex, PoisonError};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use axum::body::Body;
+use bytes::Bytes;
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::Instant;
 
 /// How many bytes may pass a second.
@@ -41,5 +47,69 @@ impl Rate {
             *free
         };
         tokio::time::sleep_until(until).await;
+    }
+}
+
+/// A body that is read no faster than a rate allows. What is not read stays with the connection, and so with the client.
+/// Its length is known where that of the body is: a store refuses what has none.
+struct Paced {
+    body: Body,
+    rate: Arc<Rate>,
+    /// What was read and has not had its time yet.
+    held: Option<(Bytes, Pin<Box<dyn Future<Output = ()> + Send>>)>,
+}
+
+/// The body, at this rate.
+pub(crate) fn paced(body: Body, rate: Arc<Rate>) -> Body {
+    Body::new(Paced {
+        body,
+        rate,
+        held: None,
+    })
+}
+
+impl HttpBody for Paced {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        loop {
+            if let Some((_, time)) = &mut self.held {
+                ready!(time.as_mut().poll(context));
+            }
+            if let Some((data, _)) = self.held.take() {
+                return Poll::Ready(Some(Ok(Frame::data(data))));
+            }
+            let frame = match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+                Some(Ok(frame)) => frame,
+                other => return Poll::Ready(other),
+            };
+            match frame.into_data() {
+                Ok(data) => {
+                    let (rate, length) = (Arc::clone(&self.rate), data.len());
+                    let time = Box::pin(async move { rate.pass(length).await });
+                    self.held = Some((data, time));
+                }
+                Err(other) => return Poll::Ready(Some(Ok(other))),
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.held.is_none() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let rest = self.body.size_hint();
+        let held = self.held.as_ref().map_or(0, |(data, _)| data.len() as u64);
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower() + held);
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper + held);
+        }
+        hint
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -84,6 +85,8 @@ pub struct Credential {
 pub struct Recorded {
     /// The listener it arrived at.
     pub service: Service,
+    /// How long after the sandbox's start it arrived.
+    pub at: Duration,
     /// The method.
     pub method: String,
     /// The path with percent-encoding undone.
@@ -133,8 +136,9 @@ struct Known {
 }
 
 /// The record. Shared by all services.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Log {
+    began: Instant,
     /// Whether nothing is recorded, so that a long run costs no memory.
     off: bool,
     requests: Mutex<(u64, Vec<Recorded>)>,
@@ -152,8 +156,10 @@ impl Log {
     /// A record, or none.
     pub(crate) fn new(on: bool) -> Self {
         Self {
+            began: Instant::now(),
             off: !on,
-            ..Self::default()
+            requests: Mutex::default(),
+            known: Mutex::default(),
         }
     }
 
@@ -216,6 +222,7 @@ impl Log {
         ];
         let recorded = Recorded {
             service,
+            at: self.began.elapsed(),
             method: method.to_owned(),
             path: path.to_owned(),
             query: query.to_owned(),

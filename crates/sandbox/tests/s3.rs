@@ -590,7 +590,9 @@ async fn each_fault_refuses_what_it_names() {
         (409, "ConditionalRequestConflict".to_owned())
     );
     assert_eq!(sandbox.s3_object("m"), None);
-    complete().await.unwrap();
+    faults.once(Fault::S3CompleteAnswerLost);
+    assert_eq!(refused(complete().await), (500, "InternalError".to_owned()));
     assert_eq!(sandbox.s3_object("m").unwrap().len(), 10);
+    assert_eq!(refused(complete().await), (404, "NoSuchUpload".to_owned()));
     assert_eq!(faults.active(), []);
 }

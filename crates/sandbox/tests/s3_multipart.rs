@@ -300,3 +300,18 @@ async fn a_slow_store_takes_its_time_for_all_bodies_together() {
     assert!(begun.elapsed().as_millis() >= 350, "{:?}", begun.elapsed());
     assert!(sandbox.peak(Service::S3) >= 1);
 }
+
+#[tokio::test]
+async fn a_slow_store_takes_an_object_without_a_byte_too() {
+    let (sandbox, s3) = start().await;
+    sandbox.faults().on(Fault::S3Rate(2_000_000));
+    for body in [&b""[..], b"x"] {
+        let put = s3.put_object().bucket(BUCKET).key("key");
+        put.body(body.to_vec().into()).send().await.unwrap();
+        assert_eq!(sandbox.s3_object("key").unwrap(), body);
+    }
+    let id = begin(&s3, "m").await;
+    let upload = ("m", id.as_str());
+    let one = part(&s3, upload, 1, b"x", &crc64(b"x")).await.unwrap();
+    complete(&s3, upload, vec![one], b"x").await.unwrap();
+}

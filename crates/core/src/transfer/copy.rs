@@ -245,8 +245,8 @@ impl Copy {
             }
             Ok(_) => error.within("fresh links of the manifest lead nowhere either"),
             // The source has no time for the manifest, which says nothing about the link.
-            Err(NoLink::Now(why)) => return Err(why.into()),
-            Err(NoLink::AtAll(why)) => error.within(&why),
+            Err(NoLink::NotNow(why)) => return Err(why.within(error.what()).into()),
+            Err(NoLink::None(why)) => error.within(&why),
         };
         self.expired += 1;
         Err(Halt::Failed(if self.expired < EXPIRED_ATTEMPTS {

@@ -103,7 +103,7 @@ impl Engine {
             origins: Mutex::default(),
             stop: watch::Sender::new(false),
             over: AtomicBool::new(false),
-            links: Newest::new(transfer.renew.clone()),
+            links: Newest::new(transfer.renew.clone(), transfer.retry_after_max),
             asked_to_wait: AtomicUsize::default(),
             clock: PartClock::default(),
             under_way: AtomicU64::default(),

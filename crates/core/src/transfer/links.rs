@@ -10,15 +10,15 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::plan::Plan;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::manifest::{Manifest, Output};
 use crate::staging::layout;
 
 /// Links that were had so short a time ago are the newest that there are.
 const NEWEST: Duration = Duration::from_secs(10);
 
-/// After how long a manifest is asked for again that was not to be had.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// A source that could not give any is asked again after this time at the earliest, however many files wait for them.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Fetches the manifest again, for links that have expired. Its links lend URLs and nothing else.
 pub type Renew = Arc<dyn Fn() -> BoxFuture<'static, Result<Links>> + Send + Sync>;
@@ -69,63 +69,75 @@ impl fmt::Debug for Links {
 /// links have expired too, which a long transfer may live to see.
 pub(super) struct Newest {
     renew: Option<Renew>,
-    /// What was had last, and until when there is no newer.
+    retry_after_max: Duration,
     had: Mutex<Option<(Instant, Result<Links>)>>,
 }
 
-/// Why there is no other link.
+/// Why there is no other link to a file.
 pub(super) enum NoLink {
-    /// The source does not give the manifest now, and may later.
-    Now(Error),
-    /// There is none; this is the beginning of a message.
-    AtAll(String),
+    /// There is none: the beginning of a message.
+    None(String),
+    /// The source cannot say just now; the error says when it may be asked again.
+    NotNow(Error),
 }
 
 impl Newest {
-    pub(super) fn new(renew: Option<Renew>) -> Self {
+    pub(super) fn new(renew: Option<Renew>, retry_after_max: Duration) -> Self {
         Self {
             renew,
+            retry_after_max,
             had: Mutex::default(),
         }
     }
 
-    /// Another link to a file than the one that expired.
+    /// Another link to a file than the one that expired, or why there is none.
     pub(super) async fn link(&self, index: usize, expired: &Url) -> Result<Url, NoLink> {
-        let none = |why: &str| Err(NoLink::AtAll(why.to_owned()));
+        let none = |why: String| Err(NoLink::None(why));
         let Some(renew) = &self.renew else {
-            return none("the export's status URL is not known, where there may be a fresh link");
+            return none(
+                "the export's status URL is not known, where there may be a fresh link".into(),
+            );
         };
         // Who waits here for another file's answer has it then.
         let mut had = self.had.lock().await;
-        let other = |had: &Option<(Instant, Result<Links>)>| {
-            let (_, links) = had.as_ref()?;
+        let is_newest = had
+            .as_ref()
+            .is_some_and(|(at, links)| at.elapsed() < self.good_for(links));
+        let other = had.as_ref().and_then(|(_, links)| {
             let link = links.as_ref().ok()?.get(index)?;
             (link != *expired).then_some(link)
-        };
-        if let Some(link) = other(&had) {
+        });
+        if let Some(link) = other {
             return Ok(link);
         }
-        if had
-            .as_ref()
-            .is_none_or(|(until, _)| *until <= Instant::now())
-        {
+        if !is_newest {
             let links = renew().await;
-            let newest_for = match &links {
-                Ok(_) => NEWEST,
-                Err(error) => error.wait().unwrap_or(ASK_AGAIN).min(NEWEST),
-            };
-            *had = Some((Instant::now() + newest_for, links));
+            *had = Some((Instant::now(), links));
         }
-        if let Some(link) = other(&had) {
-            return Ok(link);
+        let failed = "the manifest could not be fetched again for a fresh link";
+        match had.as_ref() {
+            Some((_, Ok(links))) => match links.get(index).filter(|link| link != expired) {
+                Some(link) => Ok(link),
+                None => none("the manifest was fetched again and has no other link".into()),
+            },
+            Some((at, links @ Err(error))) if error.kind() == Kind::SourceUnavailable => {
+                let rest = self.good_for(links).saturating_sub(at.elapsed());
+                let error = error.clone().within(failed);
+                Err(NoLink::NotNow(error.retry_after(Some(rest))))
+            }
+            Some((_, Err(error))) => none(format!("{failed} ({})", error.what())),
+            None => none("the manifest was not fetched again".into()),
         }
-        match had.as_ref().map(|(_, links)| links) {
-            Some(Err(error)) if error.kind().row().retried => Err(NoLink::Now(error.clone())),
-            Some(Err(error)) => none(&format!(
-                "the manifest could not be fetched again for a fresh link ({})",
-                error.what()
-            )),
-            _ => none("the manifest was fetched again and has no other link"),
+    }
+
+    /// For how long an answer is the newest that there can be.
+    fn good_for(&self, links: &Result<Links>) -> Duration {
+        match links {
+            Err(error) if error.kind() == Kind::SourceUnavailable => {
+                let asked = error.wait().unwrap_or_default();
+                asked.min(self.retry_after_max).max(AGAIN)
+            }
+            _ => NEWEST,
         }
     }
 }
@@ -138,7 +150,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::error::Kind;
 
     fn manifest(outputs: &[(&str, &str)]) -> Arc<Manifest> {
         let outputs: Vec<_> = outputs
@@ -194,26 +205,29 @@ mod tests {
         ]);
         let plan = Arc::new(Plan::new("abc", stored).unwrap());
         let asked = Arc::clone(asked);
-        Newest::new(Some(Arc::new(move || {
-            let (plan, number) = (Arc::clone(&plan), asked.fetch_add(1, Ordering::SeqCst) + 1);
-            async move {
-                if let Some(kind) = fails {
-                    return Err(kind.error("no answer"));
+        Newest::new(
+            Some(Arc::new(move || {
+                let (plan, number) = (Arc::clone(&plan), asked.fetch_add(1, Ordering::SeqCst) + 1);
+                async move {
+                    if let Some(kind) = fails {
+                        return Err(kind.error("no answer"));
+                    }
+                    let urls = [1, 2].map(|file| format!("http://h/{file}?sig={number}"));
+                    let fresh = manifest(&[("Patient", &urls[0]), ("Patient", &urls[1])]);
+                    Ok(Links::of(&plan, Manifest::clone(&fresh)))
                 }
-                let urls = [1, 2].map(|file| format!("http://h/{file}?sig={number}"));
-                let fresh = manifest(&[("Patient", &urls[0]), ("Patient", &urls[1])]);
-                Ok(Links::of(&plan, Manifest::clone(&fresh)))
-            }
-            .boxed()
-        })))
+                .boxed()
+            })),
+            Duration::from_secs(60),
+        )
     }
 
     async fn link(newest: &Newest, file: usize, sig: usize) -> Result<String, String> {
         let expired = Url::parse(&format!("http://h/{}?sig={sig}", file + 1)).unwrap();
         match newest.link(file, &expired).await {
             Ok(link) => Ok(link.query().unwrap_or_default().to_owned()),
-            Err(NoLink::Now(error)) => Err(format!("not now: {}", error.what())),
-            Err(NoLink::AtAll(why)) => Err(why),
+            Err(NoLink::NotNow(error)) => Err(format!("not now: {}", error.what())),
+            Err(NoLink::None(why)) => Err(why),
         }
     }
 
@@ -250,8 +264,13 @@ mod tests {
         assert_eq!(asked.load(Ordering::SeqCst), 1);
         let newest = renewing(&asked, Some(Kind::SourceUnavailable));
         let why = link(&newest, 0, 0).await.unwrap_err();
-        assert_eq!(why, "not now: no answer");
-        let why = link(&Newest::new(None), 0, 0).await.unwrap_err();
+        assert!(
+            why.starts_with("not now: ") && why.ends_with("fresh link: no answer"),
+            "{why}"
+        );
+        let why = link(&Newest::new(None, Duration::ZERO), 0, 0)
+            .await
+            .unwrap_err();
         assert!(why.contains("status URL is not known"), "{why}");
     }
 }

@@ -13,7 +13,6 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Body;
-use futures_util::StreamExt as _;
 use http::Request;
 use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
@@ -21,7 +20,7 @@ use s3s_fs::FileSystem;
 
 use crate::call::{Reply, empty, percent_decode};
 use crate::faults::Fault;
-use crate::rate::Rate;
+use crate::rate::{Rate, paced};
 use crate::record::Service;
 use crate::server;
 use crate::traffic::counted;
@@ -81,19 +80,6 @@ impl S3 {
         }
         pace.clone()
     }
-}
-
-/// The body, read no faster than the pace. What is not read stays with the connection, and so with the client.
-fn paced(body: Body, pace: Arc<Rate>) -> Body {
-    Body::from_stream(body.into_data_stream().then(move |piece| {
-        let pace = Arc::clone(&pace);
-        async move {
-            if let Ok(piece) = &piece {
-                pace.pass(piece.len()).await;
-            }
-            piece
-        }
-    }))
 }
 
 impl server::Service for S3 {

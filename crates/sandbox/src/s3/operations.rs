@@ -246,6 +246,12 @@ impl S3 for Store {
         output.checksum_type.clone_from(&sums.checksum_type);
         self.remember(&bucket, &key, sums);
         self.end(&id);
+        if self.world.faults.fires(&Fault::S3CompleteAnswerLost) {
+            return Err(s3_error!(
+                InternalError,
+                "We encountered an internal error. Please try again."
+            ));
+        }
         Ok(S3Response::new(output))
     }
 
