@@ -104,7 +104,7 @@ impl DoneRecord {
         Some(record)
     }
 
-    fn from_part(object: &Object) -> Option<Self> {
+    pub(super) fn from_part(object: &Object) -> Option<Self> {
         match PartState::of(object) {
             PartState::Done(record) => Some(record),
             PartState::UnderWay(_) | PartState::Other => None,

@@ -113,9 +113,13 @@ impl Newest {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures_util::FutureExt as _;
     use serde_json::json;
 
     use super::*;
+    use crate::error::Kind;
 
     fn manifest(outputs: &[(&str, &str)]) -> Arc<Manifest> {
         let outputs: Vec<_> = outputs
@@ -161,5 +165,68 @@ mod tests {
         let other = json!({"transactionTime": "later", "output": [{"type": "Patient", "url": "http://h/1?sig=new"}]});
         let other = Manifest::read(&other, None).unwrap();
         assert_eq!(Links::of(&plan, other).get(0), None);
+    }
+
+    /// A source whose manifest has links of a new generation each time, or which is not to be had.
+    fn renewing(asked: &Arc<AtomicUsize>, fails: bool) -> Newest {
+        let stored = manifest(&[
+            ("Patient", "http://h/1?sig=0"),
+            ("Patient", "http://h/2?sig=0"),
+        ]);
+        let plan = Arc::new(Plan::new("abc", stored).unwrap());
+        let asked = Arc::clone(asked);
+        Newest::new(Some(Arc::new(move || {
+            let (plan, number) = (Arc::clone(&plan), asked.fetch_add(1, Ordering::SeqCst) + 1);
+            async move {
+                if fails {
+                    return Err(Kind::SourceUnavailable.error("no answer"));
+                }
+                let urls = [1, 2].map(|file| format!("http://h/{file}?sig={number}"));
+                let fresh = manifest(&[("Patient", &urls[0]), ("Patient", &urls[1])]);
+                Ok(Links::of(&plan, Manifest::clone(&fresh)))
+            }
+            .boxed()
+        })))
+    }
+
+    async fn link(newest: &Newest, file: usize, sig: usize) -> Result<String, String> {
+        let expired = Url::parse(&format!("http://h/{}?sig={sig}", file + 1)).unwrap();
+        let link = newest.link(file, &expired).await?;
+        Ok(link.query().unwrap_or_default().to_owned())
+    }
+
+    #[tokio::test]
+    async fn one_fresh_manifest_serves_all_files_until_its_links_expire_too() {
+        let asked = Arc::default();
+        let newest = renewing(&asked, false);
+        let (one, other) = tokio::join!(link(&newest, 0, 0), link(&newest, 1, 0));
+        assert_eq!(
+            (one.unwrap(), other.unwrap()),
+            ("sig=1".into(), "sig=1".into())
+        );
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
+        // A link that has just come and leads nowhere is not to be had any newer.
+        let why = link(&newest, 0, 1).await.unwrap_err();
+        assert_eq!(why, "the manifest was fetched again and has no other link");
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
+        // Some time later.
+        newest.had.lock().await.as_mut().unwrap().0 -= NEWEST;
+        assert_eq!(link(&newest, 0, 1).await.unwrap(), "sig=2");
+        // Who is late has the newest at once.
+        assert_eq!(link(&newest, 1, 0).await.unwrap(), "sig=2");
+        assert_eq!(asked.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn where_there_is_no_fresh_link_it_is_said_why() {
+        let asked = Arc::default();
+        let newest = renewing(&asked, true);
+        for _ in 0..3 {
+            let why = link(&newest, 0, 0).await.unwrap_err();
+            assert!(why.ends_with("for a fresh link (no answer)"), "{why}");
+        }
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
+        let why = link(&Newest::new(None), 0, 0).await.unwrap_err();
+        assert!(why.contains("status URL is not known"), "{why}");
     }
 }

@@ -20,7 +20,7 @@ pub enum Saved {
     Ours,
     /// Another process has staged the file; this is its record.
     Done(DoneRecord),
-    /// Another process keeps its state there, and we write none any more.
+    /// Another process keeps its state there, and we write none any more, but look whether it has staged the file.
     Theirs,
 }
 
@@ -78,7 +78,7 @@ impl Upload {
         let inner = &*self.inner;
         let mut stored = inner.stored.lock().await;
         if stored.quiet {
-            return Ok(Saved::Theirs);
+            return self.look_at_theirs().await;
         }
         let Some(state) = self
             .under_way(position, part_limit)
@@ -132,6 +132,16 @@ impl Upload {
             "{} was changed by others {ATTEMPTS} times while it was being written here",
             staging.url(part_key)
         )))
+    }
+
+    /// What has become of the file in the hands of the process that keeps its state.
+    async fn look_at_theirs(&self) -> Result<Saved> {
+        let inner = &*self.inner;
+        let there = inner.staging.read(&inner.part_key).await?;
+        match there.as_ref().and_then(DoneRecord::from_part) {
+            Some(record) if inner.staging.all_there(&record).await? => Ok(Saved::Done(record)),
+            _ => Ok(Saved::Theirs),
+        }
     }
 
     /// Writes down that there is an upload, before anything is in it: what a process that dies now leaves would be nobody's.

@@ -340,15 +340,23 @@ async fn a_link_that_no_longer_leads_to_the_file_is_told_from_a_failure() {
 }
 
 #[tokio::test]
-async fn a_refused_token_is_no_expired_link_and_a_missing_one_may_be() {
-    let fake = Fake::smart(|_| async { StatusCode::FORBIDDEN.into_response() }).await;
-    let elsewhere = source(|_| answer(403, &[], b"")).await;
-    let client = client(&fake.url);
-    for (url, expired) in [(fake.at("/file"), false), (elsewhere.at("/file"), true)] {
-        let refused = open(&client, &url, TokenUse::WhereTrusted, None)
-            .await
-            .unwrap_err();
-        assert_eq!(matches!(refused, Refused::Expired(_)), expired, "{url}");
-        assert_eq!(error_of(refused).kind(), Kind::Authentication);
+async fn a_token_that_does_not_count_is_no_expired_link_and_one_that_does_not_suffice_may_be() {
+    for (status, expired_beside_a_token) in [
+        (StatusCode::UNAUTHORIZED, false),
+        (StatusCode::FORBIDDEN, true),
+    ] {
+        let fake = Fake::smart(move |_| async move { status.into_response() }).await;
+        let elsewhere = source(move |_| answer(status.as_u16(), &[], b"")).await;
+        let client = client(&fake.url);
+        for (url, expired) in [
+            (fake.at("/file"), expired_beside_a_token),
+            (elsewhere.at("/file"), true),
+        ] {
+            let refused = open(&client, &url, TokenUse::WhereTrusted, None)
+                .await
+                .unwrap_err();
+            assert_eq!(matches!(refused, Refused::Expired(_)), expired, "{url}");
+            assert_eq!(error_of(refused).kind(), Kind::Authentication);
+        }
     }
 }

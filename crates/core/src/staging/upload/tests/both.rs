@@ -71,25 +71,27 @@ async fn a_part_beyond_the_end_is_left_out() {
 }
 
 #[tokio::test]
-async fn what_was_not_saved_is_cleared_away_and_what_was_stays() {
+async fn what_was_begun_is_written_down_and_stays_until_it_is_given_up() {
     for room in Room::both().await {
         let content = large();
         let staging = room.open().await;
         let upload = room.upload(&staging);
-        send(&upload, &content, 1).await.unwrap();
-        drop(upload.clone());
-        assert_eq!(room.left_over(&staging).await, 1);
-        drop(upload);
-        staging.settle().await;
-        assert_eq!(room.left_over(&staging).await, 0);
-
-        let upload = room.upload(&staging);
         // There is nothing yet that a state could name.
         assert_eq!(upload.save(&position(0), 1).await.unwrap(), Saved::Ours);
         assert_eq!(room.state(&staging).await, FileState::Absent);
+        assert!(!upload.begun());
         send(&upload, &content, 1).await.unwrap();
-        upload.save(&position(1), 1).await.unwrap();
+        let state = room.under_way(&staging).await;
+        assert_eq!((state.position, state.parts), (Position::default(), vec![]));
         drop(upload);
+        staging.settle().await;
+        assert_eq!(room.left_over(&staging).await, 1);
+
+        // One state has room for one upload: on S3 the second is cleared away, in a folder the first, which is nobody's.
+        let second = room.upload(&staging);
+        send(&second, &content, 1).await.unwrap();
+        drop(second.clone());
+        drop(second);
         staging.settle().await;
         assert_eq!(room.left_over(&staging).await, 1);
 
@@ -188,9 +190,14 @@ async fn a_listing_names_what_is_there_and_nothing_hidden() {
         send(&upload, &content, 1).await.unwrap();
         let mut listed = staging.list(&folder).await.unwrap().unwrap();
         listed.sort_by(|one, other| one.key.cmp(&other.key));
-        let size = 1;
-        let expected = [room.file.clone(), layout::manifest_key(RUN)];
-        assert_eq!(listed, expected.map(|key| Listed { key, size }));
+        let state = staging.read(&room.part).await.unwrap().unwrap();
+        let size = state.bytes.len() as u64;
+        let expected = [
+            (room.file.clone(), 1),
+            (layout::manifest_key(RUN), 1),
+            (room.part.clone(), size),
+        ];
+        assert_eq!(listed, expected.map(|(key, size)| Listed { key, size }));
     }
 }
 
