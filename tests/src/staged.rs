@@ -165,6 +165,41 @@ pub fn assert_nothing_temporary(folder: &Path) {
     }
 }
 
+/// The bytes of all files below a folder, hidden ones too.
+#[must_use]
+pub fn bytes_below(folder: &Path) -> u64 {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        // What is gone by now has none.
+        bytes += match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => bytes_below(&entry.path()),
+            Ok(metadata) => metadata.len(),
+            Err(_) => 0,
+        };
+    }
+    bytes
+}
+
+/// S3 has no upload open, and no part of one. What a process that was killed had asked of S3 may take it a moment yet.
+pub async fn assert_no_upload_open(sandbox: &Sandbox) {
+    let bucket = sandbox.bucket();
+    let store = bucket.parent().expect("the bucket lies in the store");
+    // Where s3s keeps uploads and their parts.
+    let open = || {
+        let entries = std::fs::read_dir(store).into_iter().flatten().flatten();
+        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        names.filter(|name| name.starts_with(".upload"))
+    };
+    for _ in 0..200 {
+        if open().next().is_none() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let open: Vec<String> = open().collect();
+    panic!("uploads were left open: {open:?}");
+}
+
 /// What makes one file on disk another one than before: a name that is given anew is another file.
 type Identity = (u64, u64, i64, i64);
 

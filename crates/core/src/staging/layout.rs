@@ -17,6 +17,9 @@ pub const JSON: &str = "application/json";
 /// The content type of JSON texts, one on each line.
 pub const JSON_LINES: &str = "application/jsonl";
 
+/// The folder of what was synchronised when.
+pub(super) const SYNC: &str = "sync";
+
 /// Query parameters that sign a URL, in lower case: they change whenever the source signs the same file again.
 const SIGNATURES: &[&str] = &[
     "awsaccesskeyid",
@@ -215,7 +218,7 @@ pub fn is_sync_name(text: &str) -> bool {
 /// What was synchronised when: the watermark, the run in progress and the lease.
 #[must_use]
 pub fn sync_key(name: &str) -> String {
-    format!("sync/{name}.json")
+    format!("{SYNC}/{name}.json")
 }
 
 fn file_name(index: usize, url: &str) -> String {

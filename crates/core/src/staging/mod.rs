@@ -259,6 +259,21 @@ impl Staging {
         }
     }
 
+    /// Clears away what is half-way in a folder of ours: uploads, and temporary files that no process has in its hands. To be
+    /// called once everything in the folder is done, so that nobody needs any of it: not the dead, who wrote nothing down
+    /// before they died, and not whoever is still at work on a file that is done.
+    ///
+    /// What stays, for want of a permission, is left to the bucket's lifecycle rule.
+    pub async fn sweep(&self, folder: &str) {
+        let swept = match &self.inner.backend {
+            Backend::Folder(place) => place.sweep(folder).await,
+            Backend::S3(store) => store.sweep(folder).await,
+        };
+        if let Err(error) = swept {
+            tracing::debug!(url = self.url(folder), %error, "what is half-way was not cleared away");
+        }
+    }
+
     /// Whether the objects of this place can carry metadata.
     fn has_metadata(&self) -> bool {
         match &self.inner.backend {

@@ -95,6 +95,7 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
     };
     let started = std::time::Instant::now();
     let brought = transfer.run(&plan).await?;
+    staging.sweep(&layout::run_folder(&carried.run)).await;
 
     let held = |resource_type: &String| pathling::holds(settings.dialect, resource_type);
     let locations: Vec<Location> = brought

@@ -36,11 +36,17 @@ impl Temporary {
     pub(super) fn named(target: &Path, id: &str) -> io::Result<Self> {
         make_folder(parent(target)?)?;
         let path = hidden(target, &format!("{id}.tmp"))?;
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(&path)?;
-        Ok(Self::at(target, path, file))
+        loop {
+            let file = OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .open(&path)?;
+            let named = Self::at(target, path.clone(), file);
+            // Before it was ours, it could be taken for one that is left.
+            if named.claim()? && fs::exists(&path)? {
+                return Ok(named);
+            }
+        }
     }
 
     /// Opens a temporary file that another process has left; `None` where there is none, or where its process still has it.
@@ -140,6 +146,27 @@ impl Drop for Temporary {
             // Best effort: a name that Pathling does not read is all that can stay behind.
             let _ = fs::remove_file(&self.path);
         }
+    }
+}
+
+/// Removes a file if it is a temporary one that no process has in its hands. Where nothing can be locked, nobody knows.
+pub(super) fn remove_left(path: &Path) -> io::Result<()> {
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    if !(name.starts_with(b".") && name.ends_with(b".tmp")) {
+        return Ok(());
+    }
+    let removed = OpenOptions::new().write(true).open(path).and_then(|file| {
+        let nobodys = file.try_lock().is_ok();
+        if nobodys {
+            fs::remove_file(path)
+        } else {
+            Ok(())
+        }
+    });
+    match removed {
+        // It was given its name, or removed, in the meantime.
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed,
     }
 }
 

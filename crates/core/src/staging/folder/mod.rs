@@ -6,6 +6,7 @@ mod disk;
 mod listing;
 mod parts;
 mod stream;
+mod sweep;
 
 use std::collections::BTreeMap;
 use std::fs;

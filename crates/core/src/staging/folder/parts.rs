@@ -87,12 +87,8 @@ impl Parts {
         let begin = || async {
             let (at, id) = (target.to_owned(), disk::new_id());
             let name = id.clone();
-            let begun = blocking(move || {
-                let begun = Temporary::named(&at, &name)?;
-                begun.claim()?;
-                Ok(begun)
-            });
-            let begun = begun.await.map_err(|error| fault(&error, target))?;
+            let begun = blocking(move || Temporary::named(&at, &name)).await;
+            let begun = begun.map_err(|error| fault(&error, target))?;
             let _ = self.id.set(id);
             Ok(Arc::new(begun))
         };

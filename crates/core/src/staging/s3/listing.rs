@@ -42,7 +42,7 @@ impl Store {
     }
 
     /// The key of an object by its name in the bucket.
-    fn key<'a>(&self, name: &'a str) -> Option<&'a str> {
+    pub(super) fn key<'a>(&self, name: &'a str) -> Option<&'a str> {
         if self.prefix.is_empty() {
             return Some(name);
         }

@@ -12,6 +12,7 @@ mod listing;
 mod parts;
 mod pieces;
 mod stream;
+mod sweep;
 mod wire;
 
 use std::collections::HashSet;

@@ -427,7 +427,8 @@ fn completed(part: &Part, told: bool) -> CompletedPart {
     completed.build()
 }
 
-async fn abort(store: &Store, key: &str, id: String) {
+/// Best effort: the bucket's lifecycle rule does the rest.
+pub(super) async fn abort(store: &Store, key: &str, id: String) {
     let aborted = store
         .client
         .abort_multipart_upload()

@@ -163,6 +163,67 @@ async fn a_folders_file_that_a_living_process_writes_is_not_taken_from_it() {
 }
 
 #[tokio::test]
+async fn a_sweep_clears_away_what_the_dead_have_left_and_nothing_that_is_done() {
+    for room in Room::both().await {
+        let content = large();
+        let staging = room.open().await;
+        let dead = room.upload(&staging);
+        send(&dead, &content, 1).await.unwrap();
+        drop(dead);
+        // It died before it wrote that down.
+        staging.remove(&room.part).await;
+        assert_eq!(room.left_over(&staging).await, 1);
+        let upload = room.upload(&staging);
+        send_all(&upload, &content).await;
+        let done = complete(&upload, &content, 9).await.unwrap();
+        assert_eq!(room.left_over(&staging).await, 1, "nobody looked for it");
+
+        staging.sweep(&layout::run_folder("fedcba")).await;
+        assert_eq!(room.left_over(&staging).await, 1, "another run's");
+        staging.sweep(&layout::run_folder(RUN)).await;
+        assert_eq!(room.left_over(&staging).await, 0);
+        assert_eq!(room.state(&staging).await, FileState::Done(done));
+        assert!(room.content().unwrap() == content);
+    }
+}
+
+#[tokio::test]
+async fn a_sweep_takes_no_temporary_file_from_a_living_process() {
+    let room = Room::folder();
+    let content = large();
+    let staging = room.open().await;
+    let upload = room.upload(&staging);
+    send(&upload, &content, 1).await.unwrap();
+    room.open().await.sweep(&layout::run_folder(RUN)).await;
+    assert_eq!(room.left_over(&staging).await, 1);
+    for number in 2..=3 {
+        send(&upload, &content, number).await.unwrap();
+    }
+    complete(&upload, &content, 9).await.unwrap();
+    assert!(room.content().unwrap() == content);
+}
+
+#[tokio::test]
+async fn who_is_at_a_file_that_is_done_when_it_is_swept_finds_it_done() {
+    for room in Room::both().await {
+        let content = large();
+        let (one, other) = (room.open().await, room.open().await);
+        let (first, second) = (room.upload(&one), room.upload(&other));
+        send_all(&first, &content).await;
+        send(&second, &content, 1).await.unwrap();
+        let done = complete(&first, &content, 9).await.unwrap();
+        one.sweep(&layout::run_folder(RUN)).await;
+        // On S3 its upload is gone.
+        let sent = send(&second, &content, 2).await;
+        assert_eq!(sent.is_err(), second.lost());
+        assert_eq!(room.state(&other).await, FileState::Done(done));
+        drop((first, second));
+        other.settle().await;
+        assert_eq!(room.left_over(&one).await, 0);
+    }
+}
+
+#[tokio::test]
 async fn an_upload_id_never_leads_out_of_the_folder() {
     let room = Room::folder();
     let content = large();
