@@ -40,6 +40,11 @@ impl Transferring {
         &self.event
     }
 
+    /// The event, to be told otherwise.
+    pub fn event_mut(&mut self) -> &mut Value {
+        &mut self.event
+    }
+
     /// The settings of another process that does the same.
     #[must_use]
     pub fn env(&self) -> Env {

@@ -3,7 +3,7 @@
 
 use pathling_import_tests::check::assert_nothing_half_staged;
 use pathling_import_tests::staged::{only_run, staging_folder};
-use pathling_import_tests::traffic::assert_appeared_once;
+use pathling_import_tests::traffic::{Traffic as _, assert_appeared_once};
 use pathling_import_tests::{Transferring, side_by_side};
 use sandbox::{Builder, Dataset, Fault, Sandbox, Switch};
 
@@ -89,4 +89,25 @@ async fn a_file_that_changes_between_two_processes_is_staged_as_it_is_now() {
         assert_changed(&transfer.sandbox);
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_was_staged_for_another_export_is_not_taken_for_one_of_this() {
+    for (length, parts) in [(1 << 10, false), (1 << 20, true)] {
+        let builder = Sandbox::builder().data(Dataset::padded("Patient", 20, length));
+        let mut transfer = Transferring::of(builder, &[SMALL_PARTS]).await;
+        transfer.succeed().await;
+        assert_eq!(transfer.sandbox.parts_stored().is_empty(), !parts);
+        // Somebody, or a lifecycle rule, removes the manifest alone, and the source counts its jobs anew.
+        let staged = only_run(&staging_folder(&transfer.sandbox));
+        let run = staged[0].path.parent().unwrap().parent().unwrap();
+        std::fs::remove_file(run.join("_manifest.json")).unwrap();
+        transfer.event_mut()["result"]["output"][0]["count"] = 19.into();
+        let words = [
+            "is staged with 20 resources",
+            "promises 19",
+            "Remove the run's folder",
+        ];
+        transfer.fail("StagingDeniedError", &words).await;
+    }
 }

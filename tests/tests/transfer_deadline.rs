@@ -82,6 +82,38 @@ async fn new_processes_go_on_where_the_deadline_stopped_the_last_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_stores_few_parts_because_each_takes_long_writes_them_down_all_the_same() {
+    let builder = Sandbox::builder()
+        .data(Dataset::empty())
+        .synthetic_file("Observation", 25 * MIB)
+        .fault(Fault::S3Rate(4 * MIB));
+    // One part after the other, 1.25 s each: when the time is over, one is on its way.
+    let env = [SMALL_PARTS, ("TRANSFER_CONCURRENCY", "1")];
+    let mut transfer = Transferring::of(builder, &env).await;
+    let error = transfer.call(6_000).await.unwrap_err();
+    assert_eq!(error.error_type, "JobInProgressError", "{error:?}");
+    let stored = bytes_of(&error.error_message);
+    assert!(stored >= 5 * MIB, "{error:?}");
+    transfer.succeed().await;
+    assert_staged(&transfer.sandbox);
+    let downloads = transfer.sandbox.downloads();
+    let range = downloads[1].headers.get("range");
+    let from = range.and_then(|range| {
+        range
+            .strip_prefix("bytes=")?
+            .strip_suffix('-')?
+            .parse()
+            .ok()
+    });
+    // From the last line that begins in the parts before.
+    assert!(
+        from.is_some_and(|from: u64| from > stored - MIB && from <= stored),
+        "{range:?}"
+    );
+    assert_parts_once(&transfer.sandbox, 5);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn files_that_are_staged_are_told_and_not_asked_for_again() {
     let builder = Sandbox::builder()
         .data(Dataset::empty())

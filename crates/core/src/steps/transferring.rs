@@ -77,10 +77,10 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
         let links = Links::of(&plan, fresh);
         plan = plan.lent(links);
     }
-    let listing = if is_new {
-        Some(Listing::of(&plan, Vec::new()))
-    } else {
-        listing(staging, &carried.run, &plan).await?
+    let listing = match listing(staging, &carried.run, &plan).await? {
+        // Of a run that begins here nothing is there yet, as far as can be known.
+        None if is_new => Some(Listing::of(&plan, Vec::new())),
+        known => known,
     };
     let plan = Arc::new(plan);
     let transfer = Transfer {

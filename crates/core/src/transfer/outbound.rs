@@ -368,20 +368,20 @@ impl Outbound {
     }
 
     /// Stops for a while: writes down how far it is, at once, for the parts in flight may take longer than there is time;
-    /// and again when they have arrived.
+    /// and again when more have arrived.
     pub(super) async fn park(&mut self) -> Result<(), Halt> {
         self.buffer = None;
-        while let Some(landed) = self.flights.try_join_next() {
-            self.landed_or_not(landed);
-        }
-        if self.through > self.saved {
-            self.save().await?;
-        }
-        while let Some(landed) = self.flights.join_next().await {
-            self.landed_or_not(landed);
-        }
-        if self.through > self.saved {
-            self.save().await?;
+        loop {
+            while let Some(landed) = self.flights.try_join_next() {
+                self.landed_or_not(landed);
+            }
+            if self.through > self.saved {
+                self.save().await?;
+            }
+            match self.flights.join_next().await {
+                Some(landed) => self.landed_or_not(landed),
+                None => break,
+            }
         }
         if let Some((_, end)) = self.marks.get(&self.through) {
             self.engine.left_under_way(*end);
