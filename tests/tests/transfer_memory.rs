@@ -1,6 +1,8 @@
 //! How much memory the function takes: as much for a file of some GiB as for a small one, and no more where the store is
 //! slow.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+// How much it was is told where a test fails.
+#![allow(clippy::print_stdout)]
 
 use std::path::Path;
 

@@ -50,13 +50,16 @@ impl Rate {
     }
 }
 
+/// What has to be over before bytes pass.
+type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// A body that is read no faster than a rate allows. What is not read stays with the connection, and so with the client.
 /// Its length is known where that of the body is: a store refuses what has none.
 struct Paced {
     body: Body,
     rate: Arc<Rate>,
     /// What was read and has not had its time yet.
-    held: Option<(Bytes, Pin<Box<dyn Future<Output = ()> + Send>>)>,
+    held: Option<(Bytes, Wait)>,
 }
 
 /// The body, at this rate.

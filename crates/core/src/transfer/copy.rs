@@ -180,7 +180,7 @@ impl Copy {
                 Err(Halt::Expired(error)) => match self.fresh_link(error).await {
                     Ok(()) => continue,
                     Err(Halt::Failed(error)) => {
-                        let again = !error.ends_the_run() && passes(&error);
+                        let again = self.expired < EXPIRED_ATTEMPTS && passes(&error);
                         (error, again)
                     }
                     Err(_) => return self.park().await,
@@ -249,11 +249,7 @@ impl Copy {
             Err(NoLink::None(why)) => error.within(&why),
         };
         self.expired += 1;
-        Err(Halt::Failed(if self.expired < EXPIRED_ATTEMPTS {
-            error
-        } else {
-            error.for_good()
-        }))
+        Err(error.for_good().into())
     }
 
     /// Stops for a while.

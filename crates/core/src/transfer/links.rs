@@ -273,4 +273,30 @@ mod tests {
             .unwrap_err();
         assert!(why.contains("status URL is not known"), "{why}");
     }
+
+    #[tokio::test]
+    async fn a_source_that_cannot_answer_now_is_not_asked_again_before_it_may_be() {
+        let expired = Url::parse("http://h/1?sig=old").unwrap();
+        let most = Duration::from_mins(1);
+        // What the source asks for, and how long it is left alone.
+        for (wanted, alone) in [(30, 30), (3600, 60)] {
+            let asked = Arc::new(AtomicUsize::new(0));
+            let times = Arc::clone(&asked);
+            let wanted = Some(Duration::from_secs(wanted));
+            let renew: Renew = Arc::new(move || {
+                times.fetch_add(1, Ordering::Relaxed);
+                let error = Kind::SourceUnavailable.error("503").retry_after(wanted);
+                Box::pin(async move { Err(error) })
+            });
+            let newest = Newest::new(Some(renew), most);
+            for index in 0..5 {
+                let Err(NoLink::NotNow(error)) = newest.link(index, &expired).await else {
+                    panic!("it may answer later");
+                };
+                let wait = error.wait().unwrap().as_secs();
+                assert!((alone / 2..=alone).contains(&wait), "{wait} s");
+            }
+            assert_eq!(asked.load(Ordering::Relaxed), 1);
+        }
+    }
 }
