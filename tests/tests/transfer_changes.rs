@@ -100,7 +100,7 @@ async fn a_file_that_was_staged_for_another_export_is_not_taken_for_one_of_this(
         assert_eq!(transfer.sandbox.parts_stored().is_empty(), !parts);
         // Somebody, or a lifecycle rule, removes the manifest alone, and the source counts its jobs anew.
         let staged = only_run(&staging_folder(&transfer.sandbox));
-        let run = staged[0].path.parent().unwrap().parent().unwrap();
+        let run = staged[&0].path.parent().unwrap().parent().unwrap();
         std::fs::remove_file(run.join("_manifest.json")).unwrap();
         transfer.event_mut()["result"]["output"][0]["count"] = 19.into();
         let words = [
