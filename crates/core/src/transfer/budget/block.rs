@@ -32,14 +32,13 @@ impl Block {
     /// An empty block of exactly so many bytes.
     pub(super) fn of(capacity: usize) -> Self {
         let map = (capacity >= LARGE).then(|| MmapMut::map_anon(capacity).ok());
-        let memory = match map.flatten() {
-            Some(map) => Memory::Map { map, filled: 0 },
+        let memory = if let Some(map) = map.flatten() {
+            Memory::Map { map, filled: 0 }
+        } else {
             // Small, or the system gives no more maps.
-            None => {
-                let mut heap = Vec::new();
-                heap.reserve_exact(capacity);
-                Memory::Heap(heap)
-            }
+            let mut heap = Vec::new();
+            heap.reserve_exact(capacity);
+            Memory::Heap(heap)
         };
         Self { memory }
     }
