@@ -180,15 +180,15 @@ pub fn bytes_below(folder: &Path) -> u64 {
     bytes
 }
 
-/// S3 has no upload open, and no part of one. What a process that was killed had asked of S3 may take it a moment yet.
+/// S3 has no upload open. What a process that was killed had asked of S3 may take it a moment yet.
 pub async fn assert_no_upload_open(sandbox: &Sandbox) {
     let bucket = sandbox.bucket();
     let store = bucket.parent().expect("the bucket lies in the store");
-    // Where s3s keeps uploads and their parts.
+    // Where s3s keeps uploads; their parts are `.upload_id-` and a number.
     let open = || {
         let entries = std::fs::read_dir(store).into_iter().flatten().flatten();
         let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-        names.filter(|name| name.starts_with(".upload"))
+        names.filter(|name| name.starts_with(".upload-"))
     };
     for _ in 0..200 {
         if open().next().is_none() {

@@ -171,7 +171,7 @@ async fn one_dies(place: Place, bytes: u64) {
         begun().await;
         finish(&mut living, event).await
     };
-    let work = async { tokio::join!(lives, dies).0 };
+    let work = Box::pin(async { tokio::join!(lives, dies).0 });
     let answer = Unchanging::default().during(&staging, work).await;
     assert!(answer.unwrap()["parameters"].is_object());
     place.assert_whole().await;
@@ -181,11 +181,11 @@ async fn one_dies(place: Place, bytes: u64) {
 async fn one_that_dies_beside_another_leaves_nothing_behind() {
     let instants = [0, LARGE / 2, LARGE, 2 * LARGE];
     side_by_side(2, instants, |bytes| async move {
-        one_dies(Place::in_s3(slow()).await, bytes).await;
+        Box::pin(one_dies(Place::in_s3(slow()).await, bytes)).await;
     })
     .await;
     side_by_side(2, instants, |bytes| async move {
-        one_dies(Place::in_a_folder(slow()).await, bytes).await;
+        Box::pin(one_dies(Place::in_a_folder(slow()).await, bytes)).await;
     })
     .await;
 }

@@ -185,8 +185,15 @@ impl Store {
         self.state().uploads.insert(id, upload);
     }
 
-    pub(super) fn end(&self, id: &str) {
+    /// No part of an upload comes any more.
+    pub(super) fn forget(&self, id: &str) {
         self.state().uploads.remove(id);
+    }
+
+    /// The upload is over, for the store below too.
+    pub(super) fn end(&self, id: &str) {
+        self.forget(id);
+        let _ = std::fs::remove_file(self.root.join(format!(".upload-{id}.json")));
     }
 
     /// The upload of that id, which must be one of that object.

@@ -14,8 +14,8 @@ impl Folder {
         let run = self.path(below)?;
         let beside = [self.root.clone(), self.root.join(layout::SYNC)];
         let swept = blocking(move || {
-            let folders = beside.into_iter().chain(folders(run));
-            folders.map(|folder| sweep(&folder)).collect()
+            let mut folders = beside.into_iter().chain(folders(run));
+            folders.try_for_each(|folder| sweep(&folder))
         });
         swept.await.map_err(|error| fault(&error, &self.root))
     }
