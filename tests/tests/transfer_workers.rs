@@ -1,8 +1,8 @@
 //! A property: however two workers are interleaved, cut short and lied to, staging comes to the same, and no file of it ever
 //! changes once it is there.
 //!
-//! The workers are this crate's transfer in a process of their own, so that its environment can be what S3 needs; in there
-//! they are futures, which are dropped at any instant.
+//! The workers are a process of their own (`interleaved-workers`), so that its environment can be what S3 needs; in there they
+//! are futures, which are dropped at any instant.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -10,76 +10,20 @@
     clippy::print_stdout
 )]
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Arc;
 use std::time::Duration;
 
-use pathling_import_core::Kind;
-use pathling_import_core::config::{Settings, Step};
-use pathling_import_core::steps::{self, Context};
 use pathling_import_tests::check::assert_no_token_leaks;
 use pathling_import_tests::staged::{
     Unchanging, assert_no_upload_open, assert_nothing_temporary, assert_staged_in, staging_folder,
 };
-use pathling_import_tests::{Random, Transferring};
+use pathling_import_tests::{Random, Transferring, binary};
 use sandbox::{Builder, Dataset, Fault, Sandbox, Switch};
-use serde_json::Value;
 use tokio::process::Command;
-
-/// The event that the workers are given, and the seed of their misfortunes.
-const EVENT: &str = "WORKERS_EVENT";
-const SEED: &str = "WORKERS_SEED";
-
-/// How often each worker is dropped half-way, at most.
-const TRIES: usize = 4;
-
-/// The longest that one is left alone.
-const LONGEST: u64 = 1500;
 
 /// How long both may take together before the test fails.
 const PATIENCE: Duration = Duration::from_mins(2);
-
-/// One worker: it begins again and again, and is dropped each time after a while, unless it ends first.
-async fn work(settings: Settings, event: Value, mut random: Random) {
-    let mut context = Arc::new(Context::new(settings.clone()));
-    for _ in 0..TRIES {
-        let patience = Duration::from_millis(random.below(LONGEST));
-        let step = steps::run(Step::TransferToS3, &context, event.clone());
-        match tokio::time::timeout(patience, Box::pin(step)).await {
-            Ok(Ok(_)) => return,
-            Ok(Err(error)) => assert!(
-                matches!(
-                    error.kind(),
-                    Kind::JobInProgress
-                        | Kind::Transfer
-                        | Kind::SourceUnavailable
-                        | Kind::StagingUnavailable
-                ),
-                "{error}"
-            ),
-            Err(_dropped) => {}
-        }
-        if random.below(2) == 0 {
-            context = Arc::new(Context::new(settings.clone()));
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "the other tests of this file run it in a process of its own"]
-async fn workers() {
-    let environment: BTreeMap<String, String> = std::env::vars().collect();
-    let settings = Settings::load(Step::TransferToS3, &environment, None).unwrap();
-    let event: Value = serde_json::from_str(&environment[EVENT]).unwrap();
-    let seed: u64 = environment[SEED].parse().unwrap();
-    let one = work(settings.clone(), event.clone(), Random::of(seed));
-    let other = work(settings, event, Random::of(seed.wrapping_add(1)));
-    let (one, other) = (tokio::spawn(one), tokio::spawn(other));
-    one.await.unwrap();
-    other.await.unwrap();
-}
 
 /// Some large and some small files, of a source that is not too fast for its clients to be interrupted.
 fn files(random: &mut Random) -> Builder {
@@ -152,7 +96,7 @@ fn store_faults(random: &mut Random) -> Vec<Switch> {
 
 /// Two workers with this fortune, then one that nobody disturbs.
 async fn interleave(seed: u64, folder: Option<&Path>) {
-    println!("{SEED}={seed}");
+    println!("seed {seed}");
     let mut random = Random::of(seed);
     let builder = files(&mut random);
     let path = folder.map(|folder| folder.display().to_string());
@@ -168,13 +112,11 @@ async fn interleave(seed: u64, folder: Option<&Path>) {
         transfer.sandbox.faults().switch(fault);
     }
     let staging = folder.map_or_else(|| staging_folder(&transfer.sandbox), PathBuf::from);
-    let mut process = Command::new(std::env::current_exe().unwrap());
+    let mut process = Command::new(binary("interleaved-workers"));
     process
-        .args(["workers", "--exact", "--ignored", "--nocapture"])
+        .args([seed.to_string(), transfer.event().to_string()])
         .env_clear()
         .envs(transfer.env().iter())
-        .env(EVENT, transfer.event().to_string())
-        .env(SEED, seed.to_string())
         .stdin(Stdio::null())
         .kill_on_drop(true);
     let work = tokio::time::timeout(PATIENCE, process.output());
@@ -184,7 +126,7 @@ async fn interleave(seed: u64, folder: Option<&Path>) {
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let said = said + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
-    assert!(said.contains("1 passed"), "the workers did work: {said}");
+    assert!(said.contains("both workers have ended"), "{said}");
     transfer.sandbox.faults().clear();
     looked.during(&staging, transfer.succeed()).await;
     assert_staged_in(&transfer.sandbox, &staging);

@@ -53,6 +53,8 @@ pub(super) struct Outbound {
     marks: BTreeMap<u32, (LineMark, u64)>,
     /// What `through` was when the state was written last.
     saved: u32,
+    /// How many bytes were told to be stored when it stopped.
+    left: u64,
 }
 
 impl Outbound {
@@ -79,6 +81,7 @@ impl Outbound {
             through: 0,
             marks: BTreeMap::new(),
             saved: 0,
+            left: 0,
         }
     }
 
@@ -375,18 +378,18 @@ impl Outbound {
             while let Some(landed) = self.flights.try_join_next() {
                 self.landed_or_not(landed);
             }
+            if let Some((_, end)) = self.marks.get(&self.through) {
+                self.engine.left_under_way(*end - self.left);
+                self.left = *end;
+            }
             if self.through > self.saved {
                 self.save().await?;
             }
             match self.flights.join_next().await {
                 Some(landed) => self.landed_or_not(landed),
-                None => break,
+                None => return Ok(()),
             }
         }
-        if let Some((_, end)) = self.marks.get(&self.through) {
-            self.engine.left_under_way(*end);
-        }
-        Ok(())
     }
 
     /// Makes the object appear: every byte has come and every check has passed.
@@ -408,8 +411,9 @@ impl Outbound {
             self.ship(mark)?;
         }
         self.buffer = None;
-        while let Some(arrived) = self.flights.join_next().await {
+        while let Some(arrived) = engine.unless_stopped(self.flights.join_next()).await? {
             self.land(Some(arrived))?;
+            self.look().await?;
         }
         let Some(position) = self.position().filter(|at| at.parts == self.number - 1) else {
             return Err(Kind::StagingUnavailable

@@ -12,15 +12,23 @@ use s3s::dto::{
     ListObjectsV2Input, ListObjectsV2Output, ListPartsInput, ListPartsOutput, MultipartUpload,
     PutObjectInput, PutObjectOutput, UploadPartInput, UploadPartOutput,
 };
-use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
+use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 
-use super::store::{Store, asks_for_sums, now, said};
+use super::store::{Store, asks_for_sums, no_upload, now, said};
 use super::sums::{Algorithm, set_sums, sums};
 use super::uploads::{Upload, UploadedPart};
 use crate::faults::Fault;
 
 /// How many keys a page of a listing has at most.
 const MOST_KEYS: i32 = 1000;
+
+/// What s3s-fs says of an upload that another request has ended meanwhile: that it is somebody else's.
+fn gone(error: S3Error) -> S3Error {
+    match error.code() {
+        S3ErrorCode::AccessDenied => no_upload(),
+        _ => error,
+    }
+}
 
 type Answer<T> = S3Result<S3Response<T>>;
 
@@ -144,12 +152,13 @@ impl S3 for Store {
         let (body, shared) = super::checked::checked(body, said, async { Ok(None) })?;
         input.body = Some(body);
         let (bucket, key) = (input.bucket.clone(), input.key.clone());
-        let mut response = shared.judge(self.inner.upload_part(req).await)?;
+        let stored = shared.judge(self.inner.upload_part(req).await);
         if let Err(ended) = self.algorithm(&bucket, &key, &id) {
-            // Aborted meanwhile: nobody else would remove this part.
+            // Aborted or completed meanwhile: nobody else would remove this part.
             let _ = tokio::fs::remove_file(self.part_path(&id, number)).await;
             return Err(ended);
         }
+        let mut response = stored.map_err(gone)?;
         let verdict = shared.lock();
         let part = UploadedPart {
             etag: verdict.md5.clone(),
@@ -237,7 +246,8 @@ impl S3 for Store {
         {
             self.renumber(&id, &upload, listed).await?;
         }
-        let response = self.inner.complete_multipart_upload(req).await?;
+        let completed = self.inner.complete_multipart_upload(req).await;
+        let response = completed.map_err(gone)?;
         let mut output = match response.output.future {
             Some(future) => future.await?,
             None => response.output,

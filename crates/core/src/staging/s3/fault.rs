@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 
@@ -77,6 +78,9 @@ const NO_CONDITIONS: &[&str] = &[
     "UnsupportedHeader",
 ];
 
+/// What is said where a request could not be signed.
+pub(super) const NO_CREDENTIALS: &str = "no AWS credentials could be had";
+
 /// How much of a store's own message is passed on.
 const MESSAGE_LIMIT: usize = 300;
 
@@ -122,10 +126,11 @@ where
             (None, _) => chain.clone(),
         };
         let lower = chain.to_ascii_lowercase();
-        let unsigned =
+        let without_credentials =
             status.is_none() && (lower.contains("credential") || lower.contains("identity"));
-        let text = if unsigned {
-            format!("no AWS credentials could be had: {}", deepest(&error))
+        let unsigned = without_credentials && !credentials_fault(&error).is_some_and(passes);
+        let text = if without_credentials {
+            format!("{NO_CREDENTIALS}: {}", deepest(&error))
         } else {
             text
         };
@@ -157,7 +162,7 @@ impl Fault {
     pub(super) fn unsigned(why: &str) -> Self {
         Self {
             unsigned: true,
-            ..Self::broken(&format!("no AWS credentials could be had: {why}"))
+            ..Self::broken(&format!("{NO_CREDENTIALS}: {why}"))
         }
     }
 
@@ -334,6 +339,28 @@ fn element(xml: &str, name: &str) -> Option<String> {
         .replace("&#39;", "'")
         .replace("&amp;", "&");
     Some(plain)
+}
+
+/// Whether credentials may be had a little later: whoever gives them did not answer, or not well.
+pub(super) fn passes(error: &CredentialsError) -> bool {
+    matches!(
+        error,
+        CredentialsError::ProviderTimedOut(_) | CredentialsError::ProviderError(_)
+    )
+}
+
+/// What the provider of credentials said, where that is why a request was not sent.
+fn credentials_fault<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> Option<&'a CredentialsError> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
 }
 
 /// What an error comes from in the end.

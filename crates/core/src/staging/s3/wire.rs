@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use aws_credential_types::Credentials;
+use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_sigv4::http_request::{
     PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SigningSettings,
@@ -21,7 +22,7 @@ use reqwest::{Method, Request, Response};
 
 use super::client::{ANSWER, CONNECT};
 use super::endpoint::Endpoint;
-use super::fault::Fault;
+use super::fault::{Fault, NO_CREDENTIALS, passes};
 use super::pieces::Pieces;
 use crate::error::{Kind, Result};
 use crate::http::Flight;
@@ -98,9 +99,15 @@ impl Line {
             let Some(provider) = &self.provider else {
                 return Err(Kind::StagingDenied.error("there is no provider of credentials"));
             };
-            let found = provider.provide_credentials().await;
-            let credentials =
-                found.map_err(|error| Kind::StagingDenied.error(super::fault::deepest(&error)))?;
+            let found = tokio::time::timeout(ANSWER, provider.provide_credentials()).await;
+            let found = found.unwrap_or_else(|_| Err(CredentialsError::provider_timed_out(ANSWER)));
+            let credentials = found.map_err(|error| {
+                let kind = match passes(&error) {
+                    true => Kind::StagingUnavailable,
+                    false => Kind::StagingDenied,
+                };
+                kind.error(super::fault::deepest(&error))
+            })?;
             let expiry = credentials.expiry();
             let until = match expiry {
                 Some(expiry) => expiry.checked_sub(BEFORE_EXPIRY).unwrap_or(expiry),
@@ -111,6 +118,10 @@ impl Line {
         let usable = |held: &Held| SystemTime::now() < held.until;
         match self.credentials.get(usable, fetch).await {
             Ok(held) => Ok(held.credentials),
+            Err(error) if error.kind() == Kind::StagingUnavailable => Err(Fault::broken(&format!(
+                "{NO_CREDENTIALS}: {}",
+                error.what()
+            ))),
             Err(error) => Err(Fault::unsigned(error.what())),
         }
     }
@@ -348,6 +359,49 @@ mod tests {
         let error = error.error("s3://b/a", "s3:PutObject");
         assert_eq!(error.kind(), Kind::StagingDenied);
         assert!(error.advice().contains("credentials"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_provider_of_credentials_that_fails_for_now_is_no_refusal_of_the_store() {
+        #[derive(Debug)]
+        struct Failing(bool);
+        impl ProvideCredentials for Failing {
+            fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+            where
+                Self: 'a,
+            {
+                future::ProvideCredentials::ready(Err(match self.0 {
+                    true => CredentialsError::provider_error("503 of the metadata service"),
+                    false => CredentialsError::invalid_configuration("no such profile"),
+                }))
+            }
+        }
+        for (passes, kind) in [
+            (true, Kind::StagingUnavailable),
+            (false, Kind::StagingDenied),
+        ] {
+            let provider = SharedCredentialsProvider::new(Failing(passes));
+            let wire = Wire::new(
+                Arc::new(Line::new(Some(provider.clone()))),
+                endpoint("http://127.0.0.1:1").await,
+            );
+            let error = put(&wire, "a").await.unwrap_err();
+            let error = error.error("s3://b/a", "s3:PutObject");
+            assert_eq!(error.kind(), kind, "{error}");
+            assert!(error.what().contains("no AWS credentials"), "{error}");
+            // The SDK, asked for the same, says the same.
+            let settings = SdkConfig::builder()
+                .behavior_version(BehaviorVersion::latest())
+                .region(Region::new(REGION))
+                .endpoint_url("http://127.0.0.1:1")
+                .credentials_provider(provider)
+                .build();
+            let asked = aws_sdk_s3::Client::new(&settings).get_object();
+            let asked = asked.bucket("b").key("a").send().await.unwrap_err();
+            let error = Fault::from(asked).error("s3://b/a", "s3:GetObject");
+            assert_eq!(error.kind(), kind, "{error}");
+            assert!(error.what().contains("no AWS credentials"), "{error}");
+        }
     }
 
     /// A store that answers as many requests of each connection as the list says, then hangs up on the next.
