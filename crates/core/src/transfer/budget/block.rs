@@ -7,9 +7,13 @@
 use memmap2::MmapMut;
 
 /// From this size on a block is a map.
-pub(super) const LARGE: usize = 256 << 10;
+const LARGE: usize = 256 << 10;
 
-/// Memory of a fixed capacity, filled from its beginning.
+/// The sizes of maps are multiples of this, or of a sixteenth of the next power of two, so that one file's block fits the
+/// next file too, which is of about the same length. Pages that nothing was written to take no memory.
+const STEP: usize = 64 << 10;
+
+/// Memory of a certain capacity, filled from its beginning.
 #[derive(Debug)]
 pub(super) struct Block {
     memory: Memory,
@@ -18,7 +22,11 @@ pub(super) struct Block {
 #[derive(Debug)]
 enum Memory {
     Heap(Vec<u8>),
-    Map { map: MmapMut, filled: usize },
+    Map {
+        map: MmapMut,
+        capacity: usize,
+        filled: usize,
+    },
 }
 
 impl Block {
@@ -31,14 +39,19 @@ impl Block {
 
     /// An empty block of exactly so many bytes.
     pub(super) fn of(capacity: usize) -> Self {
-        let map = (capacity >= LARGE).then(|| MmapMut::map_anon(capacity).ok());
-        let memory = if let Some(map) = map.flatten() {
-            Memory::Map { map, filled: 0 }
-        } else {
+        let map = (capacity >= LARGE).then(|| MmapMut::map_anon(rounded(capacity)).ok());
+        let memory = match map.flatten() {
+            Some(map) => Memory::Map {
+                map,
+                capacity,
+                filled: 0,
+            },
             // Small, or the system gives no more maps.
-            let mut heap = Vec::new();
-            heap.reserve_exact(capacity);
-            Memory::Heap(heap)
+            None => {
+                let mut heap = Vec::new();
+                heap.reserve_exact(capacity);
+                Memory::Heap(heap)
+            }
         };
         Self { memory }
     }
@@ -47,7 +60,37 @@ impl Block {
     pub(super) fn capacity(&self) -> usize {
         match &self.memory {
             Memory::Heap(heap) => heap.capacity(),
+            Memory::Map { capacity, .. } => *capacity,
+        }
+    }
+
+    /// How many bytes of the address space it takes.
+    pub(super) fn size(&self) -> usize {
+        match &self.memory {
+            Memory::Heap(heap) => heap.capacity(),
             Memory::Map { map, .. } => map.len(),
+        }
+    }
+
+    /// Whether it is worth being kept for the next who wants one: to map and unmap one for each part costs a page fault for
+    /// every 4 KiB. Small ones the allocator keeps by itself.
+    pub(super) fn is_worth_keeping(&self) -> bool {
+        matches!(self.memory, Memory::Map { .. })
+    }
+
+    /// Whether a block of so many bytes would have been made as large as this one.
+    pub(super) fn fits(&self, capacity: usize) -> bool {
+        self.is_worth_keeping() && self.size() == rounded(capacity)
+    }
+
+    /// Makes it hold so many bytes where it has the room, and says whether it has.
+    pub(super) fn stretch(&mut self, to: usize) -> bool {
+        match &mut self.memory {
+            Memory::Map { map, capacity, .. } if map.len() >= to => {
+                *capacity = to;
+                true
+            }
+            _ => false,
         }
     }
 
@@ -55,7 +98,7 @@ impl Block {
     pub(super) fn bytes(&self) -> &[u8] {
         match &self.memory {
             Memory::Heap(heap) => heap,
-            Memory::Map { map, filled } => &map[..*filled],
+            Memory::Map { map, filled, .. } => &map[..*filled],
         }
     }
 
@@ -63,7 +106,7 @@ impl Block {
     pub(super) fn push(&mut self, bytes: &[u8]) {
         match &mut self.memory {
             Memory::Heap(heap) => heap.extend_from_slice(bytes),
-            Memory::Map { map, filled } => {
+            Memory::Map { map, filled, .. } => {
                 map[*filled..*filled + bytes.len()].copy_from_slice(bytes);
                 *filled += bytes.len();
             }
@@ -77,6 +120,11 @@ impl Block {
             Memory::Map { filled, .. } => *filled = 0,
         }
     }
+}
+
+fn rounded(capacity: usize) -> usize {
+    let step = (capacity.next_power_of_two() / 16).max(STEP);
+    capacity.next_multiple_of(step)
 }
 
 #[cfg(test)]
@@ -97,7 +145,23 @@ mod tests {
             assert_eq!(block.bytes(), b"");
             block.push(b"x");
             assert_eq!(block.bytes(), b"x");
-            assert!(matches!(block.memory, Memory::Map { .. }) == (capacity >= LARGE));
+            assert_eq!(block.is_worth_keeping(), capacity >= LARGE);
         }
+    }
+
+    #[test]
+    fn files_of_about_the_same_length_fit_the_same_block_and_parts_are_not_rounded() {
+        let mib = 1 << 20;
+        assert_eq!((rounded(8 * mib), rounded(5 * mib)), (8 * mib, 5 * mib));
+        let mut block = Block::of(5 * mib + 1);
+        assert!(block.fits(5 * mib + 200_000) && !block.fits(5 * mib) && !block.fits(6 * mib));
+        assert!(block.size() <= 5 * mib + mib / 2);
+        block.push(b"x");
+        assert!(block.stretch(5 * mib + 100) && !block.stretch(6 * mib));
+        assert_eq!(
+            (block.capacity(), block.bytes()),
+            (5 * mib + 100, &b"x"[..])
+        );
+        assert!(!Block::of(10).stretch(20));
     }
 }

@@ -147,8 +147,9 @@ impl Buffer {
             return;
         }
         debug_assert!(self.memory.grower.is_some() || self.memory.held == 0);
-        self.hold(to - now, now > 0).await;
-        self.memory.reallocate(to);
+        let wanted = if self.memory.data.size() < to { to } else { 0 };
+        let offered = self.hold(to - now, now > 0, wanted).await;
+        self.memory.reallocate(to, offered);
     }
 
     /// Counts so many bytes that its file holds elsewhere, in all: the line that a checker has not seen the end of. It
@@ -156,16 +157,18 @@ impl Buffer {
     pub async fn also(&mut self, bytes: usize) {
         debug_assert!(self.memory.grower.is_some() || bytes == 0);
         if let Some(more) = bytes.checked_sub(self.beside).filter(|more| *more > 0) {
-            self.hold(more, true).await;
+            self.hold(more, true, 0).await;
         } else {
             self.memory.let_go(self.beside - bytes);
         }
         self.beside = bytes;
     }
 
-    async fn hold(&mut self, bytes: usize, in_the_middle: bool) {
-        let mut granted = self.memory.ask(bytes, in_the_middle).await;
+    /// Holds so many more bytes. Gives a block of `wanted` bytes, where one lay idle.
+    async fn hold(&mut self, bytes: usize, in_the_middle: bool, wanted: usize) -> Block {
+        let mut granted = self.memory.ask(bytes, in_the_middle, wanted).await;
         self.memory.held += mem::take(&mut granted.held);
+        mem::replace(&mut granted.data, Block::none())
     }
 
     /// What is in it, to be sent, at once; the buffer is left without capacity, which [`Buffer::grow`] gives it again.
@@ -219,8 +222,8 @@ impl AsRef<[u8]> for Memory {
 }
 
 impl Memory {
-    /// So many bytes more, when it is their turn.
-    async fn ask(&self, bytes: usize, in_the_middle: bool) -> Memory {
+    /// So many bytes more, when it is their turn, with a block of `wanted` bytes if one lies idle then.
+    async fn ask(&self, bytes: usize, in_the_middle: bool, wanted: usize) -> Memory {
         let shared = &self.shared;
         let mut waiting = Waiting {
             shared,
@@ -239,6 +242,7 @@ impl Memory {
                 grower: self.grower,
                 held: self.held,
                 bytes,
+                wanted,
                 reply,
             });
             shared.serve(&mut state);
@@ -251,35 +255,20 @@ impl Memory {
         granted
     }
 
-    /// Makes the allocation as large as what is held for it: `bytes`, for which `held` was raised.
-    fn reallocate(&mut self, bytes: usize) {
-        // A growing buffer takes none that is larger than what it asked for: what is left for others was reckoned with.
-        let slack = if self.grower.is_some() { 0 } else { bytes / 4 };
-        let mut state = self.shared.state();
-        let fit = state
-            .idle
-            .iter()
-            .enumerate()
-            .filter(|(_, idle)| (bytes..=bytes + slack).contains(&idle.capacity()))
-            .min_by_key(|(at, idle)| (idle.capacity(), usize::MAX - at))
-            .map(|(at, _)| at);
-        let Some(fit) = fit else {
-            drop(state);
-            // Old and new are there for a moment, of which nobody keeps count.
-            let mut data = Block::of(bytes);
-            data.push(self.data.bytes());
-            self.data = data;
+    /// Makes the allocation as large as what is held for it: `to`, for which `held` was raised.
+    fn reallocate(&mut self, to: usize, offered: Block) {
+        if self.data.stretch(to) {
             return;
+        }
+        // Old and new are there for a moment, of which nobody keeps count.
+        let mut data = if offered.capacity() == to {
+            offered
+        } else {
+            Block::of(to)
         };
-        let mut data = state.idle.remove(fit);
-        state.idle_bytes -= data.capacity();
-        state.leased += data.capacity() - bytes;
-        self.held += data.capacity() - bytes;
-        drop(state);
-        data.clear();
         data.push(self.data.bytes());
         let before = mem::replace(&mut self.data, data);
-        self.shared.state().keep(before);
+        self.shared.keep(&mut self.shared.state(), before);
     }
 
     /// Gives a part of what is held back.
@@ -309,7 +298,8 @@ impl Drop for Memory {
         if self.held > 0 {
             let mut state = self.shared.state();
             state.take_back(self.grower, self.held);
-            state.keep(mem::replace(&mut self.data, Block::none()));
+            let block = mem::replace(&mut self.data, Block::none());
+            self.shared.keep(&mut state, block);
             self.shared.serve(&mut state);
         }
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
 use super::Memory;
-use super::block::{Block, LARGE};
+use super::block::Block;
 
 pub(super) struct Shared {
     pub(super) total: usize,
@@ -42,6 +42,8 @@ pub(super) struct Ask {
     /// What it holds already.
     pub(super) held: usize,
     pub(super) bytes: usize,
+    /// How large a block it wants for that; 0 for none.
+    pub(super) wanted: usize,
     pub(super) reply: oneshot::Sender<Memory>,
 }
 
@@ -70,10 +72,9 @@ impl Shared {
         state.growers.retain(|ask| !ask.reply.is_closed());
         while let Some(ask) = self.next(state) {
             state.give(ask.grower, ask.bytes);
-            // What is kept idle makes room before anybody allocates.
-            while state.idle_bytes > 0 && state.leased + state.idle_bytes > self.total {
-                state.idle_bytes -= state.idle.remove(0).capacity();
-            }
+            // Before what is kept idle makes room for those that allocate.
+            let data = state.used_before(ask.wanted);
+            self.make_room(state);
             #[cfg(test)]
             {
                 state.most_used = state.most_used.max(state.leased + state.idle_bytes);
@@ -82,12 +83,29 @@ impl Shared {
                 shared: Arc::clone(self),
                 grower: ask.grower,
                 held: ask.bytes,
-                data: Block::none(),
+                data,
             };
             // One that stopped waiting this instant cannot give it back by itself: the lock is held here.
             if let Err(mut unwanted) = ask.reply.send(granted) {
                 state.take_back(unwanted.grower, mem::take(&mut unwanted.held));
+                self.keep(state, mem::replace(&mut unwanted.data, Block::none()));
             }
+        }
+    }
+
+    /// Keeps a block that is no longer counted as leased, if it is worth it.
+    pub(super) fn keep(&self, state: &mut State, mut block: Block) {
+        if block.is_worth_keeping() {
+            block.clear();
+            state.idle_bytes += block.size();
+            state.idle.push(block);
+            self.make_room(state);
+        }
+    }
+
+    fn make_room(&self, state: &mut State) {
+        while state.idle_bytes > 0 && state.leased + state.idle_bytes > self.total {
+            state.idle_bytes -= state.idle.remove(0).size();
         }
     }
 
@@ -183,12 +201,15 @@ impl State {
         }
     }
 
-    /// Keeps a block that is no longer counted as leased, if it is worth it: to map and unmap one for each part costs a page
-    /// fault for every 4 KiB. Small ones the allocator keeps by itself.
-    pub(super) fn keep(&mut self, data: Block) {
-        if data.capacity() >= LARGE {
-            self.idle_bytes += data.capacity();
-            self.idle.push(data);
-        }
+    /// A block of so many bytes that lies idle, the one that was used last; none where there is no such.
+    fn used_before(&mut self, wanted: usize) -> Block {
+        let fitting = self.idle.iter().rposition(|idle| idle.fits(wanted));
+        let Some(at) = fitting else {
+            return Block::none();
+        };
+        let mut block = self.idle.remove(at);
+        self.idle_bytes -= block.size();
+        block.stretch(wanted);
+        block
     }
 }
