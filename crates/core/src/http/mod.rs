@@ -10,6 +10,7 @@
 mod address;
 mod body;
 mod client;
+mod connections;
 mod failure;
 mod flight;
 mod outcome;
@@ -30,6 +31,7 @@ mod tests;
 pub use address::{below, status_url_for_polling};
 pub use body::Body;
 pub use client::{Client, ClientOptions, ClientSecret};
+pub(crate) use connections::Connections;
 pub use failure::{failure, said};
 pub(crate) use flight::Flight;
 pub use outcome::{Issue, OperationOutcome};

@@ -2,15 +2,15 @@
 //!
 //! Tokens, redirects and repetitions are decided above this.
 
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use reqwest::header::{AUTHORIZATION, HeaderValue};
-use reqwest::{Method, StatusCode, redirect};
+use reqwest::{Method, StatusCode};
 use tracing::debug;
 use url::Url;
 
 use super::Side;
+use super::connections::Connections;
 use super::request::Request;
 use super::response::{About, Response};
 use super::shown::{shown, shown_str};
@@ -18,8 +18,6 @@ use super::token::Token;
 use super::words;
 use crate::config::Origin;
 use crate::error::{Kind, Result};
-
-const USER_AGENT: &str = concat!("pathling-import/", env!("CARGO_PKG_VERSION"));
 
 /// How many redirects are followed.
 const HOPS: usize = 5;
@@ -44,8 +42,7 @@ pub(super) struct Transport {
     pub(super) side: Side,
     connect: Duration,
     idle: Duration,
-    /// Built when first needed: the platform's root certificates cost some 45 ms on Lambda.
-    http: OnceLock<reqwest::Client>,
+    connections: Connections,
 }
 
 impl Transport {
@@ -54,36 +51,16 @@ impl Transport {
             side,
             connect,
             idle,
-            http: OnceLock::new(),
+            connections: Connections::new(connect),
         }
     }
 
     fn http(&self) -> Result<&reqwest::Client> {
-        if let Some(http) = self.http.get() {
-            return Ok(http);
-        }
-        let built = reqwest::Client::builder()
-            .user_agent(USER_AGENT)
-            .redirect(redirect::Policy::none())
-            .connect_timeout(self.connect)
-            // Compressed bytes are counted and stored as they come, whatever features other crates switch on.
-            .no_gzip()
-            .no_brotli()
-            .no_zstd()
-            .no_deflate()
-            // Less than what servers usually keep: a connection that the server closes meanwhile costs a request.
-            .pool_idle_timeout(Duration::from_secs(30))
-            .build()
-            .map_err(|error| {
-                Kind::Configuration
-                    .error(format!(
-                        "the HTTP client cannot be built: {}",
-                        words::deepest(&error)
-                    ))
-                    .next("Check the proxy variables and the system's root certificates.")
-            })?;
-        // Two tasks may have built one at the same time; the first stays.
-        Ok(self.http.get_or_init(|| built))
+        self.connections.client().map_err(|why| {
+            Kind::Configuration
+                .error(format!("the HTTP client cannot be built: {why}"))
+                .next("Check the proxy variables and the system's root certificates.")
+        })
     }
 
     /// Sends the request once. Any status is an answer; the body has not been read.

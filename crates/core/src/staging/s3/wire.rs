@@ -5,7 +5,7 @@
 //! through the SDK. Nothing is tried twice here, but for a connection that turns out to be closed: pace, waits and deadline
 //! are the caller's.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use aws_credential_types::Credentials;
@@ -25,9 +25,7 @@ use super::endpoint::Endpoint;
 use super::fault::{Fault, NO_CREDENTIALS, passes};
 use super::pieces::Pieces;
 use crate::error::{Kind, Result};
-use crate::http::Flight;
-
-const USER_AGENT: &str = concat!("pathling-import/", env!("CARGO_PKG_VERSION"));
+use crate::http::{Connections, Flight};
 
 /// Credentials are asked for anew this long before they expire, as the SDK does it.
 const BEFORE_EXPIRY: Duration = Duration::from_secs(10);
@@ -44,8 +42,7 @@ const REFUSAL: usize = 64 << 10;
 /// The connections and the credentials, for all buckets of the process.
 #[derive(Debug)]
 pub(super) struct Line {
-    /// Built when first needed: the platform's root certificates cost some 45 ms on Lambda.
-    http: OnceLock<reqwest::Client>,
+    connections: Connections,
     provider: Option<SharedCredentialsProvider>,
     credentials: Flight<Held>,
 }
@@ -67,30 +64,15 @@ pub(super) struct Wire {
 impl Line {
     pub(super) fn new(provider: Option<SharedCredentialsProvider>) -> Self {
         Self {
-            http: OnceLock::new(),
+            connections: Connections::new(CONNECT),
             provider,
             credentials: Flight::new(),
         }
     }
 
     fn http(&self) -> Result<&reqwest::Client, Fault> {
-        if let Some(http) = self.http.get() {
-            return Ok(http);
-        }
-        // Proxy variables count, as they do for the SDK.
-        let built = reqwest::Client::builder()
-            .user_agent(USER_AGENT)
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT)
-            .no_gzip()
-            .no_brotli()
-            .no_zstd()
-            .no_deflate()
-            .pool_idle_timeout(Duration::from_secs(30))
-            .build()
-            .map_err(|error| Fault::unbuilt(&error))?;
-        // Two tasks may have built one at the same time; the first stays.
-        Ok(self.http.get_or_init(|| built))
+        let client = self.connections.client();
+        client.map_err(|why| Fault::unbuilt(&why))
     }
 
     /// The credentials; fetched by one task while the others wait for it.

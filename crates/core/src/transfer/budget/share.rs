@@ -201,10 +201,12 @@ impl State {
         }
     }
 
-    /// A block of so many bytes that lies idle, the one that was used last; none where there is no such.
+    /// The smallest block that lies idle and fits so many bytes, of several the one that was used last; none where there is
+    /// no such.
     fn used_before(&mut self, wanted: usize) -> Block {
-        let fitting = self.idle.iter().rposition(|idle| idle.fits(wanted));
-        let Some(at) = fitting else {
+        let idle = self.idle.iter().enumerate().rev();
+        let fitting = idle.filter(|(_, block)| block.fits(wanted));
+        let Some((at, _)) = fitting.min_by_key(|(_, block)| block.size()) else {
             return Block::none();
         };
         let mut block = self.idle.remove(at);

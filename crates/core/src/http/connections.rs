@@ -1,0 +1,69 @@
+//! What this program's HTTP clients have in common: TLS by the system's root certificates, and nothing done unasked.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use reqwest::{Client, redirect};
+use rustls::ClientConfig;
+use rustls_platform_verifier::BuilderVerifierExt;
+
+use super::words;
+
+const USER_AGENT: &str = concat!("pathling-import/", env!("CARGO_PKG_VERSION"));
+
+/// Connections to any server, made when they are first needed. Clients that share these share a pool.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    connect: Duration,
+    client: OnceLock<Result<Client, String>>,
+}
+
+impl Connections {
+    /// Nothing is built yet. `connect` is how long a connection may take to be made.
+    pub(crate) fn new(connect: Duration) -> Self {
+        Self {
+            connect,
+            client: OnceLock::new(),
+        }
+    }
+
+    /// The client; or why there can be none, as the end of a message. Whoever comes while it is being built waits.
+    pub(crate) fn client(&self) -> Result<&Client, &str> {
+        let client = self.client.get_or_init(|| build(self.connect));
+        client.as_ref().map_err(String::as_str)
+    }
+}
+
+fn build(connect: Duration) -> Result<Client, String> {
+    // Proxy variables count, as they do for the AWS SDK.
+    Client::builder()
+        .user_agent(USER_AGENT)
+        .redirect(redirect::Policy::none())
+        .connect_timeout(connect)
+        // Compressed bytes are counted and stored as they come, whatever features other crates switch on.
+        .no_gzip()
+        .no_brotli()
+        .no_zstd()
+        .no_deflate()
+        // Less than what servers usually keep: a connection that the server closes meanwhile costs a request.
+        .pool_idle_timeout(Duration::from_secs(30))
+        .tls_backend_preconfigured(tls()?)
+        .build()
+        .map_err(|error| words::deepest(&error))
+}
+
+/// The TLS settings of the process. To read the system's root certificates costs some 45 ms on Lambda, so that is done once.
+fn tls() -> Result<ClientConfig, String> {
+    static TLS: OnceLock<Result<ClientConfig, String>> = OnceLock::new();
+    let configure = || {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .and_then(BuilderVerifierExt::with_platform_verifier)
+            .map_err(|error| error.to_string())?
+            .with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(config)
+    };
+    TLS.get_or_init(configure).clone()
+}
