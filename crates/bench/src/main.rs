@@ -87,7 +87,7 @@ fn main() -> ExitCode {
             Builder::new_current_thread().enable_all().build(),
             limit::run(options),
         ),
-        Part::Mover { event } => wait(Runtime::new(), mover::run(event)),
+        Part::Mover { event } => wait(pathling_import_core::runtime(), mover::run(event)),
         Part::Plan { manifest } => wait(Runtime::new(), plan::run(manifest)),
         Part::Gunzip { authority, path } => wait(Runtime::new(), gunzip::run(authority, path)),
     };

@@ -26,7 +26,7 @@ const LETTING_GO: Duration = Duration::from_secs(1);
 
 /// Does what the command line asks, in a runtime of its own.
 pub(crate) fn run(args: &Args) -> ExitCode {
-    let runtime = match tokio::runtime::Runtime::new() {
+    let runtime = match pathling_import_core::runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
             say(&format!("error: the program cannot start: {error}"));

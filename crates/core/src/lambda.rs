@@ -37,7 +37,11 @@ impl From<Error> for Diagnostic {
 ///
 /// Settings are read once. What is wrong with them is the answer to every invocation: a function that ended instead would
 /// only be called "Runtime.ExitError".
-pub async fn serve(step: Step) -> std::result::Result<(), RuntimeError> {
+pub fn serve(step: Step) -> std::result::Result<(), RuntimeError> {
+    crate::runtime()?.block_on(serve_here(step))
+}
+
+async fn serve_here(step: Step) -> std::result::Result<(), RuntimeError> {
     let environment: BTreeMap<String, String> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();

@@ -10,6 +10,7 @@ pub mod http;
 pub mod lambda;
 pub mod manifest;
 pub mod pathling;
+mod runtime;
 pub mod staging;
 pub mod steps;
 pub mod sync;
@@ -17,3 +18,4 @@ pub mod telemetry;
 pub mod transfer;
 
 pub use error::{Error, Kind, Result};
+pub use runtime::runtime;

@@ -3,7 +3,6 @@
 use pathling_import_core::config::Step;
 use pathling_import_core::lambda;
 
-#[tokio::main]
-async fn main() -> Result<(), lambda::RuntimeError> {
-    lambda::serve(Step::TransferToS3).await
+fn main() -> Result<(), lambda::RuntimeError> {
+    lambda::serve(Step::TransferToS3)
 }
