@@ -153,10 +153,11 @@ async fn a_folder_goes_on_in_the_middle_of_the_file_too() {
     let folder = tempfile::tempdir().unwrap();
     let command = || command(&sandbox).env("STAGING_URL", folder.path().to_str().unwrap());
     let run = command().spawn();
-    // What is on its way lies under a hidden name.
-    until("half of the file is on disk", || {
-        hidden_bytes(folder.path()) >= LENGTH / 2 - PART
-    })
+    // What is on its way lies under a hidden name, and its state says which parts are there for certain.
+    until(
+        "half of the file is on disk, and parts are written down",
+        || hidden_bytes(folder.path()) >= LENGTH / 2 - PART && names_a_part(folder.path()),
+    )
     .await;
     run.kill().await;
     sandbox.clear_requests();
@@ -167,6 +168,16 @@ async fn a_folder_goes_on_in_the_middle_of_the_file_too() {
     let downloads = sandbox.downloads();
     assert_eq!(downloads.len(), 1);
     assert_eq!(downloads[0].status, Some(206), "only the rest came");
+}
+
+/// Whether the state of the one file that is under way names a part.
+fn names_a_part(folder: &std::path::Path) -> bool {
+    let runs = std::fs::read_dir(folder.join("runs")).into_iter().flatten();
+    let mut states = runs.flatten().map(|run| {
+        let state = std::fs::read_to_string(run.path().join("_parts/00000.json"));
+        state.unwrap_or_default()
+    });
+    states.any(|state| state.contains("\"number\":"))
 }
 
 /// The bytes of all hidden files below a folder.

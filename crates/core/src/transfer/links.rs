@@ -218,7 +218,7 @@ mod tests {
                 }
                 .boxed()
             })),
-            Duration::from_secs(60),
+            Duration::from_mins(1),
         )
     }
 

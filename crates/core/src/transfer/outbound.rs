@@ -320,9 +320,9 @@ impl Outbound {
         Ok(())
     }
 
-    fn landed_or_not(&mut self, landed: Landed) {
+    fn landed_or_not(&mut self, landed: &Landed) {
         if let Ok(Ok(number)) = landed {
-            self.landed(number);
+            self.landed(*number);
         }
     }
 
@@ -376,7 +376,7 @@ impl Outbound {
         self.buffer = None;
         loop {
             while let Some(landed) = self.flights.try_join_next() {
-                self.landed_or_not(landed);
+                self.landed_or_not(&landed);
             }
             if let Some((_, end)) = self.marks.get(&self.through) {
                 self.engine.left_under_way(*end - self.left);
@@ -386,7 +386,7 @@ impl Outbound {
                 self.save().await?;
             }
             match self.flights.join_next().await {
-                Some(landed) => self.landed_or_not(landed),
+                Some(landed) => self.landed_or_not(&landed),
                 None => return Ok(()),
             }
         }

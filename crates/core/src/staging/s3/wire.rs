@@ -84,9 +84,10 @@ impl Line {
             let found = tokio::time::timeout(ANSWER, provider.provide_credentials()).await;
             let found = found.unwrap_or_else(|_| Err(CredentialsError::provider_timed_out(ANSWER)));
             let credentials = found.map_err(|error| {
-                let kind = match passes(&error) {
-                    true => Kind::StagingUnavailable,
-                    false => Kind::StagingDenied,
+                let kind = if passes(&error) {
+                    Kind::StagingUnavailable
+                } else {
+                    Kind::StagingDenied
                 };
                 kind.error(super::fault::deepest(&error))
             })?;
@@ -352,9 +353,10 @@ mod tests {
             where
                 Self: 'a,
             {
-                future::ProvideCredentials::ready(Err(match self.0 {
-                    true => CredentialsError::provider_error("503 of the metadata service"),
-                    false => CredentialsError::invalid_configuration("no such profile"),
+                future::ProvideCredentials::ready(Err(if self.0 {
+                    CredentialsError::provider_error("503 of the metadata service")
+                } else {
+                    CredentialsError::invalid_configuration("no such profile")
                 }))
             }
         }

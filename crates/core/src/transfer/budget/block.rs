@@ -40,18 +40,17 @@ impl Block {
     /// An empty block of exactly so many bytes.
     pub(super) fn of(capacity: usize) -> Self {
         let map = (capacity >= LARGE).then(|| MmapMut::map_anon(rounded(capacity)).ok());
-        let memory = match map.flatten() {
-            Some(map) => Memory::Map {
+        let memory = if let Some(map) = map.flatten() {
+            Memory::Map {
                 map,
                 capacity,
                 filled: 0,
-            },
-            // Small, or the system gives no more maps.
-            None => {
-                let mut heap = Vec::new();
-                heap.reserve_exact(capacity);
-                Memory::Heap(heap)
             }
+        } else {
+            // Small, or the system gives no more maps.
+            let mut heap = Vec::new();
+            heap.reserve_exact(capacity);
+            Memory::Heap(heap)
         };
         Self { memory }
     }
