@@ -156,7 +156,7 @@ async fn a_folder_goes_on_in_the_middle_of_the_file_too() {
     // What is on its way lies under a hidden name, and its state says which parts are there for certain.
     until(
         "half of the file is on disk, and parts are written down",
-        || hidden_bytes(folder.path()) >= LENGTH / 2 - PART && names_a_part(folder.path()),
+        || hidden_bytes(folder.path()) >= LENGTH / 2 - PART && can_be_gone_on_with(folder.path()),
     )
     .await;
     run.kill().await;
@@ -170,14 +170,14 @@ async fn a_folder_goes_on_in_the_middle_of_the_file_too() {
     assert_eq!(downloads[0].status, Some(206), "only the rest came");
 }
 
-/// Whether the state of the one file that is under way names a part.
-fn names_a_part(folder: &std::path::Path) -> bool {
+/// Whether the state of the one file that is under way says from where.
+fn can_be_gone_on_with(folder: &std::path::Path) -> bool {
     let runs = std::fs::read_dir(folder.join("runs")).into_iter().flatten();
     let mut states = runs.flatten().map(|run| {
-        let state = std::fs::read_to_string(run.path().join("_parts/00000.json"));
-        state.unwrap_or_default()
+        let state = std::fs::read(run.path().join("_parts/00000.json")).unwrap_or_default();
+        serde_json::from_slice(&state).unwrap_or(serde_json::Value::Null)
     });
-    states.any(|state| state.contains("\"number\":"))
+    states.any(|state| state["position"]["parts"].as_u64() > Some(0))
 }
 
 /// The bytes of all hidden files below a folder.
