@@ -381,16 +381,15 @@ impl Copy {
         let goes_on = from == Some(opened.offset) && self.begun && opened.offset > 0;
         if !goes_on {
             self.checker = Checker::new(&self.file.resource_type, self.engine.settings.validate);
-            let length = opened.length.filter(|_| opened.identity);
             let source = opened.mark.clone().map(|mark| SourceMark {
                 etag: mark.etag,
                 length: mark.length,
             });
             self.at = opened.mark.clone().map(|mark| (0, mark));
-            if let Some(length) = length {
+            if let Some(length) = opened.length {
                 self.engine.saw_length(length);
             }
-            self.outbound.begin(source, length).await?;
+            self.outbound.begin(source, opened.length).await?;
             self.begun = true;
         }
         if !std::mem::replace(&mut self.announced, true) {

@@ -127,12 +127,6 @@ impl Upload {
         }
     }
 
-    /// The key that the object will have.
-    #[must_use]
-    pub fn key(&self) -> &str {
-        &self.inner.key
-    }
-
     /// What the sums of the file and its parts are to be computed with.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
@@ -255,8 +249,8 @@ impl Upload {
         self.inner.lost()
     }
 
-    /// Makes the file appear, of the parts from 1 to those of `position` and no others, after its record; `sum` is of all of it. Call it
-    /// after every check has passed. `position` and `part_limit` are for whoever has to complete it instead.
+    /// Makes the file appear, of the parts from 1 to those of `position` and no others, after its record; `sum` is of all of
+    /// it. Call it after every check has passed. `position` and `part_limit` are for whoever has to complete it instead.
     ///
     /// Returns the record that stands: where another process has staged the file, its record. Can be called again after an
     /// error, unless the upload is [`Self::lost`] then.

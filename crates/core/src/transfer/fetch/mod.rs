@@ -47,8 +47,6 @@ pub struct Opened {
     pub length: Option<u64>,
     /// What a later request can go on with; `None` where there is nothing that proves the bytes to be the same.
     pub mark: Option<Mark>,
-    /// Whether the bytes came as they are, and not compressed.
-    pub identity: bool,
 }
 
 /// Why there is no file.
@@ -138,7 +136,6 @@ fn whole(client: &Client, response: Response) -> Result<Opened, Refused> {
         offset: 0,
         length,
         mark,
-        identity,
     })
 }
 
@@ -182,7 +179,6 @@ fn rest_of(client: &Client, response: Response, offset: u64, mark: &Mark) -> Opt
             etag: mark.etag.clone(),
             length: Some(length),
         }),
-        identity: true,
     })
 }
 
