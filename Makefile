@@ -54,7 +54,7 @@ test-workflow: programs .venv/aws/ready ## Run the bundled workflow alone, with 
 
 # One program is source, S3, limit and mover, each in a process of its own. Options of `pathling-import-bench run` go into BENCH.
 .PHONY: bench
-bench: ## Measure the transfer against what the wire allows (some 20 minutes; BENCH='--quick', '--only a,d')
+bench: ## Measure the transfer against what the wire allows (some ten minutes; BENCH='--quick', '--only a,d')
 	cargo build --locked --release --package pathling-import-bench --package transfer-to-s3
 	$(TARGET_DIR)/release/pathling-import-bench run $(BENCH)
 
