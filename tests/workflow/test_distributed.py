@@ -61,11 +61,15 @@ def test_one_worker_that_fails_for_ever_fails_the_execution(run_distributed):
 )
 def test_a_worker_that_is_killed_or_hangs_is_tried_again(aws, run_distributed, sent, error):
     hit = []
+    # Processes of other tests' functions are no target, and one that was killed may be seen a moment longer.
+    before = set(aws.processes("transfer-to-s3-lambda"))
+    for process in before:
+        os.kill(process, signal.SIGKILL)
 
     def strike():
         deadline = time.monotonic() + 60
         while not hit and time.monotonic() < deadline:
-            for process in aws.processes("transfer-to-s3-lambda"):
+            for process in set(aws.processes("transfer-to-s3-lambda")) - before:
                 # In the middle of its work, of which each file takes a second.
                 time.sleep(0.5)
                 os.kill(process, sent)
@@ -74,10 +78,6 @@ def test_a_worker_that_is_killed_or_hangs_is_tried_again(aws, run_distributed, s
             time.sleep(0.02)
 
     striking = threading.Thread(target=strike)
-    # Processes of other tests' functions are no target.
-    before = set(aws.processes("transfer-to-s3-lambda"))
-    for process in before:
-        os.kill(process, signal.SIGKILL)
     striking.start()
     options = ("--resources-per-file", "10", "--fault", "delay=file:1000")
     execution, sandbox = run_distributed(*options, timeouts={"transfer-to-s3": 8})
