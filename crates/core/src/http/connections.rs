@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use reqwest::{Client, redirect};
 use rustls::ClientConfig;
-use rustls_platform_verifier::BuilderVerifierExt;
 
+use super::roots::Roots;
 use super::words;
 
 const USER_AGENT: &str = concat!("pathling-import/", env!("CARGO_PKG_VERSION"));
@@ -52,15 +52,16 @@ fn build(connect: Duration) -> Result<Client, String> {
         .map_err(|error| words::deepest(&error))
 }
 
-/// The TLS settings of the process. To read the system's root certificates costs some 45 ms on Lambda, so that is done once.
+/// The TLS settings of the process: one, so that the system's root certificates are read once at most.
 fn tls() -> Result<ClientConfig, String> {
     static TLS: OnceLock<Result<ClientConfig, String>> = OnceLock::new();
     let configure = || {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
+        let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
-            .and_then(BuilderVerifierExt::with_platform_verifier)
             .map_err(|error| error.to_string())?
+            .dangerous() // It is not: the platform's verifier decides, only later.
+            .with_custom_certificate_verifier(Arc::new(Roots::new(provider)))
             .with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(config)

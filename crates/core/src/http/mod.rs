@@ -17,6 +17,7 @@ mod outcome;
 mod request;
 mod response;
 mod retry;
+mod roots;
 mod shown;
 mod smart;
 mod token;

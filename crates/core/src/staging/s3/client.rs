@@ -14,6 +14,7 @@ use aws_types::service_config::ServiceConfigKey;
 use tokio::runtime::{Handle, Id};
 use tokio::sync::Mutex;
 
+use super::connector::http_client;
 use super::wire::Line;
 use crate::config::{Checksum, Place};
 use crate::error::{Kind, Result};
@@ -48,6 +49,7 @@ impl Clients {
             _ => {
                 // The SDK's defaults for retries are standard, with three attempts; AWS_MAX_ATTEMPTS changes that.
                 let settings = aws_config::defaults(BehaviorVersion::latest())
+                    .http_client(http_client())
                     .timeout_config(
                         TimeoutConfig::builder()
                             .connect_timeout(CONNECT)
@@ -74,6 +76,9 @@ impl Clients {
         }
         // Buckets as host names need a name server that knows them, which stores of one's own seldom have.
         let mut builder = Builder::from(settings).force_path_style(endpoint(settings).is_some());
+        if settings.http_client().is_none() {
+            builder = builder.http_client(http_client());
+        }
         if checksum == Checksum::None {
             builder =
                 builder.request_checksum_calculation(RequestChecksumCalculation::WhenRequired);

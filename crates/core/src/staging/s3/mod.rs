@@ -6,6 +6,7 @@
 //! writes may have conditions.
 
 mod client;
+mod connector;
 mod endpoint;
 mod fault;
 mod listing;
