@@ -53,6 +53,21 @@ async fn a_source_that_asks_for_patience_beyond_the_deadline_does_not_end_the_ru
 }
 
 #[tokio::test]
+async fn a_store_that_asks_for_patience_beyond_the_deadline_gets_its_name_and_the_run_goes_on() {
+    let sandbox = sandbox(Dataset::synthetic(3), 1000).await;
+    let mut story = Story::of(&sandbox);
+    let complete = story.until(Step::TransferToS3).await.unwrap();
+    sandbox.faults().on(Fault::S3SlowDown);
+    let transfer = story.function(Step::TransferToS3).await;
+    let answer = transfer.invoke_with_timeout(complete.clone(), 3_000).await;
+    let error = answer.unwrap_err();
+    assert_eq!(error.error_type, "StagingUnavailableError", "{error:?}");
+    assert!(error.error_message.contains("STAGING_URL"), "{error:?}");
+    sandbox.faults().clear();
+    story.call(Step::TransferToS3, &complete).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_server_that_never_answers_gets_its_name_before_the_time_of_the_function_is_over() {
     let sandbox = sandbox(Dataset::synthetic(3), 1000).await;
     let mut story = Story::of(&sandbox);

@@ -12,9 +12,11 @@ mod run;
 mod transferring;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::config::Step;
 use crate::error::{Error, Kind, Result};
@@ -23,6 +25,9 @@ use crate::sync::{self, RunRecord, SyncState};
 use contract::{Carried, ManifestPlace};
 
 pub use context::{Context, Deadline};
+
+/// How long after its deadline a transfer may take to say how far it is.
+const LAST_WORDS: Duration = Duration::from_millis(250);
 
 /// Does one step: takes its event, gives its output, both as the public contract has them.
 ///
@@ -60,11 +65,10 @@ pub async fn run_until(
         }
     };
     let outcome = match deadline.0 {
-        // The transfer keeps to its deadline by itself, and says how far it is.
-        Some(at) if step != Step::TransferToS3 => tokio::time::timeout_at(at, work)
+        Some(at) => tokio::time::timeout_at(last_moment(step, at), work)
             .await
             .unwrap_or_else(|_| Err(out_of_time(step))),
-        _ => work.await,
+        None => work.await,
     };
     if outcome.is_err() {
         // One file that fails drops the others half-way, and a Lambda may not run again for hours.
@@ -151,9 +155,19 @@ pub async fn unfinished(context: &Context) -> Result<Option<Unfinished>> {
 }
 
 /// What is said of a server that answers too slowly for the time that a step has.
+/// When a step is cut off. The transfer of files keeps to its deadline by itself and says then how far it is, for which it
+/// is left a moment; what comes before and after it, in staging, does not.
+fn last_moment(step: Step, deadline: Instant) -> Instant {
+    match step {
+        Step::TransferToS3 => deadline + LAST_WORDS,
+        _ => deadline,
+    }
+}
+
 fn out_of_time(step: Step) -> Error {
     let (kind, server) = match step {
         Step::PathlingImport | Step::CheckImportStatus => (Kind::TargetUnavailable, "target"),
+        Step::TransferToS3 => (Kind::StagingUnavailable, "store under STAGING_URL"),
         _ => (Kind::SourceUnavailable, "source"),
     };
     kind.error(format!(
