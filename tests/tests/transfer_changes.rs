@@ -6,6 +6,7 @@ use pathling_import_tests::staged::{only_run, staging_folder};
 use pathling_import_tests::traffic::{Traffic as _, assert_appeared_once};
 use pathling_import_tests::{Transferring, side_by_side};
 use sandbox::{Builder, Dataset, Fault, Sandbox, Switch};
+use serde_json::Value;
 
 const PART: u64 = 5 << 20;
 
@@ -101,13 +102,21 @@ async fn a_file_that_was_staged_for_another_export_is_not_taken_for_one_of_this(
         // Somebody, or a lifecycle rule, removes the manifest alone, and the source counts its jobs anew.
         let staged = only_run(&staging_folder(&transfer.sandbox));
         let run = staged[&0].path.parent().unwrap().parent().unwrap();
-        std::fs::remove_file(run.join("_manifest.json")).unwrap();
-        transfer.event_mut()["result"]["output"][0]["count"] = 19.into();
-        let words = [
-            "is staged with 20 resources",
-            "promises 19",
-            "Remove the run's folder",
-        ];
-        transfer.fail("StagingDeniedError", &words).await;
+        for (member, value) in [
+            ("/output/0/count", Value::from(19)),
+            ("/transactionTime", "2031-01-01T00:00:00Z".into()),
+        ] {
+            let _ = std::fs::remove_file(run.join("_manifest.json"));
+            let event = transfer.event_mut();
+            let there = event["result"].pointer_mut(member).unwrap();
+            let before = std::mem::replace(there, value);
+            let words = [
+                "is staged already, with 20 resources",
+                "of another export",
+                "Remove the run's folder",
+            ];
+            transfer.fail("StagingDeniedError", &words).await;
+            *transfer.event_mut()["result"].pointer_mut(member).unwrap() = before;
+        }
     }
 }

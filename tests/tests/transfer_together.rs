@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use pathling_import_core::config::Step;
 use pathling_import_tests::check::{assert_arrived, assert_no_token_leaks};
@@ -20,6 +21,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 const SMALL_PARTS: (&str, &str) = ("TRANSFER_MEMORY", "20MiB");
+
+/// What both have in hand at their beginning and end they fetch both.
+const FEW_AT_ONCE: (&str, &str) = ("TRANSFER_CONCURRENCY", "6");
 
 const LARGE: u64 = 24 << 20;
 
@@ -42,7 +46,7 @@ struct Place {
 impl Place {
     async fn in_s3(builder: Builder) -> Self {
         Self {
-            transfer: Transferring::of(builder, &[SMALL_PARTS]).await,
+            transfer: Transferring::of(builder, &[SMALL_PARTS, FEW_AT_ONCE]).await,
             folder: None,
         }
     }
@@ -51,7 +55,7 @@ impl Place {
         let folder = tempfile::tempdir().unwrap();
         let staging = ("STAGING_URL", folder.path().to_str().unwrap());
         Self {
-            transfer: Transferring::of(builder, &[SMALL_PARTS, staging]).await,
+            transfer: Transferring::of(builder, &[SMALL_PARTS, FEW_AT_ONCE, staging]).await,
             folder: Some(folder),
         }
     }
@@ -143,6 +147,24 @@ async fn two_functions_whose_source_breaks_and_whose_store_fails_end_well_too() 
     Unchanging::default().during(&staging, place.both()).await;
     place.assert_whole().await;
     assert_appeared_once(&place.transfer.sandbox);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_functions_that_meet_divide_the_work_between_them() {
+    const FILES: usize = 300;
+    let builder = Sandbox::builder()
+        .data(Dataset::empty())
+        .synthetic_files("Patient", FILES, 20_000)
+        .latency(Duration::from_millis(20));
+    for place in [
+        Place::in_s3(builder.clone()).await,
+        Place::in_a_folder(builder).await,
+    ] {
+        place.both().await;
+        place.assert_whole().await;
+        let asked: usize = place.transfer.sandbox.times_asked().values().sum();
+        assert!(asked < FILES * 5 / 4, "{asked} requests for {FILES} files");
+    }
 }
 
 /// One of the two is killed when so much is there; the other ends well, and nothing of the dead one is left over.

@@ -35,6 +35,9 @@ pub struct DoneRecord {
     /// The version of this record's form.
     #[serde(default)]
     version: u32,
+    /// The export that it is a file of, as [`layout::export_of`] names it.
+    #[serde(default)]
+    pub export: String,
     /// Bytes staged, over all objects.
     pub size: u64,
     /// How many resources it has of each type.
@@ -74,11 +77,16 @@ pub(super) enum PartState {
 }
 
 impl DoneRecord {
-    /// The record of a file with these resources and sums; [`super::Upload`] knows the rest.
+    /// The record of an export's file with these resources and sums; [`super::Upload`] knows the rest.
     #[must_use]
-    pub fn new(resources: BTreeMap<String, u64>, sums: BTreeMap<String, String>) -> Self {
+    pub fn new(
+        export: &str,
+        resources: BTreeMap<String, u64>,
+        sums: BTreeMap<String, String>,
+    ) -> Self {
         Self {
             version: VERSION,
+            export: export.to_owned(),
             size: 0,
             resources,
             sums,
@@ -249,7 +257,7 @@ mod tests {
     fn record(types: usize) -> DoneRecord {
         let resources = (0..types).map(|number| (format!("ResourceType{number:03}"), 1));
         let sums = BTreeMap::from([("crc64nvme".to_owned(), "AAAAAAAAAAA=".to_owned())]);
-        let mut record = DoneRecord::new(resources.collect(), sums);
+        let mut record = DoneRecord::new("0a1b2c3d", resources.collect(), sums);
         record.size = 7;
         record.objects = vec![StagedObject {
             key: "runs/a/Patient/00000-b.ndjson".to_owned(),

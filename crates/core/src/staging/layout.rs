@@ -67,7 +67,13 @@ pub fn derived_run(
 /// The name of the run after `run` on a server that counts its jobs anew: the same status URL, another transaction time.
 #[must_use]
 pub fn suffixed(run: &str, transaction_time: &str) -> String {
-    format!("{run}-{}", hash(8, [transaction_time]))
+    format!("{run}-{}", export_of(transaction_time))
+}
+
+/// What tells an export from others at the same status URL: a hash of its manifest's transaction time.
+#[must_use]
+pub fn export_of(transaction_time: &str) -> String {
+    hash(8, [transaction_time])
 }
 
 /// Whether a text may be the name of a run. Names arrive in events and become paths, so nothing else may pass.

@@ -81,6 +81,7 @@ fn collect(folder: &Path, files: &mut Vec<String>) {
 
 fn patients(resources: u64) -> DoneRecord {
     DoneRecord::new(
+        "0a1b2c3d",
         BTreeMap::from([("Patient".to_owned(), resources)]),
         BTreeMap::new(),
     )

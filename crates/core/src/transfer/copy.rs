@@ -53,6 +53,8 @@ pub(super) enum Outcome {
     },
     /// The transfer was to stop first.
     Stopped,
+    /// Another process is at the same files in the same order: this one is to come at another time.
+    Postponed,
 }
 
 /// Makes sure that a file is staged.
@@ -82,6 +84,10 @@ struct Copy {
     /// The leave of a request that broke, for the next one. It is kept while the file holds memory: others may have all
     /// leaves and wait for just that.
     slot: Option<Slot>,
+    /// Whether nothing was asked of the source yet.
+    unasked: bool,
+    /// Whether another process was known to be at the same run when this began.
+    in_company: bool,
     begun: bool,
     announced: bool,
 }
@@ -89,6 +95,7 @@ struct Copy {
 impl Copy {
     fn new(engine: Arc<Engine>, file: Arc<File>) -> Self {
         let upload = engine.staging.upload(&file.key, &file.part_key);
+        let in_company = engine.in_company();
         Self {
             url: file.url.clone(),
             checker: Checker::new(&file.resource_type, engine.settings.validate),
@@ -99,6 +106,8 @@ impl Copy {
             furthest: 0,
             expired: 0,
             slot: None,
+            unasked: true,
+            in_company,
             begun: false,
             announced: false,
         }
@@ -118,18 +127,19 @@ impl Copy {
     /// A file that is staged already must be the one that the manifest promises.
     fn as_promised(&self, record: DoneRecord) -> Result<Outcome> {
         let found: u64 = record.resources.values().sum();
-        if let Some(count) = self.file.count.filter(|count| *count != found) {
-            return Err(Kind::StagingDenied
-                .error(format!(
-                    "{} is staged with {found} resources, and the manifest promises {count}: it is of another export",
-                    self.engine.staging.url(&self.file.key)
-                ))
-                .next("Remove the run's folder, whose manifest must have been removed before, and start again."));
+        if record.export == self.engine.export && self.file.count.is_none_or(|count| count == found)
+        {
+            return Ok(Outcome::Done {
+                record,
+                fetched: false,
+            });
         }
-        Ok(Outcome::Done {
-            record,
-            fetched: false,
-        })
+        Err(Kind::StagingDenied
+            .error(format!(
+                "{} is staged already, with {found} resources of another export than the one that the manifest is of",
+                self.engine.staging.url(&self.file.key)
+            ))
+            .next("Remove the run's folder, whose manifest must have been removed before, and start again."))
     }
 
     /// Goes on with what another process left, as far as it is there.
@@ -164,18 +174,23 @@ impl Copy {
             let before = self.furthest;
             let (error, worth_another) = match self.pass().await {
                 Ok(record) => {
+                    if self.outbound.was_elsewhere() {
+                        self.engine.meet_company();
+                    }
                     return Ok(Outcome::Done {
                         record,
                         fetched: true,
                     });
                 }
                 Err(Halt::Elsewhere(record)) => {
+                    self.engine.meet_company();
                     self.outbound.abort().await;
                     return Ok(Outcome::Done {
                         record,
                         fetched: false,
                     });
                 }
+                Err(Halt::Postponed) => return Ok(Outcome::Postponed),
                 Err(Halt::Stopped) => return self.park().await,
                 Err(Halt::Expired(error)) => match self.fresh_link(error).await {
                     Ok(()) => continue,
@@ -288,6 +303,15 @@ impl Copy {
             None if self.outbound.holds_memory() => engine.unless_stopped(pace.again()).await?,
             None => engine.unless_stopped(pace.slot()).await?,
         };
+        // While it waited for its turn, another process may have staged it.
+        if std::mem::take(&mut self.unasked) && engine.in_company() {
+            if !self.in_company {
+                return Err(Halt::Postponed);
+            }
+            if let FileState::Done(record) = self.state(Hint::Unknown).await? {
+                return Err(Halt::Elsewhere(record));
+            }
+        }
         self.outbound.reserve().await?;
         let from = self.at.as_ref().filter(|(offset, _)| *offset > 0);
         let from = from.map(|(offset, mark)| (*offset, mark));

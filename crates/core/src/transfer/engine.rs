@@ -41,6 +41,8 @@ const FIRST_LENGTH: u64 = 256 << 10;
 pub(super) enum Halt {
     /// The transfer is to stop here, for a while.
     Stopped,
+    /// Another process is at the same files in the same order.
+    Postponed,
     /// The link no longer allows it.
     Expired(Error),
     /// Another process has staged the file in the meantime.
@@ -60,6 +62,8 @@ pub(super) struct Engine {
     pub(super) source: Client,
     pub(super) staging: Staging,
     pub(super) token: TokenUse,
+    /// The name of the export that all files are of.
+    pub(super) export: String,
     pub(super) settings: TransferSettings,
     pub(super) budget: Budget,
     pub(super) observer: Observer,
@@ -73,6 +77,8 @@ pub(super) struct Engine {
     over: AtomicBool,
     /// Links that take the place of expired ones.
     pub(super) links: Newest,
+    /// Whether another process has staged one of the files meanwhile.
+    company: AtomicBool,
     /// How often a server asked to be left alone for a while.
     asked_to_wait: AtomicUsize,
     /// How long parts take.
@@ -84,7 +90,7 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    pub(super) fn new(transfer: &Transfer, token: TokenUse) -> Self {
+    pub(super) fn new(transfer: &Transfer, token: TokenUse, export: String) -> Self {
         let settings = transfer.settings.clone();
         let part = PartSizes::limit_of(settings.memory);
         // The longest unfinished line that the checks hold.
@@ -96,6 +102,7 @@ impl Engine {
             source: transfer.source.clone(),
             staging: transfer.staging.clone(),
             token,
+            export,
             budget: Budget::new(settings.memory, part, line),
             observer: transfer.observer.clone(),
             retry_after_max: transfer.retry_after_max,
@@ -104,6 +111,7 @@ impl Engine {
             stop: watch::Sender::new(false),
             over: AtomicBool::new(false),
             links: Newest::new(transfer.renew.clone(), transfer.retry_after_max),
+            company: AtomicBool::new(false),
             asked_to_wait: AtomicUsize::default(),
             clock: PartClock::default(),
             under_way: AtomicU64::default(),
@@ -134,6 +142,18 @@ impl Engine {
     /// Whether nobody will go on with this run.
     pub(super) fn is_over(&self) -> bool {
         self.over.load(Ordering::Relaxed)
+    }
+
+    /// Notes that another process is at work on the same run.
+    pub(super) fn meet_company(&self) {
+        if !self.company.swap(true, Ordering::Relaxed) {
+            tracing::info!("another process is at work on the same run");
+        }
+    }
+
+    /// Whether another process is at work on the same run.
+    pub(super) fn in_company(&self) -> bool {
+        self.company.load(Ordering::Relaxed)
     }
 
     /// Does `work` unless the transfer is to stop first.

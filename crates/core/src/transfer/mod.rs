@@ -22,7 +22,7 @@ pub mod plan;
 pub mod progress;
 mod sizes;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -100,7 +100,7 @@ impl Transfer {
             TokenUse::WhereTrusted
         };
         let mut work = Work {
-            engine: Arc::new(Engine::new(self, token)),
+            engine: Arc::new(Engine::new(self, token, plan.export())),
             begun: Instant::now(),
             deadline: self.deadline,
             tasks: JoinSet::new(),
@@ -111,11 +111,13 @@ impl Transfer {
                 ..Brought::default()
             },
             done: 0,
+            rest: plan.order().collect(),
         };
-        let mut order = plan.order();
         loop {
             while !work.stopping && work.tasks.len() < AT_WORK {
-                let Some(slot) = order.next() else { break };
+                let Some(slot) = work.next_of_rest() else {
+                    break;
+                };
                 work.begin(plan.file(slot)?, self.listing.as_ref());
             }
             if work.tasks.is_empty() {
@@ -137,10 +139,24 @@ struct Work {
     failure: Option<Error>,
     brought: Brought,
     done: usize,
+    /// What is not begun.
+    rest: VecDeque<u32>,
 }
 
 impl Work {
+    /// The file to begin next: of those that are left the first. Beside another process, which takes them in the same order,
+    /// it is any: so they seldom fetch the same.
+    fn next_of_rest(&mut self) -> Option<u32> {
+        if self.engine.in_company() && !self.rest.is_empty() {
+            let any = rand::random_range(0..self.rest.len());
+            return self.rest.swap_remove_front(any);
+        }
+        self.rest.pop_front()
+    }
+
     fn begin(&mut self, file: File, listing: Option<&Listing>) {
+        // What another process has staged since, no listing knows.
+        let listing = listing.filter(|_| !self.engine.in_company());
         let hint = listing.map_or(Hint::Unknown, |listing| listing.hint(file.index));
         let (engine, file) = (Arc::clone(&self.engine), Arc::new(file));
         self.tasks.spawn(async move {
@@ -198,6 +214,7 @@ impl Work {
         let (record, fetched) = match outcome {
             Ok(Outcome::Done { record, fetched }) => (record, fetched),
             Ok(Outcome::Stopped) => return,
+            Ok(Outcome::Postponed) => return self.rest.extend(u32::try_from(file.index)),
             Err(error) => return self.fail(error),
         };
         self.done += 1;

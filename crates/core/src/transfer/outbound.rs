@@ -421,7 +421,7 @@ impl Outbound {
                 .into());
         };
         let (upload, total, limit) = (&self.upload, self.total, self.sizes.limit);
-        let done = record(resources, total);
+        let done = record(&engine.export, resources, total);
         let send = || upload.complete(total, done.clone(), &position, limit);
         let done = engine.to_store(&what, 0, send, || upload.lost()).await?;
         Ok(done)
@@ -441,14 +441,14 @@ impl Outbound {
         }
         let buffer = self.buffer.take().filter(|buffer| !buffer.is_empty());
         let Some(buffer) = buffer else {
-            let done = record(resources, self.total);
+            let done = record(&engine.export, resources, self.total);
             let staging = &engine.staging;
             let send = || staging.record_empty(&self.file.part_key, done.clone());
             return Ok(engine.to_store(what, 0, send, || false).await?);
         };
         let bytes = buffer.freeze().bytes();
         let sum = Sum::of(self.total.algorithm, &bytes);
-        let (upload, done) = (&self.upload, record(resources, sum));
+        let (upload, done) = (&self.upload, record(&engine.export, resources, sum));
         let send = || upload.put(bytes.clone(), sum, done.clone());
         let done = engine.to_store(what, sum.length, send, || false).await;
         Ok(done?)
@@ -465,15 +465,20 @@ impl Outbound {
         self.buffer.is_some()
     }
 
+    /// Whether another process has staged the file while it came here.
+    pub(super) fn was_elsewhere(&self) -> bool {
+        self.upload.was_elsewhere()
+    }
+
     /// Whether the upload is gone, so that all parts have to be sent again.
     pub(super) fn lost(&self) -> bool {
         self.upload.lost()
     }
 }
 
-fn record(resources: BTreeMap<String, u64>, sum: Sum) -> DoneRecord {
+fn record(export: &str, resources: BTreeMap<String, u64>, sum: Sum) -> DoneRecord {
     let sums = BTreeMap::from([(sum.algorithm.name().to_owned(), sum.base64())]);
-    DoneRecord::new(resources, sums)
+    DoneRecord::new(export, resources, sums)
 }
 
 fn stopped(error: &tokio::task::JoinError) -> Error {

@@ -84,6 +84,12 @@ impl Plan {
         self
     }
 
+    /// The name of the export that they are of.
+    #[must_use]
+    pub fn export(&self) -> String {
+        layout::export_of(&self.stored.head.transaction_time)
+    }
+
     /// How many files there are.
     #[must_use]
     pub fn len(&self) -> usize {

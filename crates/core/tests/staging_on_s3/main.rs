@@ -87,6 +87,7 @@ impl Room {
 
     async fn try_stage(&self, content: &Bytes, resources: u64) -> Result<DoneRecord> {
         let done = DoneRecord::new(
+            "0a1b2c3d",
             BTreeMap::from([("Patient".to_owned(), resources)]),
             BTreeMap::new(),
         );

@@ -47,6 +47,8 @@ struct Inner {
     kept: AtomicBool,
     /// What is stored does not add up to the file.
     spoilt: AtomicBool,
+    /// Another process has staged the file.
+    elsewhere: AtomicBool,
     /// Nothing is left to clear away.
     ended: AtomicBool,
     /// Dropped last: by then, what is to be cleared away is under way.
@@ -121,6 +123,7 @@ impl Upload {
                 stored: tokio::sync::Mutex::default(),
                 kept: AtomicBool::new(false),
                 spoilt: AtomicBool::new(false),
+                elsewhere: AtomicBool::new(false),
                 ended: AtomicBool::new(false),
                 _open: Open::of(staging),
             }),
@@ -151,7 +154,7 @@ impl Upload {
                 .staging
                 .state(&inner.key, &inner.part_key, Hint::Unknown);
             if let FileState::Done(theirs) = there.await? {
-                return Ok(theirs);
+                return Ok(self.found_elsewhere(theirs));
             }
             inner.staging.expect_readable(&inner.key).await?;
             // Whole, but of no use without a record that is true of it: one whole object takes another's place.
@@ -160,7 +163,7 @@ impl Upload {
         }
         let record = inner.staging.record(&inner.part_key, &done, None, None);
         if let Some(theirs) = record.await? {
-            return Ok(theirs);
+            return Ok(self.found_elsewhere(theirs));
         }
         if let Sink::Folder(parts) = &inner.sink {
             parts.part(0, body.clone()).await?;
@@ -272,7 +275,7 @@ impl Upload {
             .record(&inner.part_key, &done, under_way, ours);
         if let Some(theirs) = record.await? {
             self.end().await;
-            return Ok(theirs);
+            return Ok(self.found_elsewhere(theirs));
         }
         // The record has taken the state's place, and holds it.
         inner.kept.store(true, Ordering::Release);
@@ -334,15 +337,27 @@ impl Upload {
         let head = inner.staging.expect_readable(&inner.key).await?;
         if let Some(theirs) = DoneRecord::carried(&inner.key, &head) {
             self.end().await;
-            return Ok(theirs);
+            return Ok(self.found_elsewhere(theirs));
         }
         if head.size == sum.length {
             self.end().await;
-            return Ok(done);
+            return Ok(self.found_elsewhere(done));
         }
         publish(true).await?;
         inner.ended.store(true, Ordering::Release);
         Ok(done)
+    }
+
+    /// The record that another process has left. An answer that was lost on its way makes one of our own look so.
+    fn found_elsewhere(&self, record: DoneRecord) -> DoneRecord {
+        self.inner.elsewhere.store(true, Ordering::Relaxed);
+        record
+    }
+
+    /// Whether the record that [`Self::put`] or [`Self::complete`] gave is that of another process.
+    #[must_use]
+    pub fn was_elsewhere(&self) -> bool {
+        self.inner.elsewhere.load(Ordering::Relaxed)
     }
 
     /// Gives the file up: what is stored of it, and a state of ours.

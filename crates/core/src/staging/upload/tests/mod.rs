@@ -158,6 +158,7 @@ pub(super) fn settings(endpoint: &str) -> SdkConfig {
 
 pub(super) fn patients(resources: u64) -> DoneRecord {
     DoneRecord::new(
+        "0a1b2c3d",
         BTreeMap::from([("Patient".to_owned(), resources)]),
         BTreeMap::new(),
     )

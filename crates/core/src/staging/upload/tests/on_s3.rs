@@ -420,7 +420,7 @@ async fn a_record_too_long_for_metadata_is_written_first() {
     let staging = room.open().await;
     let upload = room.upload(&staging);
     let types = (0..150).map(|number| (format!("ResourceType{number:03}"), 1));
-    let done = DoneRecord::new(types.collect(), BTreeMap::new());
+    let done = DoneRecord::new("0a1b2c3d", types.collect(), BTreeMap::new());
     let sum = sum_of(&upload, &small());
     let done = upload.put(small(), sum, done).await.unwrap();
     assert_eq!(room.state(&staging).await, FileState::Done(done.clone()));
