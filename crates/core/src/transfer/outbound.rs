@@ -163,11 +163,7 @@ impl Outbound {
             .map_or_else(|| engine.typical_length(), |size| size + 1);
         let expected = usize::try_from(expected).unwrap_or(usize::MAX);
         let bytes = expected.clamp(1, self.part_size());
-        self.buffer = Some(
-            engine
-                .unless_stopped(engine.budget.take_growing(bytes))
-                .await?,
-        );
+        self.buffer = Some(engine.unless_stopped(engine.budget.take(bytes)).await?);
         Ok(())
     }
 
@@ -236,11 +232,7 @@ impl Outbound {
                 engine.unless_stopped(buffer.grow(more)).await?;
             }
             none => {
-                *none = Some(
-                    engine
-                        .unless_stopped(engine.budget.take_growing(first))
-                        .await?,
-                );
+                *none = Some(engine.unless_stopped(engine.budget.take(first)).await?);
             }
         }
         Ok(self
