@@ -4,13 +4,12 @@
 //! takes, and when the last who holds the bytes lets go, the memory is free again. Whoever wants more than there is
 //! waits, in the order of asking: this is what holds the sources back while the store is slow.
 //!
-//! **Why it never deadlocks.** A buffer of [`Budget::take`] has all that it will ever need, and so gives it back by
-//! itself; so does everything that is frozen. Only a buffer of [`Budget::take_growing`], for a body whose length is
-//! unknown, holds memory while it waits for more, up to `most` = a part and the line beside it. Memory is given to such
-//! buffers only while `most` less what the *favoured* one of them holds is left over of the total when all that comes back
-//! by itself has come back. One buffer at a time is favoured, from when the memory gets short until it is frozen or
-//! dropped: it may have all that is left, is served before all others, and so is always able to fill its part, send it and
-//! give everything back; then the next is favoured. Growing buffers go before those that begin.
+//! **Why it never deadlocks.** What is frozen comes back by itself. Only a buffer holds memory while it waits for more,
+//! up to `most` = a part and the line beside it. Memory is given to buffers only while `most` less what the *favoured*
+//! one of them holds is left over of the total when all that is frozen has come back. One buffer at a time is favoured,
+//! from when the memory gets short until it is frozen or dropped: it may have all that is left, is served before all
+//! others, and so is always able to fill its part, send it and give everything back; then the next is favoured. Buffers
+//! that want more go before those that begin.
 //!
 //! What this asks of the callers: whoever holds a buffer must not wait for anything that is given back only by those who
 //! wait for memory. So a [slot](super::pace::Pace::slot) for the source is taken before the buffer, never after, and what is
@@ -38,7 +37,7 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// A budget of `total` bytes, whose largest single buffer is `part` bytes. `line` is the most that a growing buffer
+    /// A budget of `total` bytes, whose largest single buffer is `part` bytes. `line` is the most that a buffer
     /// [counts beside itself](Buffer::also): 0 where no checker holds lines back.
     #[must_use]
     pub fn new(total: u64, part: u64, line: u64) -> Self {
@@ -52,26 +51,18 @@ impl Budget {
         }
     }
 
-    /// A buffer of so many bytes, once they are free. It is all that its file needs at the time: it does not grow.
+    /// A buffer that begins with so many bytes, once they are free, and may [grow](Buffer::grow) up to a part.
     pub async fn take(&self, bytes: usize) -> Buffer {
-        self.begin(None, bytes).await
-    }
-
-    /// A buffer that begins with so many bytes and may [grow](Buffer::grow) up to a part.
-    pub async fn take_growing(&self, bytes: usize) -> Buffer {
         let id = {
             let mut state = self.shared.state();
-            state.last_grower += 1;
-            state.last_grower
+            state.last_buffer += 1;
+            state.last_buffer
         };
-        self.begin(Some(id), bytes).await
-    }
-
-    async fn begin(&self, grower: Option<u64>, bytes: usize) -> Buffer {
         let mut buffer = Buffer {
             memory: Memory {
                 shared: Arc::clone(&self.shared),
-                grower,
+                buffer: id,
+                frozen: false,
                 held: 0,
                 data: Block::none(),
             },
@@ -139,23 +130,19 @@ impl Buffer {
     }
 
     /// Makes it hold at least so many bytes, a part at most, once they are free. Dropped while it waits, it changed nothing.
-    ///
-    /// Only for a buffer of [`Budget::take_growing`], or for one that holds nothing after [`Buffer::split`].
     pub async fn grow(&mut self, to: usize) {
         let now = self.capacity();
         if to <= now {
             return;
         }
-        debug_assert!(self.memory.grower.is_some() || self.memory.held == 0);
         let wanted = if self.memory.data.size() < to { to } else { 0 };
         let offered = self.hold(to - now, now > 0, wanted).await;
         self.memory.reallocate(to, offered);
     }
 
     /// Counts so many bytes that its file holds elsewhere, in all: the line that a checker has not seen the end of. It
-    /// stays counted over [`Buffer::split`]. Waits where it is more than before. Only for a growing buffer.
+    /// stays counted over [`Buffer::split`]. Waits where it is more than before.
     pub async fn also(&mut self, bytes: usize) {
-        debug_assert!(self.memory.grower.is_some() || bytes == 0);
         if let Some(more) = bytes.checked_sub(self.beside).filter(|more| *more > 0) {
             self.hold(more, true, 0).await;
         } else {
@@ -175,11 +162,12 @@ impl Buffer {
     pub fn split(&mut self) -> Filled {
         let data = mem::replace(&mut self.memory.data, Block::none());
         let held = data.capacity();
-        self.memory.hand_over(held);
+        self.memory.freeze(held);
         Filled {
             bytes: Bytes::from_owner(Memory {
                 shared: Arc::clone(&self.memory.shared),
-                grower: None,
+                buffer: self.memory.buffer,
+                frozen: true,
                 held,
                 data,
             }),
@@ -210,7 +198,10 @@ impl Filled {
 /// A share of the budget, and the allocation that it stands for, which is no larger. Dropped, both are given back.
 struct Memory {
     shared: Arc<Shared>,
-    grower: Option<u64>,
+    /// The buffer that it is of.
+    buffer: u64,
+    /// Whether it has left that buffer, and comes back by itself.
+    frozen: bool,
     held: usize,
     data: Block,
 }
@@ -232,14 +223,13 @@ impl Memory {
         let (reply, answer) = oneshot::channel();
         {
             let mut state = shared.state();
-            let favoured = self.grower.is_some() && state.favoured() == self.grower;
-            let queue = if in_the_middle || favoured {
+            let queue = if in_the_middle || state.favoured() == Some(self.buffer) {
                 &mut state.growers
             } else {
                 &mut state.line
             };
             queue.push_back(Ask {
-                grower: self.grower,
+                buffer: self.buffer,
                 held: self.held,
                 bytes,
                 wanted,
@@ -276,20 +266,17 @@ impl Memory {
         if bytes > 0 {
             self.held -= bytes;
             let mut state = self.shared.state();
-            state.take_back(self.grower, bytes);
+            state.take_back(self.buffer, bytes);
             self.shared.serve(&mut state);
         }
     }
 
-    /// Leaves a part of what is held to somebody who does not grow.
-    fn hand_over(&mut self, bytes: usize) {
+    /// Leaves a part of what is held to bytes that are frozen.
+    fn freeze(&mut self, bytes: usize) {
         self.held -= bytes;
-        if self.grower.is_some() {
-            let mut state = self.shared.state();
-            state.take_back(self.grower, bytes);
-            state.leased += bytes;
-            self.shared.serve(&mut state);
-        }
+        let mut state = self.shared.state();
+        state.freeze(self.buffer, bytes);
+        self.shared.serve(&mut state);
     }
 }
 
@@ -297,7 +284,11 @@ impl Drop for Memory {
     fn drop(&mut self) {
         if self.held > 0 {
             let mut state = self.shared.state();
-            state.take_back(self.grower, self.held);
+            if self.frozen {
+                state.leased -= self.held;
+            } else {
+                state.take_back(self.buffer, self.held);
+            }
             let block = mem::replace(&mut self.data, Block::none());
             self.shared.keep(&mut state, block);
             self.shared.serve(&mut state);

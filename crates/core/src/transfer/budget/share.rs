@@ -11,7 +11,7 @@ use super::block::Block;
 
 pub(super) struct Shared {
     pub(super) total: usize,
-    /// The most that one growing buffer comes to hold.
+    /// The most that one buffer comes to hold.
     pub(super) most: usize,
     pub(super) state: Mutex<State>,
 }
@@ -20,11 +20,11 @@ pub(super) struct Shared {
 pub(super) struct State {
     /// What buffers and frozen bytes hold.
     pub(super) leased: usize,
-    /// What growing buffers hold of it.
-    pub(super) growing: usize,
-    /// The growing buffer that is served before all others, and what it holds.
+    /// What buffers hold of it; the rest comes back by itself.
+    pub(super) filling: usize,
+    /// The buffer that is served before all others, and what it holds.
     pub(super) favoured: Option<(u64, usize)>,
-    /// Growing buffers that wait for more.
+    /// Buffers that wait for more.
     pub(super) growers: VecDeque<Ask>,
     /// Buffers that wait to begin.
     pub(super) line: VecDeque<Ask>,
@@ -33,12 +33,12 @@ pub(super) struct State {
     pub(super) idle_bytes: usize,
     #[cfg(test)]
     pub(super) most_used: usize,
-    pub(super) last_grower: u64,
+    pub(super) last_buffer: u64,
 }
 
 pub(super) struct Ask {
-    /// Which growing buffer asks; `None` where it is one that does not grow.
-    pub(super) grower: Option<u64>,
+    /// Which buffer asks.
+    pub(super) buffer: u64,
     /// What it holds already.
     pub(super) held: usize,
     pub(super) bytes: usize,
@@ -71,7 +71,7 @@ impl Shared {
     pub(super) fn serve(self: &Arc<Self>, state: &mut State) {
         state.growers.retain(|ask| !ask.reply.is_closed());
         while let Some(ask) = self.next(state) {
-            state.give(ask.grower, ask.bytes);
+            state.give(ask.buffer, ask.bytes);
             // Before what is kept idle makes room for those that allocate.
             let data = state.used_before(ask.wanted);
             self.make_room(state);
@@ -81,13 +81,14 @@ impl Shared {
             }
             let granted = Memory {
                 shared: Arc::clone(self),
-                grower: ask.grower,
+                buffer: ask.buffer,
+                frozen: false,
                 held: ask.bytes,
                 data,
             };
             // One that stopped waiting this instant cannot give it back by itself: the lock is held here.
             if let Err(mut unwanted) = ask.reply.send(granted) {
-                state.take_back(unwanted.grower, mem::take(&mut unwanted.held));
+                state.take_back(unwanted.buffer, mem::take(&mut unwanted.held));
                 self.keep(state, mem::replace(&mut unwanted.data, Block::none()));
             }
         }
@@ -113,7 +114,7 @@ impl Shared {
     fn next(&self, state: &mut State) -> Option<Ask> {
         let of_favoured = state
             .favoured()
-            .and_then(|id| state.growers.iter().position(|ask| ask.grower == Some(id)));
+            .and_then(|id| state.growers.iter().position(|ask| ask.buffer == id));
         if let Some(at) = of_favoured {
             return if self.is_free(state, &state.growers[at]) {
                 state.growers.remove(at)
@@ -122,7 +123,7 @@ impl Shared {
             };
         }
         if let Some(ask) = state.growers.front()
-            && self.may_grow(state, ask)
+            && self.may_have(state, ask)
         {
             if !self.is_free(state, ask) {
                 return None;
@@ -135,7 +136,7 @@ impl Shared {
             state.line.pop_front();
         }
         let ask = state.line.front()?;
-        if !self.is_free(state, ask) || !self.may_grow(state, ask) {
+        if !self.is_free(state, ask) || !self.may_have(state, ask) {
             return None;
         }
         let ask = state.line.pop_front()?;
@@ -149,22 +150,19 @@ impl Shared {
     }
 
     /// Whether the favoured buffer can still be filled after this, or the asker can become the favoured one.
-    fn may_grow(&self, state: &State, ask: &Ask) -> bool {
-        ask.grower.is_none() || state.favoured.is_none() || self.leaves_enough(state, ask)
+    fn may_have(&self, state: &State, ask: &Ask) -> bool {
+        state.favoured.is_none() || self.leaves_enough(state, ask)
     }
 
     fn leaves_enough(&self, state: &State, ask: &Ask) -> bool {
         let held = state.favoured.map_or(0, |(_, held)| held);
-        state.growing + ask.bytes + self.most.saturating_sub(held) <= self.total
+        state.filling + ask.bytes + self.most.saturating_sub(held) <= self.total
     }
 
     /// Favours the asker where it would not leave enough for another to be favoured.
     fn favour(&self, state: &mut State, ask: &Ask) {
-        if let Some(id) = ask.grower
-            && state.favoured.is_none()
-            && !self.leaves_enough(state, ask)
-        {
-            state.favoured = Some((id, ask.held));
+        if state.favoured.is_none() && !self.leaves_enough(state, ask) {
+            state.favoured = Some((ask.buffer, ask.held));
         }
     }
 }
@@ -174,25 +172,26 @@ impl State {
         self.favoured.map(|(id, _)| id)
     }
 
-    fn give(&mut self, grower: Option<u64>, bytes: usize) {
+    fn give(&mut self, buffer: u64, bytes: usize) {
         self.leased += bytes;
-        if grower.is_some() {
-            self.growing += bytes;
-        }
+        self.filling += bytes;
         if let Some((id, held)) = &mut self.favoured
-            && grower == Some(*id)
+            && buffer == *id
         {
             *held += bytes;
         }
     }
 
-    pub(super) fn take_back(&mut self, grower: Option<u64>, bytes: usize) {
+    pub(super) fn take_back(&mut self, buffer: u64, bytes: usize) {
+        self.freeze(buffer, bytes);
         self.leased -= bytes;
-        if grower.is_some() {
-            self.growing -= bytes;
-        }
+    }
+
+    /// Counts bytes of a buffer as frozen: they stay leased, but nobody has to wait for the buffer to get them back.
+    pub(super) fn freeze(&mut self, buffer: u64, bytes: usize) {
+        self.filling -= bytes;
         if let Some((id, held)) = &mut self.favoured
-            && grower == Some(*id)
+            && buffer == *id
         {
             *held -= bytes;
             if *held == 0 {

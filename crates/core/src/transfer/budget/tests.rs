@@ -17,14 +17,14 @@ async fn waits<F: Future>(future: std::pin::Pin<&mut F>) -> bool {
 
 fn at_rest(budget: &Budget) {
     let state = budget.shared.state();
-    assert_eq!((state.leased, state.growing, state.favoured), (0, 0, None));
+    assert_eq!((state.leased, state.filling, state.favoured), (0, 0, None));
     assert!(state.growers.is_empty() && state.line.is_empty());
     assert!(state.idle_bytes <= budget.shared.total);
 }
 
 #[tokio::test]
 async fn a_taker_waits_until_there_is_room_and_takers_are_served_in_the_order_of_asking() {
-    let budget = Budget::new(100, 50, 0);
+    let budget = Budget::new(100, 80, 0);
     let first = budget.take(80).await;
     let mut large = std::pin::pin!(budget.take(50));
     let mut small = std::pin::pin!(budget.take(10));
@@ -38,7 +38,7 @@ async fn a_taker_waits_until_there_is_room_and_takers_are_served_in_the_order_of
 
 #[tokio::test]
 async fn a_taker_that_stops_waiting_is_in_nobodys_way() {
-    let budget = Budget::new(100, 50, 0);
+    let budget = Budget::new(100, 80, 0);
     let _held = budget.take(80).await;
     let mut large = Box::pin(budget.take(50));
     let mut small = std::pin::pin!(budget.take(10));
@@ -66,7 +66,7 @@ async fn memory_is_held_until_the_last_clone_of_the_bytes_is_gone() {
 
 #[tokio::test]
 async fn a_large_allocation_is_used_again_and_makes_room_for_another_size() {
-    let budget = Budget::new(1024 * KIB as u64, 512 * KIB as u64, 0);
+    let budget = Budget::new(1024 * KIB as u64, 1024 * KIB as u64, 0);
     let mut buffer = budget.take(512 * KIB).await;
     buffer.push(b"x");
     let bytes = buffer.freeze().bytes();
@@ -88,7 +88,6 @@ async fn a_large_allocation_is_used_again_and_makes_room_for_another_size() {
 async fn a_part_is_had_at_once_when_nothing_else_goes_on() {
     let budget = Budget::new(400, 100, 40);
     assert!(!waits(std::pin::pin!(budget.take(100))).await);
-    assert!(!waits(std::pin::pin!(budget.take_growing(100))).await);
     assert!(
         !waits(std::pin::pin!(budget.take(900))).await,
         "what is too large goes alone"
@@ -97,15 +96,15 @@ async fn a_part_is_had_at_once_when_nothing_else_goes_on() {
 }
 
 #[tokio::test]
-async fn growing_buffers_that_fill_the_budget_are_finished_one_after_the_other() {
+async fn buffers_that_fill_the_budget_are_finished_one_after_the_other() {
     let budget = Budget::new(90, 50, 0);
-    let mut one = budget.take_growing(20).await;
-    let mut two = budget.take_growing(20).await;
+    let mut one = budget.take(20).await;
+    let mut two = budget.take(20).await;
     // What is left is for the first that needs it.
     assert!(!waits(std::pin::pin!(one.grow(50))).await);
     let mut more = Box::pin(two.grow(50));
     assert!(waits(more.as_mut()).await);
-    // A growing buffer goes before one that begins.
+    // Who wants more goes before who begins.
     let mut late = std::pin::pin!(budget.take(50));
     assert!(waits(late.as_mut()).await);
     drop(one.freeze());
@@ -120,7 +119,7 @@ async fn growing_buffers_that_fill_the_budget_are_finished_one_after_the_other()
 #[tokio::test]
 async fn what_is_counted_beside_a_buffer_stays_counted_when_it_is_split() {
     let budget = Budget::new(100, 40, 20);
-    let mut buffer = budget.take_growing(40).await;
+    let mut buffer = budget.take(40).await;
     buffer.also(20).await;
     let filled = buffer.split();
     assert_eq!(buffer.capacity(), 0);
@@ -136,15 +135,14 @@ async fn what_is_counted_beside_a_buffer_stays_counted_when_it_is_split() {
 /// One file: some parts of known or unknown size, each sent by a task of its own, dropped at some point or not.
 async fn file(budget: Budget, seed: u64, part: usize, line: usize) {
     let mut dice = StdRng::seed_from_u64(seed);
-    let growing = dice.random_bool(0.6);
+    let known = dice.random_bool(0.4);
     let parts = dice.random_range(1..6);
     let mut sending = Vec::new();
     let mut buffer = None;
     for _ in 0..parts {
         let size = dice.random_range(1..=part);
-        let first = if growing { size.min(part / 8) } else { size };
+        let first = if known { size } else { size.min(part / 8) };
         let buffer = match &mut buffer {
-            None if growing => buffer.insert(budget.take_growing(first).await),
             None => buffer.insert(budget.take(first).await),
             Some(buffer) => {
                 buffer.grow(first).await;
@@ -158,7 +156,7 @@ async fn file(budget: Budget, seed: u64, part: usize, line: usize) {
             if buffer.room() == 0 {
                 buffer.grow((buffer.capacity() * 2).min(part)).await;
             }
-            if growing && dice.random_bool(0.5) {
+            if dice.random_bool(0.5) {
                 buffer.also(dice.random_range(0..=line)).await;
             }
             let some = buffer.room().min(size - buffer.len()).min(part / 4);
@@ -233,14 +231,14 @@ async fn memory_that_is_all_in_use_goes_from_one_taker_to_the_next_as_it_is() {
     let mut places = std::collections::BTreeSet::new();
     let mut held = Vec::new();
     for round in 0..10 {
-        let mut buffer = budget.take_growing(1024 * KIB - round).await;
+        let mut buffer = budget.take(1024 * KIB - round).await;
         buffer.push(b"x");
         let bytes = buffer.freeze().bytes();
         places.insert(bytes.as_ptr());
         held.push(bytes);
         if held.len() == 2 {
             // The next taker waits already when the memory comes back.
-            let mut next = std::pin::pin!(budget.take_growing(1024 * KIB));
+            let mut next = std::pin::pin!(budget.take(1024 * KIB));
             assert!(waits(next.as_mut()).await);
             held.remove(0);
             let mut next = next.await;

@@ -1,17 +1,17 @@
 //! What a refusal of S3 means: which refusals are answers, which pass, and which a person must mend.
 //!
-//! The texts that come out of here name the object and the permission or setting; they hold S3's code and message, which
-//! name no secrets, and nothing of the request.
+//! The errors that come out of here name the object and the permission or setting. Whether a request is sent again is
+//! the callers' business. How a refusal is read out of what the SDK or the lean way gives, [`reading`] knows.
 
-use std::fmt::Write as _;
-use std::time::{Duration, SystemTime};
+mod reading;
+
+use std::time::Duration;
 
 use aws_credential_types::provider::error::CredentialsError;
-use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
-use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 
 use crate::error::{Error, Kind};
-use crate::http::retry_after;
+
+pub(super) use self::reading::{NO_CREDENTIALS, deepest};
 
 /// Codes that speak of who we are, not of what we may do.
 const CREDENTIALS: &[&str] = &[
@@ -78,12 +78,6 @@ const NO_CONDITIONS: &[&str] = &[
     "UnsupportedHeader",
 ];
 
-/// What is said where a request could not be signed.
-pub(super) const NO_CREDENTIALS: &str = "no AWS credentials could be had";
-
-/// How much of a store's own message is passed on.
-const MESSAGE_LIMIT: usize = 300;
-
 /// A request that did not succeed.
 #[derive(Debug)]
 pub(super) struct Fault {
@@ -101,104 +95,7 @@ pub(super) struct Fault {
     wait: Option<Duration>,
 }
 
-impl<E> From<SdkError<E>> for Fault
-where
-    E: ProvideErrorMetadata + std::error::Error + 'static,
-{
-    fn from(error: SdkError<E>) -> Self {
-        let status = error
-            .raw_response()
-            .map(|response| response.status().as_u16());
-        let code = error.code().unwrap_or_default().to_owned();
-        let wait = error.raw_response().and_then(|response| {
-            let headers = response.headers();
-            let asked = headers.get(RETRY_AFTER.as_str())?;
-            retry_after(asked, headers.get(DATE.as_str()), SystemTime::now())
-        });
-        let chain = chain(&error);
-        let text = match (status, error.message()) {
-            // Told to go on, then told off, or told nothing: whoever reads this wants all that is known.
-            (Some(status @ 200..300), _) => {
-                format!("S3 answered {status}, but not success: {chain}")
-            }
-            (Some(status), Some(message)) => format!("S3 answered {status} {code}: {message}"),
-            (Some(status), None) => format!("S3 answered {status} {code}"),
-            (None, _) => chain.clone(),
-        };
-        let lower = chain.to_ascii_lowercase();
-        let without_credentials =
-            status.is_none() && (lower.contains("credential") || lower.contains("identity"));
-        let unsigned = without_credentials && !credentials_fault(&error).is_some_and(passes);
-        let text = if without_credentials {
-            format!("{NO_CREDENTIALS}: {}", deepest(&error))
-        } else {
-            text
-        };
-        Self {
-            unsigned,
-            unbuilt: matches!(error, SdkError::ConstructionFailure(_)),
-            status,
-            code,
-            text: shortened(text.trim_end()),
-            wait,
-        }
-    }
-}
-
 impl Fault {
-    /// A fault that the SDK does not know of, such as one while an answer's body was being read.
-    pub(super) fn broken(text: &str) -> Self {
-        Self {
-            status: None,
-            code: String::new(),
-            text: shortened(text),
-            unsigned: false,
-            unbuilt: false,
-            wait: None,
-        }
-    }
-
-    /// No credentials could be had.
-    pub(super) fn unsigned(why: &str) -> Self {
-        Self {
-            unsigned: true,
-            ..Self::broken(&format!("{NO_CREDENTIALS}: {why}"))
-        }
-    }
-
-    /// A request that could not be built.
-    pub(super) fn unbuilt(why: &dyn std::fmt::Display) -> Self {
-        Self {
-            unbuilt: true,
-            ..Self::broken(&format!("the request cannot be made: {why}"))
-        }
-    }
-
-    /// A request to which no answer came.
-    pub(super) fn unanswered(error: reqwest::Error) -> Self {
-        // The URL has an upload's id in it, which is nobody's business.
-        Self::broken(&chain(&error.without_url()))
-    }
-
-    /// A refusal, as its status, headers and body have it.
-    pub(super) fn answered(status: u16, headers: &HeaderMap, body: &str) -> Self {
-        let code = element(body, "Code").unwrap_or_default();
-        let text = match element(body, "Message") {
-            Some(message) => format!("S3 answered {status} {code}: {message}"),
-            None => format!("S3 answered {status} {code}"),
-        };
-        let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
-        Self {
-            status: Some(status),
-            code,
-            text: shortened(text.trim_end()),
-            unsigned: false,
-            unbuilt: false,
-            wait: header(RETRY_AFTER)
-                .and_then(|asked| retry_after(asked, header(DATE), SystemTime::now())),
-        }
-    }
-
     /// There is no such object.
     pub(super) fn absent(&self) -> bool {
         self.status == Some(404) && self.code != "NoSuchBucket"
@@ -221,7 +118,8 @@ impl Fault {
             || self.said_late(&["ConditionalRequestConflict", "OperationAborted"])
     }
 
-    /// The store may not know conditional writes. It may also dislike something else; a write without a condition tells.
+    /// The store may not know conditional writes. It may also dislike something else: a write without a condition
+    /// tells.
     pub(super) fn maybe_no_conditions(&self) -> bool {
         match self.status {
             Some(501) => true,
@@ -230,8 +128,8 @@ impl Fault {
         }
     }
 
-    /// The store, or the policy before it, refuses a `HEAD` or says nothing of use to one, for its answers have no body. A
-    /// `GET` may fare better, and says why if it does not.
+    /// The store, or the policy before it, refuses a `HEAD` or says nothing of use to one, for its answers have no body.
+    /// A `GET` may fare better, and says why if it does not.
     pub(super) fn head_refused(&self) -> bool {
         matches!(self.status, Some(400 | 403 | 405 | 501))
     }
@@ -327,20 +225,6 @@ impl Fault {
     }
 }
 
-/// The content of the first XML element of that name.
-fn element(xml: &str, name: &str) -> Option<String> {
-    let (_, rest) = xml.split_once(&format!("<{name}>"))?;
-    let (content, _) = rest.split_once(&format!("</{name}>"))?;
-    let plain = content
-        .replace("&lt;", "<")
-        .replace("&gt;", ">")
-        .replace("&quot;", "\"")
-        .replace("&apos;", "'")
-        .replace("&#39;", "'")
-        .replace("&amp;", "&");
-    Some(plain)
-}
-
 /// Whether credentials may be had a little later: whoever gives them did not answer, or not well.
 pub(super) fn passes(error: &CredentialsError) -> bool {
     matches!(
@@ -349,66 +233,15 @@ pub(super) fn passes(error: &CredentialsError) -> bool {
     )
 }
 
-/// What the provider of credentials said, where that is why a request was not sent.
-fn credentials_fault<'a>(
-    error: &'a (dyn std::error::Error + 'static),
-) -> Option<&'a CredentialsError> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref() {
-            return Some(found);
-        }
-        next = error.source();
-    }
-    None
-}
-
-/// What an error comes from in the end.
-pub(super) fn deepest(error: &dyn std::error::Error) -> String {
-    let mut last = error;
-    while let Some(error) = last.source() {
-        last = error;
-    }
-    last.to_string()
-}
-
-/// An error and what led to it, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(error) = next {
-        let _ = write!(text, ": {error}");
-        next = error.source();
-    }
-    text
-}
-
-fn shortened(text: &str) -> String {
-    let mut line: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(MESSAGE_LIMIT)
-        .collect();
-    if line.len() < text.len() {
-        line.push('…');
-    }
-    line
-}
-
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
 
     fn fault(status: u16, code: &str) -> Fault {
         Fault {
             status: Some(status),
             code: code.to_owned(),
-            text: format!("S3 answered {status} {code}"),
-            unsigned: false,
-            unbuilt: false,
-            wait: None,
+            ..Fault::broken(&format!("S3 answered {status} {code}"))
         }
     }
 
@@ -455,24 +288,6 @@ mod tests {
         for (status, code) in [(500, "InternalError"), (403, "AccessDenied"), (200, "")] {
             assert!(!fault(status, code).error("u", "p").throttled(), "{code}");
         }
-    }
-
-    #[test]
-    fn a_refusal_on_the_lean_way_says_what_one_on_the_sdks_says() {
-        let headers = HeaderMap::from_iter([(RETRY_AFTER, "7".parse().unwrap())]);
-        let body = "<?xml version=\"1.0\"?><Error><Code>SlowDown</Code><Message>a &lt; b &amp;amp; c</Message></Error>";
-        let fault = Fault::answered(503, &headers, body);
-        let error = fault.error("s3://b/k", "s3:PutObject");
-        assert_eq!(
-            error.what(),
-            "s3://b/k: S3 answered 503 SlowDown: a < b &amp; c"
-        );
-        assert_eq!(error.wait(), Some(Duration::from_secs(7)));
-        assert!(error.throttled());
-
-        let bare = Fault::answered(403, &HeaderMap::new(), "<html>");
-        assert!(bare.forbidden());
-        assert_eq!(bare.error("u", "p").what(), "u: S3 answered 403");
     }
 
     #[test]

@@ -1,10 +1,14 @@
 //! The way of one file's checked bytes into staging: a buffer that fills, parts that go up side by side while the next
-//! one fills, and the state that lets another process go on.
+//! one fills, and in the end the object. What lets another process go on is the file's [`state`].
 //!
-//! A part is sent once: when the same file comes a second time, from its beginning, the parts that are there already and
-//! have the same sum are left as they are.
+//! A part is sent once: when the same file comes a second time, from its beginning, the parts that are there already
+//! and have the same sum are left as they are.
+//!
+//! It knows neither the source nor lines. What is tried anew when something breaks is the copy's business.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod state;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -16,13 +20,11 @@ use super::engine::{Engine, Halt};
 use super::plan::File;
 use super::sizes::PartSizes;
 use crate::error::{Error, Kind, Result};
-use crate::staging::{DoneRecord, PARTS, Position, Saved, SourceMark, Sum, UnderWay, Upload};
+use crate::staging::{DoneRecord, PARTS, SourceMark, Sum, UnderWay, Upload};
+use state::State;
 
 /// With how much memory a file of unknown length begins.
 const FIRST_BUFFER: usize = 256 << 10;
-
-/// After how many further parts the state is written, at least.
-const SAVE_EVERY: u32 = 4;
 
 /// What a part's task ended with: its number.
 type Landed = std::result::Result<Result<u32>, tokio::task::JoinError>;
@@ -33,8 +35,6 @@ pub(super) struct Outbound {
     file: Arc<File>,
     upload: Upload,
     sizes: PartSizes,
-    /// What identifies the source's bytes, where they can be asked for from the middle.
-    source: Option<SourceMark>,
     /// The part that is being filled, counted from 1.
     number: u32,
     /// Where it begins in the staged object.
@@ -45,16 +45,8 @@ pub(super) struct Outbound {
     /// The sum of all parts before.
     total: Sum,
     flights: JoinSet<Result<u32>>,
-    /// The parts of this pass that are stored, beyond `through`.
-    stored: BTreeSet<u32>,
-    /// All parts up to this one are stored.
-    through: u32,
-    /// From which line a later process can go on when a part, and all before it, are stored.
-    marks: BTreeMap<u32, (LineMark, u64)>,
-    /// What `through` was when the state was written last.
-    saved: u32,
-    /// How many bytes were told to be stored when it stopped.
-    left: u64,
+    /// How far it is, for whoever goes on.
+    state: State,
 }
 
 impl Outbound {
@@ -70,57 +62,35 @@ impl Outbound {
                 limit,
                 length: None,
             },
-            source: None,
             number: 1,
             begun: 0,
             skip: 0,
             buffer: None,
             total,
             flights: JoinSet::new(),
-            stored: BTreeSet::new(),
-            through: 0,
-            marks: BTreeMap::new(),
-            saved: 0,
-            left: 0,
+            state: State::new(None),
         }
     }
 
     /// Goes on where another process stopped: gives the line to go on from, or `None` where that cannot be had.
-    pub(super) fn take_up(&mut self, state: &UnderWay) -> Option<LineMark> {
-        let position = &state.position;
-        let source = position.source.clone()?;
-        let largest = state.parts.iter().map(|part| part.size).max()?;
-        if largest > self.sizes.limit || position.parts == 0 {
+    pub(super) fn take_up(&mut self, left: &UnderWay) -> Option<LineMark> {
+        let position = &left.position;
+        let largest = left.parts.iter().map(|part| part.size).max()?;
+        if largest > self.sizes.limit {
             return None;
         }
-        let mut total = Sum::empty(self.engine.staging.algorithm());
-        for number in 1..=position.parts {
-            let part = self.upload.confirmed(number)?;
-            let sum = part.sum.filter(|sum| sum.algorithm == total.algorithm)?;
-            if part.offset != total.length || part.size != sum.length {
-                return None;
-            }
-            total = total.and(sum);
-        }
+        let (state, total) = State::take_up(position, &self.upload)?;
+        self.skip = total.length.checked_sub(position.staged_offset)?;
         self.begun = total.length;
-        self.skip = self.begun.checked_sub(position.staged_offset)?;
         self.total = total;
         self.number = position.parts + 1;
-        self.through = position.parts;
-        self.saved = position.parts;
         self.sizes = PartSizes {
-            limit: state.part_limit.min(self.sizes.limit),
-            length: source.length,
+            limit: left.part_limit.min(self.sizes.limit),
+            length: position.source.as_ref()?.length,
         };
-        self.source = Some(source);
-        let mark = LineMark {
-            source_offset: position.source_offset,
-            staged_offset: position.staged_offset,
-            line: position.line,
-            resources: position.resources,
-        };
-        self.marks.insert(position.parts, (mark, self.begun));
-        Some(mark)
+        let mark = state.mark().copied();
+        self.state = state;
+        mark
     }
 
     /// Begins from the file's beginning. What is stored of it is compared with what comes.
@@ -139,19 +109,16 @@ impl Outbound {
                 .upload(&self.file.key, &self.file.part_key);
         }
         self.buffer.take_if(|buffer| !buffer.is_empty());
-        self.source = source;
         self.sizes.limit = PartSizes::limit_of(self.engine.settings.memory);
         self.sizes.length = length;
         self.total = Sum::empty(self.total.algorithm);
         (self.number, self.begun, self.skip) = (1, 0, 0);
-        (self.through, self.saved) = (0, 0);
-        self.stored.clear();
-        self.marks.clear();
+        self.state = State::new(source);
         self.sizes.check(&super::engine::name_of(&self.file.url))?;
         Ok(())
     }
 
-    /// Takes memory before the file is asked for: an open answer that waits for memory holds a large read buffer itself.
+    /// Takes memory before the file is asked for: an open answer that waits for memory holds a large read buffer.
     pub(super) async fn reserve(&mut self) -> Result<(), Halt> {
         if self.buffer.is_some() {
             return Ok(());
@@ -163,11 +130,7 @@ impl Outbound {
             .map_or_else(|| engine.typical_length(), |size| size + 1);
         let expected = usize::try_from(expected).unwrap_or(usize::MAX);
         let bytes = expected.clamp(1, self.part_size());
-        self.buffer = Some(
-            engine
-                .unless_stopped(engine.budget.take_growing(bytes))
-                .await?,
-        );
+        self.buffer = Some(engine.unless_stopped(engine.budget.take(bytes)).await?);
         Ok(())
     }
 
@@ -187,11 +150,7 @@ impl Outbound {
         }
         while !bytes.is_empty() {
             let target = self.part_size();
-            if self
-                .buffer
-                .as_ref()
-                .is_some_and(|buffer| buffer.len() >= target)
-            {
+            if self.filled() >= target {
                 self.ship(mark)?;
                 continue;
             }
@@ -236,17 +195,18 @@ impl Outbound {
                 engine.unless_stopped(buffer.grow(more)).await?;
             }
             none => {
-                *none = Some(
-                    engine
-                        .unless_stopped(engine.budget.take_growing(first))
-                        .await?,
-                );
+                *none = Some(engine.unless_stopped(engine.budget.take(first)).await?);
             }
         }
         Ok(self
             .buffer
             .as_ref()
             .map_or(0, |buffer| buffer.room().min(target - buffer.len())))
+    }
+
+    /// How many bytes of the part there are.
+    fn filled(&self) -> usize {
+        self.buffer.as_ref().map_or(0, Buffer::len)
     }
 
     fn part_size(&self) -> usize {
@@ -268,12 +228,12 @@ impl Outbound {
         self.begun += sum.length;
         self.number += 1;
         self.total = self.total.and(sum);
-        self.marks.insert(number, (*mark, self.begun));
+        self.state.cut(number, *mark, self.begun);
         let there = self.upload.confirmed(number).is_some_and(|part| {
             part.offset == offset && part.size == sum.length && part.sum == Some(sum)
         });
         if there {
-            self.landed(number);
+            self.state.landed(number);
             return Ok(());
         }
         let (engine, upload) = (Arc::clone(&self.engine), self.upload.clone());
@@ -303,7 +263,7 @@ impl Outbound {
     pub(super) fn land(&mut self, arrived: Option<Landed>) -> Result<(), Halt> {
         if let Some(arrived) = arrived {
             let number = arrived.map_err(|error| stopped(&error))??;
-            self.landed(number);
+            self.state.landed(number);
         }
         Ok(())
     }
@@ -313,81 +273,35 @@ impl Outbound {
         while let Some(arrived) = self.flights.try_join_next() {
             self.land(Some(arrived))?;
         }
-        let further = self.through - self.saved;
-        if further >= SAVE_EVERY.max(self.through / 16) {
+        if self.state.is_due() {
             self.save().await?;
         }
         Ok(())
     }
 
-    fn landed_or_not(&mut self, landed: &Landed) {
-        if let Ok(Ok(number)) = landed {
-            self.landed(*number);
-        }
-    }
-
-    fn landed(&mut self, number: u32) {
-        self.stored.insert(number);
-        while self.stored.remove(&(self.through + 1)) {
-            self.through += 1;
-            // Only the last one that is all there is of use.
-            self.marks.remove(&(self.through - 1));
-        }
-    }
-
-    /// From where another process can go on.
-    fn position(&self) -> Option<Position> {
-        let (mark, _) = self.marks.get(&self.through)?;
-        Some(Position {
-            source: self.source.clone(),
-            parts: self.through,
-            source_offset: mark.source_offset,
-            staged_offset: mark.staged_offset,
-            line: mark.line,
-            resources: mark.resources,
-        })
-    }
-
-    /// Writes down what is stored, so that another process can go on from there.
     async fn save(&mut self) -> Result<(), Halt> {
-        let Some(position) = self.position() else {
-            return Ok(());
-        };
-        let saved = self.upload.save(&position, self.sizes.limit).await;
-        self.saved = self.through;
-        match saved {
-            Ok(Saved::Done(record)) => Err(Halt::Elsewhere(record)),
-            Ok(Saved::Ours | Saved::Theirs) => Ok(()),
-            // What is not written down is fetched again after a crash; the transfer itself goes on.
-            Err(error) => {
-                tracing::debug!(
-                    key = self.file.key,
-                    error = error.what(),
-                    "the state of a file was not saved"
-                );
-                Ok(())
-            }
-        }
+        let (upload, limit) = (&self.upload, self.sizes.limit);
+        self.state.save(upload, limit, &self.file.key).await
     }
 
-    /// Stops for a while: writes down how far it is, at once, for the parts in flight may take longer than there is time;
-    /// and again when more have arrived.
+    /// Stops for a while: writes down how far it is, at once, for the parts in flight may take longer than there is
+    /// time; and again when more have arrived.
     pub(super) async fn park(&mut self) -> Result<(), Halt> {
         self.buffer = None;
         loop {
-            while let Some(landed) = self.flights.try_join_next() {
-                self.landed_or_not(&landed);
+            while let Some(arrived) = self.flights.try_join_next() {
+                // One that failed is sent again by whoever goes on.
+                let _ = self.land(Some(arrived));
             }
-            if let Some((_, end)) = self.marks.get(&self.through) {
-                self.engine.left_under_way(*end - self.left);
-                self.left = *end;
-            }
-            if self.through > self.saved {
+            self.engine.left_under_way(self.state.uncounted());
+            if self.state.came_further() {
                 self.save().await?;
             }
             match self.flights.join_next().await {
-                Some(landed) => self.landed_or_not(&landed),
                 None => return Ok(()),
+                arrived => {
+                    let _ = self.land(arrived);
+                }
             }
         }
     }
@@ -403,11 +317,7 @@ impl Outbound {
         if self.number == 1 {
             return self.finish_small(resources, &what).await;
         }
-        if self
-            .buffer
-            .as_ref()
-            .is_some_and(|buffer| !buffer.is_empty())
-        {
+        if self.filled() > 0 {
             self.ship(mark)?;
         }
         self.buffer = None;
@@ -415,7 +325,8 @@ impl Outbound {
             self.land(Some(arrived))?;
             self.look().await?;
         }
-        let Some(position) = self.position().filter(|at| at.parts == self.number - 1) else {
+        let stored = self.state.position();
+        let Some(position) = stored.filter(|at| at.parts == self.number - 1) else {
             return Err(Kind::StagingUnavailable
                 .error(format!("{what}: not all parts have arrived"))
                 .into());
