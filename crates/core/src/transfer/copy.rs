@@ -84,10 +84,8 @@ struct Copy {
     /// The leave of a request that broke, for the next one. It is kept while the file holds memory: others may have all
     /// leaves and wait for just that.
     slot: Option<Slot>,
-    /// Whether nothing was asked of the source yet.
-    unasked: bool,
-    /// Whether another process was known to be at the same run when this began.
-    in_company: bool,
+    /// Until something is asked of the source: whether another process was known to be at the same run when this began.
+    began_in_company: Option<bool>,
     begun: bool,
     announced: bool,
 }
@@ -95,7 +93,7 @@ struct Copy {
 impl Copy {
     fn new(engine: Arc<Engine>, file: Arc<File>) -> Self {
         let upload = engine.staging.upload(&file.key, &file.part_key);
-        let in_company = engine.in_company();
+        let began_in_company = Some(engine.in_company());
         Self {
             url: file.url.clone(),
             checker: Checker::new(&file.resource_type, engine.settings.validate),
@@ -106,8 +104,7 @@ impl Copy {
             furthest: 0,
             expired: 0,
             slot: None,
-            unasked: true,
-            in_company,
+            began_in_company,
             begun: false,
             announced: false,
         }
@@ -304,8 +301,10 @@ impl Copy {
             None => engine.unless_stopped(pace.slot()).await?,
         };
         // While it waited for its turn, another process may have staged it.
-        if std::mem::take(&mut self.unasked) && engine.in_company() {
-            if !self.in_company {
+        if let Some(began_in_company) = self.began_in_company.take()
+            && engine.in_company()
+        {
+            if !began_in_company {
                 return Err(Halt::Postponed);
             }
             if let FileState::Done(record) = self.state(Hint::Unknown).await? {
