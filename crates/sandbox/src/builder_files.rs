@@ -35,6 +35,13 @@ impl Builder {
         self
     }
 
+    /// The manifest comes in pages of so many outputs, each with a link to the next. Default: in one.
+    #[must_use]
+    pub fn page_size(mut self, outputs: usize) -> Self {
+        self.settings.page_size = Some(outputs.max(1));
+        self
+    }
+
     /// Whether the manifest tells each output's `fileSize`. Default: no.
     #[must_use]
     pub fn file_sizes(mut self, on: bool) -> Self {

@@ -45,7 +45,7 @@ const CLAIMS: [(&str, TokenClaim); 4] = [
 ];
 
 /// Faults without an argument, by name.
-const PLAIN: [(&str, Fault); 62] = [
+const PLAIN: &[(&str, Fault)] = &[
     (
         "kick-off-without-content-location",
         Fault::KickOffWithoutContentLocation,
@@ -64,6 +64,9 @@ const PLAIN: [(&str, Fault); 62] = [
     ("output-without-url", Fault::OutputWithoutUrl),
     ("output-urls-relative", Fault::OutputUrlsRelative),
     ("output-twice", Fault::OutputTwice),
+    ("page-not-ready", Fault::PageNotReady),
+    ("pages-in-circle", Fault::PagesInCircle),
+    ("pages-differ", Fault::PagesDiffer),
     ("count-wrong", Fault::CountWrong),
     ("count-absent", Fault::CountAbsent),
     ("files-elsewhere", Fault::FilesElsewhere),
@@ -166,7 +169,7 @@ pub(crate) fn name(fault: &Fault) -> String {
         Fault::S3SlowDowns(times) => format!("s3-slow-down={times}"),
         Fault::S3Rate(bytes) => format!("s3-rate={bytes}"),
         Fault::S3PartFails(number) => format!("s3-part-fails={number}"),
-        plain => key(&PLAIN, plain).to_owned(),
+        plain => key(PLAIN, plain).to_owned(),
     }
 }
 

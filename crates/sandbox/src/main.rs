@@ -92,6 +92,9 @@ struct Large {
     /// The manifest tells each output's fileSize
     #[arg(long)]
     file_sizes: bool,
+    /// The manifest comes in pages of so many outputs
+    #[arg(long, value_name = "OUTPUTS")]
+    page_size: Option<usize>,
     /// Files are sent as gzip to clients that accept it
     #[arg(long)]
     gzip: bool,
@@ -136,6 +139,9 @@ impl Large {
         }
         if let Some(folder) = self.s3_folder {
             builder = builder.s3_folder(folder);
+        }
+        if let Some(outputs) = self.page_size {
+            builder = builder.page_size(outputs);
         }
         let record = self.record || self.only.is_none() && !self.no_record;
         builder = match self.only {

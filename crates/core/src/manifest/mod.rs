@@ -6,6 +6,7 @@
 
 mod files;
 mod given;
+mod pages;
 mod read;
 mod stream;
 #[cfg(test)]
@@ -21,6 +22,7 @@ use serde_json::Value;
 use url::Url;
 
 use self::files::Files;
+pub use self::pages::Pages;
 use crate::error::{Error, Kind, Result};
 
 /// The largest manifest that is read, in bytes of JSON: 200,000 files or so.
@@ -43,6 +45,8 @@ pub struct Head {
     pub deleted: usize,
     /// How many files of errors there are.
     pub errors: usize,
+    /// Where the next page is, where this is one of several.
+    pub next: Option<Url>,
 }
 
 /// The parts of a manifest that this program acts on.
@@ -140,6 +144,21 @@ impl Manifest {
     fn of(head: Head, mut files: Files) -> Self {
         files.close();
         Self { head, files }
+    }
+
+    /// Adds the files of the page that follows. What the pages say beside them is taken from the first.
+    ///
+    /// Gives [`crate::Kind::Manifest`] where it is of another export.
+    pub fn join(&mut self, page: &Self) -> Result<()> {
+        if page.head.transaction_time != self.head.transaction_time {
+            return Err(read::wrong("its pages are of different exports"));
+        }
+        self.files.join(&page.files);
+        self.head.outputs = self.files.len();
+        self.head.deleted += page.head.deleted;
+        self.head.errors += page.head.errors;
+        self.head.next.clone_from(&page.head.next);
+        Ok(())
     }
 
     /// How many exported files it names.

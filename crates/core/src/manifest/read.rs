@@ -59,10 +59,11 @@ struct Members {
     outputs: Result<usize>,
     deleted: Result<usize>,
     errors: Result<usize>,
+    next: Option<String>,
 }
 
 impl Members {
-    fn head(self) -> Result<Head> {
+    fn head(self, base: Option<&Url>) -> Result<Head> {
         if let Some(kind) = self.resource_type.into_text() {
             let kind: String = kind.chars().take(40).collect();
             return Err(wrong(&format!("it is a FHIR {kind}")));
@@ -83,6 +84,14 @@ impl Members {
             outputs: self.outputs?,
             deleted: self.deleted?,
             errors: self.errors?,
+            next: match self.next {
+                Some(text) => {
+                    Some(absolute(&text, base).ok_or_else(|| {
+                        wrong("its link to the next page is no http or https URL")
+                    })?)
+                }
+                None => None,
+            },
         })
     }
 }
@@ -103,6 +112,7 @@ impl<'de, K: Keep> Take<'de> for Root<'_, K> {
             outputs: Ok(0),
             deleted: Ok(0),
             errors: Ok(0),
+            next: None,
         };
         while let Some(name) = object.next_key::<String>()? {
             match name.as_str() {
@@ -120,12 +130,13 @@ impl<'de, K: Keep> Take<'de> for Root<'_, K> {
                 }
                 "deleted" => members.deleted = object.next_value_seed(Next(Files("deleted")))?,
                 "error" => members.errors = object.next_value_seed(Next(Files("error")))?,
+                "link" => members.next = object.next_value_seed(Next(Links))?,
                 _ => {
                     object.next_value::<IgnoredAny>()?;
                 }
             }
         }
-        Ok(members.head())
+        Ok(members.head(self.base))
     }
 }
 
@@ -149,6 +160,50 @@ impl<'de> Take<'de> for Files {
             count += 1;
         }
         Ok(Ok(count))
+    }
+}
+
+/// The links of a manifest in pages: of them, that to the next page.
+struct Links;
+
+impl<'de> Take<'de> for Links {
+    type Value = Option<String>;
+
+    fn other(self) -> Option<String> {
+        None
+    }
+
+    fn list<A: SeqAccess<'de>>(self, mut list: A) -> Result<Option<String>, A::Error> {
+        let mut next = None;
+        while let Some(url) = list.next_element_seed(Next(Link))? {
+            next = next.or(url);
+        }
+        Ok(next)
+    }
+}
+
+struct Link;
+
+impl<'de> Take<'de> for Link {
+    type Value = Option<String>;
+
+    fn other(self) -> Option<String> {
+        None
+    }
+
+    fn object<A: MapAccess<'de>>(self, mut object: A) -> Result<Option<String>, A::Error> {
+        let (mut relation, mut url) = (Given::Other, Given::Other);
+        while let Some(name) = object.next_key::<String>()? {
+            match name.as_str() {
+                "relation" => relation = object.next_value()?,
+                "url" => url = object.next_value()?,
+                _ => {
+                    object.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        let is_next = relation.into_text().as_deref() == Some("next");
+        Ok(url.into_text().filter(|_| is_next))
     }
 }
 
@@ -260,6 +315,16 @@ impl Unchecked {
             url,
         })
     }
+}
+
+/// A URL as a manifest that was found at `base` means it.
+fn absolute(text: &str, base: Option<&Url>) -> Option<Url> {
+    let url = match (Url::parse(text), base) {
+        (Err(url::ParseError::RelativeUrlWithoutBase), Some(base)) => base.join(text),
+        (parsed, _) => parsed,
+    };
+    url.ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https"))
 }
 
 pub(super) fn wrong(what: &str) -> Error {

@@ -216,6 +216,11 @@ async fn find(
         }
     };
     let told = Manifest::read(&value, base)?;
+    if told.head.next.is_some() {
+        return Err(Kind::Input
+            .error("transfer-to-s3: the event's manifest is one page of several")
+            .next("Pass on what check-export-status gives: it puts the pages together."));
+    }
     let run = if run.is_empty() {
         let request = told.head.request.as_deref().unwrap_or_default();
         let urls = told.outputs().map(|output| output.url);
