@@ -355,8 +355,8 @@ mod tests {
             assert_eq!(parse(text).unwrap().name(), text);
         }
         for (name, fault) in PLAIN {
-            assert_eq!(parse(name).unwrap(), fault);
-            assert_eq!(fault.name(), name);
+            assert_eq!(&parse(name).unwrap(), fault);
+            assert_eq!(fault.name(), *name);
         }
     }
 

@@ -92,6 +92,9 @@ struct Large {
     /// The manifest tells each output's fileSize
     #[arg(long)]
     file_sizes: bool,
+    /// Files hold several types, in a block for each patient
+    #[arg(long)]
+    mixed_files: bool,
     /// The manifest comes in pages of so many outputs
     #[arg(long, value_name = "OUTPUTS")]
     page_size: Option<usize>,
@@ -151,6 +154,7 @@ impl Large {
         };
         builder
             .file_sizes(self.file_sizes)
+            .mixed_files(self.mixed_files)
             .gzip(self.gzip)
             .signed_links(self.signed_links)
             .latency(Duration::from_millis(self.latency))

@@ -41,6 +41,8 @@ pub struct Head {
     pub requires_access_token: Option<bool>,
     /// How many exported files there are.
     pub outputs: usize,
+    /// The index of the first of them without a type: a file of several types.
+    pub untyped: Option<usize>,
     /// How many files of deletions there are.
     pub deleted: usize,
     /// How many files of errors there are.
@@ -60,7 +62,7 @@ pub struct Manifest {
 /// One exported file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Output<'a> {
-    /// The type of every resource in the file.
+    /// The type of every resource in the file; empty for a file of several types.
     pub resource_type: &'a str,
     /// Where it can be fetched: an absolute URL.
     pub url: String,
@@ -101,6 +103,15 @@ impl Head {
     ) -> Result<Self> {
         let (head, ()) = stream::read(chunks, base, (), not_json).await?;
         Ok(head)
+    }
+
+    /// Gives [`crate::Kind::Manifest`] where there is a file of several types, for whoever does not take such.
+    pub fn refuse_untyped(&self) -> Result<()> {
+        match self.untyped {
+            None => Ok(()),
+            Some(index) => Err(read::wrong(&format!("output {} of the manifest has no type", index + 1))
+                .next("If its files hold several types on purpose (organizeOutputBy), set MIXED_FILES=split.")),
+        }
     }
 
     /// What the export asked for, as far as the manifest's `request` repeats it. One without a query tells nothing: not
@@ -154,6 +165,8 @@ impl Manifest {
             return Err(read::wrong("its pages are of different exports"));
         }
         self.files.join(&page.files);
+        let untyped = page.head.untyped.map(|index| self.head.outputs + index);
+        self.head.untyped = self.head.untyped.or(untyped);
         self.head.outputs = self.files.len();
         self.head.deleted += page.head.deleted;
         self.head.errors += page.head.errors;

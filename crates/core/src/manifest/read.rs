@@ -11,7 +11,7 @@ use crate::error::{Error, Kind, Result};
 
 /// One exported file, as it streams by.
 pub(super) struct Found {
-    /// The type of every resource in it.
+    /// The type of every resource in it; empty where that is not said.
     pub(super) resource_type: String,
     /// Where it can be fetched, absolute.
     pub(super) url: Url,
@@ -56,10 +56,17 @@ struct Members {
     transaction_time: Given,
     request: Given,
     requires_access_token: Given,
-    outputs: Result<usize>,
+    outputs: Result<Counted>,
     deleted: Result<usize>,
     errors: Result<usize>,
     next: Option<String>,
+}
+
+/// How many outputs there are, and which is the first without a type.
+#[derive(Default)]
+struct Counted {
+    all: usize,
+    untyped: Option<usize>,
 }
 
 impl Members {
@@ -72,6 +79,7 @@ impl Members {
         let Some(transaction_time) = transaction_time.filter(|time| !time.is_empty()) else {
             return Err(wrong("it has no transactionTime"));
         };
+        let outputs = self.outputs?;
         Ok(Head {
             transaction_time,
             request: self.request.into_text(),
@@ -81,7 +89,8 @@ impl Members {
                 Given::Text(text) => Some(!text.eq_ignore_ascii_case("false")),
                 _ => None,
             },
-            outputs: self.outputs?,
+            outputs: outputs.all,
+            untyped: outputs.untyped,
             deleted: self.deleted?,
             errors: self.errors?,
             next: match self.next {
@@ -109,7 +118,7 @@ impl<'de, K: Keep> Take<'de> for Root<'_, K> {
             transaction_time: Given::Other,
             request: Given::Other,
             requires_access_token: Given::Other,
-            outputs: Ok(0),
+            outputs: Ok(Counted::default()),
             deleted: Ok(0),
             errors: Ok(0),
             next: None,
@@ -213,29 +222,34 @@ struct Outputs<'a, K> {
 }
 
 impl<'de, K: Keep> Take<'de> for Outputs<'_, K> {
-    type Value = Result<usize>;
+    type Value = Result<Counted>;
 
-    fn other(self) -> Result<usize> {
+    fn other(self) -> Result<Counted> {
         Err(wrong("its output is no array"))
     }
 
-    fn nothing(self) -> Result<usize> {
-        Ok(0)
+    fn nothing(self) -> Result<Counted> {
+        Ok(Counted::default())
     }
 
-    fn list<A: SeqAccess<'de>>(self, mut list: A) -> Result<Result<usize>, A::Error> {
-        let mut count = 0;
+    fn list<A: SeqAccess<'de>>(self, mut list: A) -> Result<Result<Counted>, A::Error> {
+        let mut counted = Counted::default();
         let mut first_wrong = None;
         while let Some(item) = list.next_element_seed(Next(Item))? {
             if first_wrong.is_none() {
-                match item.check(count, self.base) {
-                    Ok(found) => self.keep.keep(found),
+                match item.check(counted.all, self.base) {
+                    Ok(found) => {
+                        if found.resource_type.is_empty() {
+                            counted.untyped.get_or_insert(counted.all);
+                        }
+                        self.keep.keep(found);
+                    }
                     Err(error) => first_wrong = Some(error),
                 }
             }
-            count += 1;
+            counted.all += 1;
         }
-        Ok(first_wrong.map_or(Ok(count), Err))
+        Ok(first_wrong.map_or(Ok(counted), Err))
     }
 }
 
@@ -244,7 +258,8 @@ struct Item;
 /// The members of an output that matter, unchecked.
 #[derive(Default)]
 struct Unchecked {
-    resource_type: Given,
+    /// `None` where there is none at all: a file of several types.
+    resource_type: Option<Given>,
     url: Given,
     count: Given,
     size: Given,
@@ -261,7 +276,7 @@ impl<'de> Take<'de> for Item {
         let mut item = Unchecked::default();
         while let Some(name) = object.next_key::<String>()? {
             match name.as_str() {
-                "type" => item.resource_type = object.next_value()?,
+                "type" => item.resource_type = Some(object.next_value()?),
                 "url" => item.url = object.next_value()?,
                 "count" => item.count = object.next_value()?,
                 // Not of the specification; servers that add it write a number, or its digits.
@@ -278,11 +293,15 @@ impl<'de> Take<'de> for Item {
 impl Unchecked {
     fn check(self, index: usize, base: Option<&Url>) -> Result<Found> {
         let place = format_args!("output {} of the manifest", index + 1);
-        let Some(resource_type) = self.resource_type.into_text() else {
+        let untyped = self.resource_type.is_none() && matches!(self.url, Given::Text(_));
+        let Some(resource_type) = (match self.resource_type {
+            None if untyped => Some(String::new()),
+            given => given.and_then(Given::into_text),
+        }) else {
             return Err(wrong(&format!("{place} has no type")));
         };
         // The type becomes a path in staging.
-        if !is_type_name(&resource_type) {
+        if !untyped && !is_type_name(&resource_type) {
             let shown: String = resource_type.chars().take(40).collect();
             return Err(wrong(&format!(
                 "{place} has the type {shown:?}, which is no resource type's name"

@@ -29,7 +29,9 @@ impl Telling {
     fn output(&self, file: &Listed) -> Map<String, Value> {
         let url = format!("{}/{}{}", self.base, file.name, self.signature);
         let mut output = Map::new();
-        output.insert("type".into(), json!(file.kind));
+        if !file.kind.is_empty() {
+            output.insert("type".into(), json!(file.kind));
+        }
         output.insert("url".into(), json!(url));
         if self.counts {
             output.insert("count".into(), json!(file.count));
