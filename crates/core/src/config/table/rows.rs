@@ -94,6 +94,8 @@ pub const SETTINGS: &[Setting] = &[
         "Further origins that may get the target's token."),
     optional("ALLOW_PLAINTEXT", Form::Flag, Need::Default("false"), ALL,
         "Lets credentials go over plain HTTP to hosts other than this one. For closed networks only."),
+    optional("ALLOW_PRIVATE_HOSTS", Form::Flag, Need::Default("false"), ALL,
+        "Lets a server at a public address lead to files and status URLs at private addresses or on this machine, e.g. to S3 by a VPC endpoint. Its own host and trusted origins always may be there; link-local addresses and the Lambda Runtime API are never gone to."),
     optional("CONNECT_TIMEOUT", Form::Seconds(0.05, 600.0), Need::Default("10"), ALL,
         "How many seconds a connection to source or target may take to come about."),
     optional("IDLE_TIMEOUT", Form::Seconds(0.05, 3600.0), Need::Default("60"), ALL,
