@@ -13,7 +13,8 @@ use crate::sync::{self, ManifestSeen, RunRecord};
 pub(super) struct Kept {
     /// The run's name, with a suffix where the server counts its jobs anew.
     pub(super) run: String,
-    /// Whether the manifest was written by this very call, so that nothing of the run can have been there before.
+    /// Whether the manifest was written by this very call. Files of the run may be there all the same, of another export:
+    /// a lifecycle rule, or a person, may have removed the manifest alone.
     pub(super) is_new: bool,
     /// The run's record.
     pub(super) record: RunRecord,

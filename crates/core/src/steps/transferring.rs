@@ -57,7 +57,6 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
         run,
         stored,
         fresh,
-        is_new,
         record,
     } = find(staging, &carried.run, manifest, base.as_ref()).await?;
     carried.run = run;
@@ -77,11 +76,7 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
         let links = Links::of(&plan, fresh);
         plan = plan.lent(links);
     }
-    let listing = match listing(staging, &carried.run, &plan).await? {
-        // Of a run that begins here nothing is there yet, as far as can be known.
-        None if is_new => Some(Listing::of(&plan, Vec::new())),
-        known => known,
-    };
+    let listing = listing(staging, &carried.run, &plan).await?;
     let plan = Arc::new(plan);
     let transfer = Transfer {
         source: source.clone(),
@@ -189,8 +184,6 @@ struct Found {
     stored: Arc<Manifest>,
     /// The one that was told now, where an earlier one is stored.
     fresh: Option<Manifest>,
-    /// Whether nothing of the run was there before.
-    is_new: bool,
     record: RunRecord,
 }
 
@@ -210,7 +203,6 @@ async fn find(
                 run: run.to_owned(),
                 stored: Arc::new(stored),
                 fresh: None,
-                is_new: false,
                 record,
             });
         }
@@ -236,7 +228,6 @@ async fn find(
         run: kept.run,
         stored: Arc::new(stored),
         fresh,
-        is_new: kept.is_new,
         record: kept.record,
     })
 }
