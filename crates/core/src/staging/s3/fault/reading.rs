@@ -40,22 +40,24 @@ where
                 format!("S3 answered {status}, but not success: {chain}")
             }
             (Some(status), message) => said(status, &code, message),
-            (None, _) => chain.clone(),
+            (None, _) => chain,
         };
-        let lower = chain.to_ascii_lowercase();
-        let without_credentials =
-            status.is_none() && (lower.contains("credential") || lower.contains("identity"));
-        let unsigned = without_credentials && !credentials_fault(&error).is_some_and(passes);
-        let text = if without_credentials {
-            format!("{NO_CREDENTIALS}: {}", deepest(&error))
-        } else {
-            text
+        let credentials = credentials_fault(&error).filter(|_| status.is_none());
+        let unsigned = credentials.is_some_and(|fault| !passes(fault));
+        let text = match credentials {
+            Some(_) => format!("{NO_CREDENTIALS}: {}", deepest(&error)),
+            None => text,
+        };
+        let unbuilt = match &error {
+            SdkError::ConstructionFailure(_) => true,
+            SdkError::DispatchFailure(failure) => failure.is_user(),
+            _ => false,
         };
         Self {
             status,
             code,
             unsigned,
-            unbuilt: matches!(error, SdkError::ConstructionFailure(_)),
+            unbuilt,
             wait,
             ..Self::broken(text.trim_end())
         }
@@ -186,7 +188,52 @@ mod tests {
 
     use std::time::Duration;
 
+    use aws_sdk_s3::operation::get_object::GetObjectError;
+    use aws_smithy_runtime_api::client::result::ConnectorError;
+
     use super::*;
+    use crate::error::Kind;
+
+    #[test]
+    fn who_is_at_fault_where_nothing_was_answered_is_told_by_the_errors_type_and_not_by_its_words()
+    {
+        let broken = "http://s3/hospital-identity-lake/credentials: connection reset";
+        let credentials = |fault: CredentialsError| ConnectorError::other(fault.into(), None);
+        for (error, kind, words) in [
+            (
+                ConnectorError::other(broken.into(), None),
+                Kind::StagingUnavailable,
+                broken,
+            ),
+            (
+                ConnectorError::io(broken.into()),
+                Kind::StagingUnavailable,
+                broken,
+            ),
+            (
+                ConnectorError::user("no client".into()),
+                Kind::StagingDenied,
+                "no client",
+            ),
+            (
+                credentials(CredentialsError::provider_error(
+                    "503 of the metadata service",
+                )),
+                Kind::StagingUnavailable,
+                NO_CREDENTIALS,
+            ),
+            (
+                credentials(CredentialsError::invalid_configuration("no such profile")),
+                Kind::StagingDenied,
+                NO_CREDENTIALS,
+            ),
+        ] {
+            let error: SdkError<GetObjectError> = SdkError::dispatch_failure(error);
+            let error = Fault::from(error).error("s3://b/k", "s3:GetObject");
+            assert_eq!(error.kind(), kind, "{error}");
+            assert!(error.what().contains(words), "{error}");
+        }
+    }
 
     #[test]
     fn a_refusal_on_the_lean_way_says_what_one_on_the_sdks_says() {
