@@ -171,12 +171,12 @@ impl Copy {
             let (error, worth_another) = match self.pass().await {
                 Ok(record) => {
                     if self.outbound.was_elsewhere() {
-                        self.engine.meet_company();
+                        self.engine.saw_elsewhere();
                     }
                     return self.as_promised(record, true);
                 }
                 Err(Halt::Elsewhere(record)) => {
-                    self.engine.meet_company();
+                    self.engine.saw_elsewhere();
                     self.outbound.abort().await;
                     return self.as_promised(record, false);
                 }
@@ -264,7 +264,11 @@ impl Copy {
             return Ok(Outcome::Stopped);
         }
         match self.outbound.park().await {
-            Err(Halt::Elsewhere(record)) => self.as_promised(record, false),
+            Err(Halt::Elsewhere(record)) => {
+                self.engine.saw_elsewhere();
+                self.outbound.abort().await;
+                self.as_promised(record, false)
+            }
             _ => Ok(Outcome::Stopped),
         }
     }

@@ -36,6 +36,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(20);
 /// What a file is taken to have before any was seen, in bytes.
 const FIRST_LENGTH: u64 = 256 << 10;
 
+/// How many files another process has to have staged before it is taken to be there: an answer that is lost makes one of
+/// our own look so.
+const COMPANY: usize = 2;
+
 /// Why a file is not staged.
 #[derive(Debug)]
 pub(super) enum Halt {
@@ -77,8 +81,8 @@ pub(super) struct Engine {
     over: AtomicBool,
     /// Links that take the place of expired ones.
     pub(super) links: Newest,
-    /// Whether another process has staged one of the files meanwhile.
-    company: AtomicBool,
+    /// How many of the files another process has staged meanwhile.
+    elsewhere: AtomicUsize,
     /// How often a server asked to be left alone for a while.
     asked_to_wait: AtomicUsize,
     /// How long parts take.
@@ -111,7 +115,7 @@ impl Engine {
             stop: watch::Sender::new(false),
             over: AtomicBool::new(false),
             links: Newest::new(transfer.renew.clone(), transfer.retry_after_max),
-            company: AtomicBool::new(false),
+            elsewhere: AtomicUsize::default(),
             asked_to_wait: AtomicUsize::default(),
             clock: PartClock::default(),
             under_way: AtomicU64::default(),
@@ -144,16 +148,16 @@ impl Engine {
         self.over.load(Ordering::Relaxed)
     }
 
-    /// Notes that another process is at work on the same run.
-    pub(super) fn meet_company(&self) {
-        if !self.company.swap(true, Ordering::Relaxed) {
+    /// Notes that another process has staged a file that was at work here too.
+    pub(super) fn saw_elsewhere(&self) {
+        if self.elsewhere.fetch_add(1, Ordering::Relaxed) + 1 == COMPANY {
             tracing::info!("another process is at work on the same run");
         }
     }
 
     /// Whether another process is at work on the same run.
     pub(super) fn in_company(&self) -> bool {
-        self.company.load(Ordering::Relaxed)
+        self.elsewhere.load(Ordering::Relaxed) >= COMPANY
     }
 
     /// Does `work` unless the transfer is to stop first.
@@ -255,9 +259,12 @@ impl Engine {
         self.under_way.load(Ordering::Relaxed)
     }
 
-    /// Whether anything was stored, or a server asked for patience: then the same again may come further.
+    /// Whether anything was stored, here or by another process, or a server asked for patience: then the same again may
+    /// come further.
     pub(super) fn came_further(&self) -> bool {
-        self.clock.stored() > 0 || self.asked_to_wait.load(Ordering::Relaxed) > 0
+        self.clock.stored() > 0
+            || self.elsewhere.load(Ordering::Relaxed) > 0
+            || self.asked_to_wait.load(Ordering::Relaxed) > 0
     }
 
     /// How long before a deadline the work has to stop: time for the parts in flight to be stored, and to write down how
