@@ -13,6 +13,7 @@ use super::Side;
 use super::connections::Connections;
 use super::request::Request;
 use super::response::{About, Response};
+use super::roots;
 use super::shown::{shown, shown_str};
 use super::token::Token;
 use super::words;
@@ -104,6 +105,12 @@ impl Transport {
             .await
             .map_err(|_| no_answer(words::no_answer(self.idle)))?
             .map_err(|error| {
+                if let Some(why) = roots::unreadable(&error) {
+                    return Kind::Configuration
+                        .error(format!("{} {}: {why}", request.method, shown(url)))
+                        .next(roots::NO_ROOTS)
+                        .unsent();
+                }
                 let unavailable = no_answer(words::of_request(&error, self.connect));
                 if error.is_connect() {
                     unavailable.unsent()

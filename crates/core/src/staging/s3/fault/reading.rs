@@ -11,7 +11,7 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 
 use super::{Fault, passes};
-use crate::http::retry_after;
+use crate::http::{retry_after, unreadable_roots};
 
 /// What is said where a request could not be signed.
 pub(in crate::staging::s3) const NO_CREDENTIALS: &str = "no AWS credentials could be had";
@@ -42,11 +42,14 @@ where
             (Some(status), message) => said(status, &code, message),
             (None, _) => chain,
         };
+        let roots = unreadable_roots(&error);
         let credentials = credentials_fault(&error).filter(|_| status.is_none());
         let unsigned = credentials.is_some_and(|fault| !passes(fault));
-        let text = match credentials {
-            Some(_) => format!("{NO_CREDENTIALS}: {}", deepest(&error)),
-            None => text,
+        let no_roots = roots.is_some();
+        let text = match (roots, credentials) {
+            (Some(why), _) => why,
+            (None, Some(_)) => format!("{NO_CREDENTIALS}: {}", deepest(&error)),
+            (None, None) => text,
         };
         let unbuilt = match &error {
             SdkError::ConstructionFailure(_) => true,
@@ -58,6 +61,7 @@ where
             code,
             unsigned,
             unbuilt,
+            no_roots,
             wait,
             ..Self::broken(text.trim_end())
         }
@@ -73,6 +77,7 @@ impl Fault {
             text: shortened(text),
             unsigned: false,
             unbuilt: false,
+            no_roots: false,
             wait: None,
         }
     }
@@ -95,8 +100,14 @@ impl Fault {
 
     /// A request to which no answer came.
     pub(in crate::staging::s3) fn unanswered(error: reqwest::Error) -> Self {
-        // The URL has an upload's id in it, which is nobody's business.
-        Self::broken(&chain(&error.without_url()))
+        match unreadable_roots(&error) {
+            Some(why) => Self {
+                no_roots: true,
+                ..Self::broken(&why)
+            },
+            // The URL has an upload's id in it, which is nobody's business.
+            None => Self::broken(&chain(&error.without_url())),
+        }
     }
 
     /// A refusal, as its status, headers and body have it.
