@@ -75,6 +75,7 @@ pub(super) async fn saw_manifest(staging: &Staging, run: &str, head: &Head) -> R
             transaction_time: head.transaction_time.clone(),
             outputs: head.outputs,
         });
+        record.moved_at.get_or_insert_with(sync::now);
         true
     })
     .await

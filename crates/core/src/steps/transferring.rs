@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -23,6 +24,9 @@ use crate::pathling::{self, Location};
 use crate::staging::{Staging, layout};
 use crate::sync::{self, RunRecord, Transferred};
 use crate::transfer::{Brought, Links, Listing, Plan, Transfer};
+
+/// How long a transfer may stand still, for servers ask for patience, before that counts as a failure.
+const PATIENCE: Duration = Duration::from_hours(6);
 
 /// Does what the event asks for: all files of a manifest and then the Parameters, or just a batch of them.
 pub(super) async fn transfer_to_s3(
@@ -87,9 +91,20 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
         retry_after_max: settings.retry_after_max,
         renew: renewal(source, endpoint, status_url, &plan),
         listing,
+        patient: record
+            .moved_at
+            .as_deref()
+            .and_then(sync::since)
+            .is_none_or(|still| still < PATIENCE),
     };
     let started = std::time::Instant::now();
-    let brought = transfer.run(&plan).await?;
+    let brought = match transfer.run(&plan).await {
+        Err(error) if error.kind() == Kind::JobInProgress && !error.throttled() => {
+            note_progress(staging, &carried.run, transfer.deadline).await;
+            return Err(error);
+        }
+        ended => ended?,
+    };
     staging.sweep(&layout::run_folder(&carried.run)).await;
 
     let held = |resource_type: &String| pathling::holds(settings.dialect, resource_type);
@@ -133,6 +148,18 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
     })
 }
 
+/// Notes that this call has brought the transfer further, where there is time for that.
+async fn note_progress(staging: &Staging, run: &str, deadline: Option<Instant>) {
+    let noted = RunRecord::update(staging, run, |record| {
+        record.moved_at = Some(sync::now());
+        true
+    });
+    let last = deadline.unwrap_or_else(Instant::now);
+    if !matches!(tokio::time::timeout_at(last, noted).await, Ok(Ok(_))) {
+        tracing::debug!(run, "that the transfer came further is not written down");
+    }
+}
+
 /// Moves a batch's files to staging. Many machines do so at once, so none of them writes into the run's record.
 ///
 /// Gives [`Kind::JobInProgress`] shortly before `deadline`; the next call goes on.
@@ -166,6 +193,9 @@ async fn batch(
         renew: renewal(source, endpoint, status_url, &plan),
         // One listing of all files for each of many batches is more than a request for each file.
         listing: None,
+        // Nobody remembers how long a batch has stood still, so each such call counts as a failure, of which the workflow
+        // bears some.
+        patient: false,
     };
     let brought = transfer.run(&plan).await?;
     log(&run, &brought);

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -83,8 +83,8 @@ pub(super) struct Engine {
     pub(super) links: Newest,
     /// How many of the files another process has staged meanwhile.
     elsewhere: AtomicUsize,
-    /// How often a server asked to be left alone for a while.
-    asked_to_wait: AtomicUsize,
+    /// What a server said last that asked to be left alone for a while.
+    asked_to_wait: Mutex<Option<Error>>,
     /// How long parts take.
     pub(super) clock: PartClock,
     /// Bytes stored of files that are not done.
@@ -116,7 +116,7 @@ impl Engine {
             over: AtomicBool::new(false),
             links: Newest::new(transfer.renew.clone(), transfer.retry_after_max),
             elsewhere: AtomicUsize::default(),
-            asked_to_wait: AtomicUsize::default(),
+            asked_to_wait: Mutex::default(),
             clock: PartClock::default(),
             under_way: AtomicU64::default(),
             typical: AtomicU64::new(FIRST_LENGTH),
@@ -229,7 +229,7 @@ impl Engine {
         );
         let (what, why) = (what.to_owned(), error.what().to_owned());
         if error.throttled() || error.wait().is_some() {
-            self.asked_to_wait.fetch_add(1, Ordering::Relaxed);
+            *self.last_wait() = Some(error.clone());
             (self.observer)(Event::Waiting { what, wait, why });
         } else {
             (self.observer)(Event::Retrying { what, wait, why });
@@ -259,12 +259,15 @@ impl Engine {
         self.under_way.load(Ordering::Relaxed)
     }
 
-    /// Whether anything was stored, here or by another process, or a server asked for patience: then the same again may
-    /// come further.
+    /// Whether anything was stored, here or by another process.
     pub(super) fn came_further(&self) -> bool {
-        self.clock.stored() > 0
-            || self.elsewhere.load(Ordering::Relaxed) > 0
-            || self.asked_to_wait.load(Ordering::Relaxed) > 0
+        self.clock.stored() > 0 || self.elsewhere.load(Ordering::Relaxed) > 0
+    }
+
+    /// What a server said last that asked for patience.
+    pub(super) fn last_wait(&self) -> MutexGuard<'_, Option<Error>> {
+        let waits = &self.asked_to_wait;
+        waits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How long before a deadline the work has to stop: time for the parts in flight to be stored, and to write down how
