@@ -14,6 +14,7 @@ use super::connections::Connections;
 use super::guard::{self, Guard, Refused};
 use super::request::Request;
 use super::response::{About, Response};
+use super::roots;
 use super::shown::{shown, shown_str};
 use super::token::Token;
 use super::words;
@@ -112,6 +113,12 @@ impl Transport {
             .map_err(|error| {
                 if let Some(refused) = guard::refusal(&error) {
                     return self.not_gone_to(request, refused);
+                }
+                if let Some(why) = roots::unreadable(&error) {
+                    return Kind::Configuration
+                        .error(format!("{} {}: {why}", request.method, shown(url)))
+                        .next(roots::NO_ROOTS)
+                        .unsent();
                 }
                 let unavailable = no_answer(words::of_request(&error, self.connect));
                 if error.is_connect() {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::done::PartState;
+use super::done::{PartState, Recorded};
 use super::sums::Sum;
 use super::under_way::UnderWay;
 use super::{Backend, DoneRecord, Head, Staging, patiently};
@@ -121,8 +121,10 @@ impl Staging {
 
     /// Writes the record of a file of several types, whose objects are there. Returns the record that stands.
     pub async fn record_pieces(&self, part_key: &str, done: DoneRecord) -> Result<DoneRecord> {
-        let theirs = self.record(part_key, &done, None, None).await?;
-        Ok(theirs.unwrap_or(done))
+        match self.record(part_key, &done, None, None).await? {
+            Recorded::New | Recorded::Same => Ok(done),
+            Recorded::Theirs(theirs) => Ok(theirs),
+        }
     }
 
     /// Whether every object that a record names is there. `known` is of the one under the file's own key.

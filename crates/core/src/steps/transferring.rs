@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -23,6 +24,9 @@ use crate::pathling::{self, Location};
 use crate::staging::{Staging, layout};
 use crate::sync::{self, RunRecord, Transferred};
 use crate::transfer::{Brought, Links, Listing, Plan, Transfer, remove_other_pieces};
+
+/// How long a transfer may stand still, for servers ask for patience, before that counts as a failure.
+const PATIENCE: Duration = Duration::from_hours(6);
 
 /// Does what the event asks for: all files of a manifest and then the Parameters, or just a batch of them.
 pub(super) async fn transfer_to_s3(
@@ -57,7 +61,6 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
         run,
         stored,
         fresh,
-        is_new,
         record,
     } = find(staging, &carried.run, manifest, base.as_ref()).await?;
     carried.run = run;
@@ -77,11 +80,7 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
         let links = Links::of(&plan, fresh);
         plan = plan.lent(links);
     }
-    let listing = match listing(staging, &carried.run, &plan).await? {
-        // Of a run that begins here nothing is there yet, as far as can be known.
-        None if is_new => Some(Listing::of(&plan, Vec::new())),
-        known => known,
-    };
+    let listing = listing(staging, &carried.run, &plan).await?;
     let plan = Arc::new(plan);
     let transfer = Transfer {
         source: source.clone(),
@@ -92,9 +91,20 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
         retry_after_max: settings.retry_after_max,
         renew: renewal(source, endpoint, status_url, &plan),
         listing,
+        patient: record
+            .moved_at
+            .as_deref()
+            .and_then(sync::since)
+            .is_none_or(|still| still < PATIENCE),
     };
     let started = std::time::Instant::now();
-    let brought = transfer.run(&plan).await?;
+    let brought = match transfer.run(&plan).await {
+        Err(error) if error.kind() == Kind::JobInProgress && !error.throttled() => {
+            note_progress(staging, &carried.run, transfer.deadline).await;
+            return Err(error);
+        }
+        ended => ended?,
+    };
     if stored.head.untyped.is_some() {
         remove_other_pieces(staging, &plan, &brought.pieces).await?;
     }
@@ -136,6 +146,18 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
     })
 }
 
+/// Notes that this call has brought the transfer further, where there is time for that.
+async fn note_progress(staging: &Staging, run: &str, deadline: Option<Instant>) {
+    let noted = RunRecord::update(staging, run, |record| {
+        record.moved_at = Some(sync::now());
+        true
+    });
+    let last = deadline.unwrap_or_else(Instant::now);
+    if !matches!(tokio::time::timeout_at(last, noted).await, Ok(Ok(_))) {
+        tracing::debug!(run, "that the transfer came further is not written down");
+    }
+}
+
 /// Moves a batch's files to staging. Many machines do so at once, so none of them writes into the run's record.
 ///
 /// Gives [`Kind::JobInProgress`] shortly before `deadline`; the next call goes on.
@@ -169,6 +191,9 @@ async fn batch(
         renew: renewal(source, endpoint, status_url, &plan),
         // One listing of all files for each of many batches is more than a request for each file.
         listing: None,
+        // Nobody remembers how long a batch has stood still, so each such call counts as a failure, of which the workflow
+        // bears some.
+        patient: false,
     };
     let brought = transfer.run(&plan).await?;
     log(&run, &brought);
@@ -187,8 +212,6 @@ struct Found {
     stored: Arc<Manifest>,
     /// The one that was told now, where an earlier one is stored.
     fresh: Option<Manifest>,
-    /// Whether nothing of the run was there before.
-    is_new: bool,
     record: RunRecord,
 }
 
@@ -208,7 +231,6 @@ async fn find(
                 run: run.to_owned(),
                 stored: Arc::new(stored),
                 fresh: None,
-                is_new: false,
                 record,
             });
         }
@@ -239,7 +261,6 @@ async fn find(
         run: kept.run,
         stored: Arc::new(stored),
         fresh,
-        is_new: kept.is_new,
         record: kept.record,
     })
 }

@@ -62,7 +62,7 @@ pub(super) enum Outcome {
 pub(super) async fn ensure(engine: &Arc<Engine>, file: Arc<File>, hint: Hint) -> Result<Outcome> {
     let mut copy = Copy::new(Arc::clone(engine), file);
     match copy.state(hint).await? {
-        FileState::Done(record) => return copy.as_promised(record),
+        FileState::Done(record) => return copy.as_promised(record, false),
         FileState::Absent => {}
         FileState::UnderWay(state) => copy.take_up(state).await?,
     }
@@ -133,20 +133,22 @@ impl Copy {
         self.engine.to_store(&what, 0, ask, || false).await
     }
 
-    /// A file that is staged already must be the one that the manifest promises.
-    fn as_promised(&self, record: DoneRecord) -> Result<Outcome> {
+    /// The file is staged, by whomever: it must be the one that the manifest promises.
+    fn as_promised(&self, record: DoneRecord, fetched: bool) -> Result<Outcome> {
         let found: u64 = record.resources.values().sum();
         // Whether the count of a mixed file holds its headers was looked at when it came.
-        let promised = |count| count == found || self.file.is_mixed();
-        if record.export == self.engine.export && self.file.count.is_none_or(promised) {
-            return Ok(Outcome::Done {
-                record,
-                fetched: false,
-            });
-        }
+        let other_count = self
+            .file
+            .count
+            .filter(|count| *count != found && !self.file.is_mixed());
+        let of = match other_count {
+            _ if record.export != self.engine.export => String::new(),
+            None => return Ok(Outcome::Done { record, fetched }),
+            Some(count) => format!(" where the manifest promises {count}: they seem to be"),
+        };
         Err(Kind::StagingDenied
             .error(format!(
-                "{} is staged already, with {found} resources of another export than the one that the manifest is of",
+                "{} is staged already, with {found} resources{of} of another export than the one that the manifest is of",
                 self.engine.staging.url(&self.file.key)
             ))
             .next("Remove the run's folder, whose manifest must have been removed before, and start again."))
@@ -185,20 +187,14 @@ impl Copy {
             let (error, worth_another) = match self.pass().await {
                 Ok(record) => {
                     if self.outbound.was_elsewhere() {
-                        self.engine.meet_company();
+                        self.engine.saw_elsewhere();
                     }
-                    return Ok(Outcome::Done {
-                        record,
-                        fetched: true,
-                    });
+                    return self.as_promised(record, true);
                 }
                 Err(Halt::Elsewhere(record)) => {
-                    self.engine.meet_company();
+                    self.engine.saw_elsewhere();
                     self.outbound.abort().await;
-                    return Ok(Outcome::Done {
-                        record,
-                        fetched: false,
-                    });
+                    return self.as_promised(record, false);
                 }
                 Err(Halt::Postponed) => return Ok(Outcome::Postponed),
                 Err(Halt::Stopped) => return self.park().await,
@@ -221,7 +217,7 @@ impl Copy {
                         // anew, unless it is gone because another process has staged the file.
                         Kind::StagingUnavailable if self.outbound.lost() => {
                             if let Ok(FileState::Done(record)) = self.state(Hint::Unknown).await {
-                                return self.as_promised(record);
+                                return self.as_promised(record, false);
                             }
                             lost += 1;
                             self.at = None;
@@ -287,10 +283,11 @@ impl Copy {
             return Ok(Outcome::Stopped);
         }
         match self.outbound.park().await {
-            Err(Halt::Elsewhere(record)) => Ok(Outcome::Done {
-                record,
-                fetched: false,
-            }),
+            Err(Halt::Elsewhere(record)) => {
+                self.engine.saw_elsewhere();
+                self.outbound.abort().await;
+                self.as_promised(record, false)
+            }
             _ => Ok(Outcome::Stopped),
         }
     }
