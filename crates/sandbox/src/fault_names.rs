@@ -45,7 +45,7 @@ const CLAIMS: [(&str, TokenClaim); 4] = [
 ];
 
 /// Faults without an argument, by name.
-const PLAIN: [(&str, Fault); 62] = [
+const PLAIN: [(&str, Fault); 66] = [
     (
         "kick-off-without-content-location",
         Fault::KickOffWithoutContentLocation,
@@ -56,6 +56,10 @@ const PLAIN: [(&str, Fault); 62] = [
     ),
     ("kick-off-body-not-json", Fault::KickOffBodyNotJson),
     ("kick-off-reuses-job", Fault::KickOffReusesJob),
+    ("kick-off-answer-lost", Fault::KickOffAnswerLost),
+    ("kick-off-refuses-get", Fault::KickOffRefusesGet),
+    ("kick-off-refuses-post", Fault::KickOffRefusesPost),
+    ("kick-off-stu4", Fault::KickOffStu4),
     ("job-numbers-repeat", Fault::JobNumbersRepeat),
     ("source-loses-job", Fault::SourceLosesJob),
     ("manifest-is-array", Fault::ManifestIsArray),
@@ -145,6 +149,11 @@ pub(crate) fn name(fault: &Fault) -> String {
         }
         Fault::Html(place, status) => format!("html={}:{status}", place_name(*place)),
         Fault::TokenExpires(place) => format!("token-expires={}", place_name(*place)),
+        Fault::KickOffLacks(name) => format!("kick-off-lacks={name}"),
+        Fault::KickOffWants(name) => format!("kick-off-wants={name}"),
+        Fault::MetadataEdition(edition) => format!("metadata-edition={edition}"),
+        Fault::MetadataNames(names) => format!("metadata-names={names}"),
+        Fault::SourceWantsHeader(name) => format!("source-wants-header={name}"),
         Fault::ManifestLacks(member) => format!("manifest-lacks={member}"),
         Fault::OutputType(name) => format!("output-type={name}"),
         Fault::RequiresAccessToken(claim) => {
@@ -206,6 +215,20 @@ pub(crate) fn parse(text: &str) -> Result<Fault, ParseFaultError> {
         "token-expires" => Ok(Fault::TokenExpires(
             place(text).ok_or_else(|| wrong("a place"))?,
         )),
+        "kick-off-lacks"
+        | "kick-off-wants"
+        | "metadata-edition"
+        | "metadata-names"
+        | "source-wants-header"
+            if text.is_empty() =>
+        {
+            Err(wrong("a name"))
+        }
+        "kick-off-lacks" => Ok(Fault::KickOffLacks(text.to_owned())),
+        "kick-off-wants" => Ok(Fault::KickOffWants(text.to_owned())),
+        "metadata-edition" => Ok(Fault::MetadataEdition(text.to_owned())),
+        "metadata-names" => Ok(Fault::MetadataNames(text.to_owned())),
+        "source-wants-header" => Ok(Fault::SourceWantsHeader(text.to_owned())),
         "manifest-lacks" => Ok(Fault::ManifestLacks(text.to_owned())),
         "output-type" => Ok(Fault::OutputType(text.to_owned())),
         "requires-access-token" => CLAIMS
@@ -254,6 +277,11 @@ pub(crate) fn names() -> String {
         "delay=PLACE:MILLISECONDS",
         "html=PLACE:STATUS",
         "token-expires=PLACE",
+        "kick-off-lacks=PARAMETER",
+        "kick-off-wants=PARAMETER",
+        "metadata-edition=VERSION",
+        "metadata-names=PARAMETER,PARAMETER",
+        "source-wants-header=NAME",
         "manifest-lacks=MEMBER",
         "output-type=TYPE",
         "requires-access-token=true|false|text|absent",
@@ -331,6 +359,11 @@ mod tests {
             "delay=file:20",
             "html=status:200",
             "token-expires=file",
+            "kick-off-lacks=_until",
+            "kick-off-wants=_vendor",
+            "metadata-edition=2.0.0",
+            "metadata-names=_since,_type",
+            "source-wants-header=Epic-Client-ID",
             "manifest-lacks=transactionTime",
             "output-type=../../x",
             "requires-access-token=text",
@@ -363,6 +396,8 @@ mod tests {
             "nonsense",
             "hang",
             "hang=nowhere",
+            "kick-off-lacks",
+            "metadata-names=",
             "file-bom=1",
             "answers=status:x",
             "files-429=many",

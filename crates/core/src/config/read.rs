@@ -133,14 +133,22 @@ impl Reader {
             Value::String(text) => text.trim().to_owned(),
             Value::Bool(_) | Value::Number(_) => value.to_string(),
             Value::Array(items)
-                if matches!(row.form, Form::Types | Form::Origins)
-                    && items.iter().all(Value::is_string) =>
+                if row.separator().is_some() && items.iter().all(Value::is_string) =>
             {
                 items
                     .iter()
                     .filter_map(Value::as_str)
                     .collect::<Vec<_>>()
-                    .join(",")
+                    .join(row.separator().unwrap_or_default())
+            }
+            Value::Object(members)
+                if row.form == Form::Headers && members.values().all(Value::is_string) =>
+            {
+                members
+                    .iter()
+                    .filter_map(|(name, value)| Some(format!("{name}: {}", value.as_str()?)))
+                    .collect::<Vec<_>>()
+                    .join("\n")
             }
             Value::Array(_) | Value::Object(_) => {
                 self.problems.push(format!(
@@ -202,10 +210,10 @@ impl Reader {
     }
 
     fn wrong(&mut self, row: &Setting, text: &str, written: &str, why: Option<String>) {
-        // A URL may hold a password, and a secret is one.
-        let shown = match row.form {
-            Form::Secret | Form::Url | Form::Origins | Form::Text | Form::Place => String::new(),
-            _ => format!(" is {:?}", text.chars().take(40).collect::<String>()),
+        let shown = if row.may_be_quoted() {
+            format!(" is {:?}", text.chars().take(40).collect::<String>())
+        } else {
+            String::new()
         };
         let problem = match why {
             Some(why) => format!("{written}{shown} {why}"),
@@ -217,7 +225,7 @@ impl Reader {
         self.problems.push(problem);
     }
 
-    fn parsed<T>(
+    pub(super) fn parsed<T>(
         &mut self,
         name: &'static str,
         parse: impl FnOnce(&Setting, &str) -> Result<T, Option<String>>,
@@ -331,6 +339,23 @@ impl Reader {
                 .collect()
         };
         self.parsed(name, parse).unwrap_or_default()
+    }
+
+    /// The items of a list, each as `parse` takes it; one that it does not take makes the whole wrong.
+    pub(super) fn items(
+        &mut self,
+        name: &'static str,
+        separator: impl Fn(char) -> bool,
+        parse: impl Fn(&str) -> Option<String>,
+    ) -> Vec<String> {
+        let all = |_: &Setting, text: &str| {
+            text.split(separator)
+                .map(str::trim)
+                .filter(|item| !item.is_empty())
+                .map(|item| parse(item).ok_or(None))
+                .collect()
+        };
+        self.parsed(name, all).unwrap_or_default()
     }
 
     pub(super) fn types(&mut self, name: &'static str) -> Vec<String> {

@@ -7,13 +7,14 @@ use std::time::Duration;
 use url::Url;
 
 use super::address::carries_secrets;
+use super::extra::Extra;
 use super::request::{Request, TokenUse};
 use super::response::Response;
 use super::shown::shown;
 use super::token::{Token, Tokens};
 use super::transport::{Authorization, Transport};
 use super::{Side, StatusCode};
-use crate::config::{Origin, Secret, has_userinfo};
+use crate::config::{Header, Origin, Secret, has_userinfo};
 use crate::error::{Kind, Result};
 
 /// Credentials of the kind "client secret" (OAuth 2 client credentials).
@@ -38,6 +39,8 @@ pub struct ClientOptions {
     pub credentials: Option<ClientSecret>,
     /// Origins that tokens may go to besides the endpoint's and its token endpoint's.
     pub trusted_origins: Vec<Origin>,
+    /// Headers for every request to the endpoint's origin and to those.
+    pub headers: Vec<Header>,
     /// Whether credentials may leave this machine without TLS.
     pub allow_plaintext: bool,
     /// How long a connection may take, TLS included.
@@ -53,6 +56,7 @@ impl fmt::Debug for ClientOptions {
             .field("endpoint", &shown(&self.endpoint))
             .field("credentials", &self.credentials)
             .field("trusted_origins", &self.trusted_origins)
+            .field("headers", &self.headers)
             .field("allow_plaintext", &self.allow_plaintext)
             .field("connect_timeout", &self.connect_timeout)
             .field("idle_timeout", &self.idle_timeout)
@@ -86,6 +90,7 @@ impl Client {
             endpoint,
             credentials,
             trusted_origins,
+            headers,
             allow_plaintext,
             connect_timeout,
             idle_timeout,
@@ -103,7 +108,8 @@ impl Client {
         if has_userinfo(&endpoint) {
             return Err(wrong("must not hold a user name or password".to_owned()));
         }
-        if credentials.is_some() && !carries_secrets(&endpoint, allow_plaintext) {
+        let has_secrets = credentials.is_some() || !headers.is_empty();
+        if has_secrets && !carries_secrets(&endpoint, allow_plaintext) {
             return Err(wrong("credentials go over TLS only".to_owned()).next(format!(
                 "Use https, or set ALLOW_PLAINTEXT=true if the way there is safe otherwise, or {}=false.",
                 side.setting("AUTHENTICATION_ENABLED")
@@ -111,6 +117,7 @@ impl Client {
         }
         let mut trusted = trusted_origins;
         trusted.push(Origin::from(&endpoint));
+        let extra = Extra::new(&headers, trusted.clone(), allow_plaintext);
         let tokens = credentials
             .map(|credentials| Tokens::new(credentials, endpoint.clone(), allow_plaintext));
         Ok(Self {
@@ -119,7 +126,7 @@ impl Client {
                 trusted,
                 allow_plaintext,
                 tokens,
-                transport: Transport::new(side, connect_timeout, idle_timeout),
+                transport: Transport::new(side, connect_timeout, idle_timeout, extra),
             }),
         })
     }

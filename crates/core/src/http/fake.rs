@@ -146,6 +146,7 @@ pub(crate) fn options(endpoint: &Url) -> ClientOptions {
             scopes: "system/*.read".to_owned(),
         }),
         trusted_origins: Vec::new(),
+        headers: Vec::new(),
         allow_plaintext: false,
         connect_timeout: Duration::from_secs(5),
         idle_timeout: Duration::from_secs(5),

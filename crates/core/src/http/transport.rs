@@ -11,6 +11,7 @@ use url::Url;
 
 use super::Side;
 use super::connections::Connections;
+use super::extra::Extra;
 use super::request::Request;
 use super::response::{About, Response};
 use super::shown::{shown, shown_str};
@@ -43,15 +44,17 @@ pub(super) struct Transport {
     connect: Duration,
     idle: Duration,
     connections: Connections,
+    extra: Extra,
 }
 
 impl Transport {
-    pub(super) fn new(side: Side, connect: Duration, idle: Duration) -> Self {
+    pub(super) fn new(side: Side, connect: Duration, idle: Duration, extra: Extra) -> Self {
         Self {
             side,
             connect,
             idle,
             connections: Connections::new(connect),
+            extra,
         }
     }
 
@@ -84,6 +87,7 @@ impl Transport {
         let mut outgoing = self
             .http()?
             .request(request.method.clone(), url.clone())
+            .headers(self.extra.headers_for(url))
             .headers(request.headers.clone());
         if let Some(body) = &request.body {
             outgoing = outgoing.body(body.clone());
@@ -125,6 +129,7 @@ impl Transport {
             url: url.clone(),
             idle: self.idle,
             authorization,
+            extra: self.extra.secrets_of(url),
         };
         Ok(Response::new(answer, about))
     }

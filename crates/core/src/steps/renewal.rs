@@ -58,6 +58,7 @@ mod tests {
             endpoint: endpoint.clone(),
             credentials: None,
             trusted_origins: Vec::new(),
+            headers: Vec::new(),
             allow_plaintext: false,
             connect_timeout: timeout,
             idle_timeout: timeout,
