@@ -8,7 +8,7 @@ use pathling_import_tests::{Env, Function, Records as _, Story, pathling_import}
 use sandbox::{Answer, Dataset, Fault, Place, Sandbox, Service};
 use serde_json::{Value, json};
 
-async fn hospital(faults: &[Fault]) -> Sandbox {
+async fn hospital<'a>(faults: impl IntoIterator<Item = &'a Fault>) -> Sandbox {
     let sandbox = Sandbox::builder().data(Dataset::synthetic(4)).start().await;
     let sandbox = sandbox.unwrap();
     for fault in faults {
@@ -127,7 +127,7 @@ async fn what_the_source_says_that_it_does_not_know_is_warned_of_by_name_and_onc
         ),
         (Fault::MetadataEdition("3.0.0".to_owned()), vec!["_mine"]),
     ] {
-        let sandbox = hospital(&[fault.clone()]).await;
+        let sandbox = hospital([&fault]).await;
         let warnings = warnings(&sandbox, &asked).await;
         assert_eq!(names(&warnings), expected, "{fault}: {warnings:?}");
         let read = sandbox.requests().into_iter().filter(|request| {
@@ -157,7 +157,7 @@ async fn an_export_does_not_depend_on_what_the_source_says_beforehand() {
         Fault::Html(at, 200),
         Fault::Hang(at),
     ] {
-        let sandbox = hospital(&[fault.clone()]).await;
+        let sandbox = hospital([&fault]).await;
         let warnings = warnings(&sandbox, &[("IDLE_TIMEOUT", "1")]).await;
         assert!(!warnings.is_empty(), "{fault}: no warning");
         let text = warnings[0].to_string();
@@ -170,7 +170,7 @@ async fn an_export_does_not_depend_on_what_the_source_says_beforehand() {
 async fn an_unknown_parameter_is_refused_or_ignored_as_was_asked() {
     let lacks = Fault::KickOffLacks("_until".to_owned());
     for handling in [None, Some("strict")] {
-        let sandbox = hospital(&[lacks.clone()]).await;
+        let sandbox = hospital([&lacks]).await;
         let mut story = Story::of(&sandbox).with("UNTIL", "2999-01-01T00:00:00Z");
         if let Some(handling) = handling {
             story = story.with("KICKOFF_HANDLING", handling);
@@ -226,6 +226,8 @@ async fn a_wait_that_does_not_fit_into_the_call_ends_it_with_what_the_source_ask
         .unwrap_err();
     assert_eq!(failed.error_type, "SourceUnavailableError");
     assert!(failed.error_message.contains("429"), "{failed:?}");
+    let wish = "asked again in 5 s (Retry-After)";
+    assert!(failed.error_message.contains(wish), "{failed:?}");
     assert!(
         !failed.error_message.contains("may have begun"),
         "{failed:?}"
@@ -240,7 +242,7 @@ async fn a_wait_that_does_not_fit_into_the_call_ends_it_with_what_the_source_ask
 #[tokio::test]
 async fn a_kick_off_whose_answer_got_lost_is_told_by_the_message_and_by_the_next_ones_record() {
     for fault in [Fault::KickOffAnswerLost, Fault::Hang(Place::KickOff)] {
-        let sandbox = hospital(&[fault.clone()]).await;
+        let sandbox = hospital([&fault]).await;
         let mut story = Story::of(&sandbox).with("IDLE_TIMEOUT", "1");
         for _ in 0..2 {
             let failed = story.call(FhirExport, &json!({})).await.unwrap_err();

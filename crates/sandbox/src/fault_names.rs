@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::faults::{Answer, Fault, Place, TokenClaim};
+use crate::named_faults;
 
 /// A name that is no fault's, or an argument that it does not take.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +46,7 @@ const CLAIMS: [(&str, TokenClaim); 4] = [
 ];
 
 /// Faults without an argument, by name.
-const PLAIN: [(&str, Fault); 66] = [
+const PLAIN: &[(&str, Fault)] = &[
     (
         "kick-off-without-content-location",
         Fault::KickOffWithoutContentLocation,
@@ -68,6 +69,9 @@ const PLAIN: [(&str, Fault); 66] = [
     ("output-without-url", Fault::OutputWithoutUrl),
     ("output-urls-relative", Fault::OutputUrlsRelative),
     ("output-twice", Fault::OutputTwice),
+    ("page-not-ready", Fault::PageNotReady),
+    ("pages-in-circle", Fault::PagesInCircle),
+    ("pages-differ", Fault::PagesDiffer),
     ("count-wrong", Fault::CountWrong),
     ("count-absent", Fault::CountAbsent),
     ("files-elsewhere", Fault::FilesElsewhere),
@@ -149,11 +153,6 @@ pub(crate) fn name(fault: &Fault) -> String {
         }
         Fault::Html(place, status) => format!("html={}:{status}", place_name(*place)),
         Fault::TokenExpires(place) => format!("token-expires={}", place_name(*place)),
-        Fault::KickOffLacks(name) => format!("kick-off-lacks={name}"),
-        Fault::KickOffWants(name) => format!("kick-off-wants={name}"),
-        Fault::MetadataEdition(edition) => format!("metadata-edition={edition}"),
-        Fault::MetadataNames(names) => format!("metadata-names={names}"),
-        Fault::SourceWantsHeader(name) => format!("source-wants-header={name}"),
         Fault::ManifestLacks(member) => format!("manifest-lacks={member}"),
         Fault::OutputType(name) => format!("output-type={name}"),
         Fault::RequiresAccessToken(claim) => {
@@ -175,7 +174,7 @@ pub(crate) fn name(fault: &Fault) -> String {
         Fault::S3SlowDowns(times) => format!("s3-slow-down={times}"),
         Fault::S3Rate(bytes) => format!("s3-rate={bytes}"),
         Fault::S3PartFails(number) => format!("s3-part-fails={number}"),
-        plain => key(&PLAIN, plain).to_owned(),
+        other => named_faults::name(other).unwrap_or_else(|| key(PLAIN, other).to_owned()),
     }
 }
 
@@ -186,6 +185,9 @@ pub(crate) fn parse(text: &str) -> Result<Fault, ParseFaultError> {
         None => (text, None),
     };
     let wrong = |what: &str| ParseFaultError(format!("the fault {name} wants {what}"));
+    if let Some(fault) = named_faults::parse(name, argument.unwrap_or_default()) {
+        return fault.map_err(wrong);
+    }
     let counts_itself = name == "s3-slow-down" && argument.is_some();
     if let Some((_, fault)) = PLAIN.iter().find(|(known, _)| *known == name)
         && !counts_itself
@@ -215,20 +217,6 @@ pub(crate) fn parse(text: &str) -> Result<Fault, ParseFaultError> {
         "token-expires" => Ok(Fault::TokenExpires(
             place(text).ok_or_else(|| wrong("a place"))?,
         )),
-        "kick-off-lacks"
-        | "kick-off-wants"
-        | "metadata-edition"
-        | "metadata-names"
-        | "source-wants-header"
-            if text.is_empty() =>
-        {
-            Err(wrong("a name"))
-        }
-        "kick-off-lacks" => Ok(Fault::KickOffLacks(text.to_owned())),
-        "kick-off-wants" => Ok(Fault::KickOffWants(text.to_owned())),
-        "metadata-edition" => Ok(Fault::MetadataEdition(text.to_owned())),
-        "metadata-names" => Ok(Fault::MetadataNames(text.to_owned())),
-        "source-wants-header" => Ok(Fault::SourceWantsHeader(text.to_owned())),
         "manifest-lacks" => Ok(Fault::ManifestLacks(text.to_owned())),
         "output-type" => Ok(Fault::OutputType(text.to_owned())),
         "requires-access-token" => CLAIMS
@@ -277,11 +265,6 @@ pub(crate) fn names() -> String {
         "delay=PLACE:MILLISECONDS",
         "html=PLACE:STATUS",
         "token-expires=PLACE",
-        "kick-off-lacks=PARAMETER",
-        "kick-off-wants=PARAMETER",
-        "metadata-edition=VERSION",
-        "metadata-names=PARAMETER,PARAMETER",
-        "source-wants-header=NAME",
         "manifest-lacks=MEMBER",
         "output-type=TYPE",
         "requires-access-token=true|false|text|absent",
@@ -301,7 +284,11 @@ pub(crate) fn names() -> String {
     ];
     let plain = PLAIN.iter().map(|(name, _)| *name);
     let places: Vec<&str> = PLACES.iter().map(|(name, _)| *name).collect();
-    let all: Vec<&str> = with_argument.into_iter().chain(plain).collect();
+    let all: Vec<&str> = with_argument
+        .into_iter()
+        .chain(named_faults::NAMES)
+        .chain(plain)
+        .collect();
     format!(
         "{}; a PLACE is one of {}",
         all.join(", "),
@@ -359,11 +346,6 @@ mod tests {
             "delay=file:20",
             "html=status:200",
             "token-expires=file",
-            "kick-off-lacks=_until",
-            "kick-off-wants=_vendor",
-            "metadata-edition=2.0.0",
-            "metadata-names=_since,_type",
-            "source-wants-header=Epic-Client-ID",
             "manifest-lacks=transactionTime",
             "output-type=../../x",
             "requires-access-token=text",
@@ -385,8 +367,8 @@ mod tests {
             assert_eq!(parse(text).unwrap().name(), text);
         }
         for (name, fault) in PLAIN {
-            assert_eq!(parse(name).unwrap(), fault);
-            assert_eq!(fault.name(), name);
+            assert_eq!(&parse(name).unwrap(), fault);
+            assert_eq!(fault.name(), *name);
         }
     }
 
@@ -396,8 +378,6 @@ mod tests {
             "nonsense",
             "hang",
             "hang=nowhere",
-            "kick-off-lacks",
-            "metadata-names=",
             "file-bom=1",
             "answers=status:x",
             "files-429=many",

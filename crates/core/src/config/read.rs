@@ -9,9 +9,9 @@ use std::time::Duration;
 use serde_json::Value;
 use url::Url;
 
-use super::parse::{Pairs, bytes, instant_in_utc, list, parse_url};
+use super::parse::{Pairs, bytes, instant_in_utc, parse_url};
 use super::table::{Form, Need, SETTINGS, Setting, Step, setting};
-use super::{Origin, Place, Secret};
+use super::{Place, Secret};
 use crate::error::{Error, Kind, Result};
 
 /// Where a value was found, for messages.
@@ -330,47 +330,6 @@ impl Reader {
 
     pub(super) fn url(&mut self, name: &'static str) -> Option<Url> {
         self.parsed(name, |_, text| parse_url(text))
-    }
-
-    pub(super) fn origins(&mut self, name: &'static str) -> Vec<Origin> {
-        let parse = |_: &Setting, text: &str| {
-            list(text)
-                .map(|item| Origin::parse(item).map_err(Some))
-                .collect()
-        };
-        self.parsed(name, parse).unwrap_or_default()
-    }
-
-    /// The items of a list, each as `parse` takes it; one that it does not take makes the whole wrong.
-    pub(super) fn items(
-        &mut self,
-        name: &'static str,
-        separator: impl Fn(char) -> bool,
-        parse: impl Fn(&str) -> Option<String>,
-    ) -> Vec<String> {
-        let all = |_: &Setting, text: &str| {
-            text.split(separator)
-                .map(str::trim)
-                .filter(|item| !item.is_empty())
-                .map(|item| parse(item).ok_or(None))
-                .collect()
-        };
-        self.parsed(name, all).unwrap_or_default()
-    }
-
-    pub(super) fn types(&mut self, name: &'static str) -> Vec<String> {
-        let parse = |_: &Setting, text: &str| {
-            list(text)
-                .map(|item| {
-                    if crate::manifest::is_type_name(item) {
-                        Ok(item.to_owned())
-                    } else {
-                        Err(None)
-                    }
-                })
-                .collect()
-        };
-        self.parsed(name, parse).unwrap_or_default()
     }
 
     /// The instant as it is asked for: as written where that is UTC, else the same moment in UTC, because some servers

@@ -178,9 +178,7 @@ impl Asking<'_> {
                 .next(refused.error.wait())
                 .filter(|wait| waited + *wait <= LONGEST && self.patience.allows(*wait));
             let Some(wait) = wait else {
-                if asked > 1 {
-                    refused.error = refused.error.within(&format!("asked {asked} times"));
-                }
+                refused.error = gave_up(refused.error, asked);
                 return Err(refused);
             };
             info!(
@@ -239,6 +237,21 @@ impl Asking<'_> {
             .header("prefer", &prefer)
             .token(TokenUse::WhereTrusted);
         (url, request)
+    }
+}
+
+/// What is said of a source that had too much to do each time, or for longer than is waited for here.
+fn gave_up(error: Error, asked: u32) -> Error {
+    let wish = error.wait().map(|wait| {
+        let seconds = wait.as_secs();
+        format!("the source wants to be asked again in {seconds} s (Retry-After)")
+    });
+    let tried = (asked > 1).then(|| format!("asked {asked} times"));
+    let said: Vec<String> = tried.into_iter().chain(wish).collect();
+    if said.is_empty() {
+        error
+    } else {
+        error.within(&said.join(", "))
     }
 }
 

@@ -14,7 +14,7 @@ use super::contract::{
 use super::renewal::renewal;
 use super::run::{keep_manifest, saw_manifest, since_of, stored_manifest};
 use super::{Context, Deadline, require_staging_for_key};
-use crate::config::{ImportMode, PARTIAL_OVERWRITE, Settings};
+use crate::config::{ImportMode, MixedFiles, PARTIAL_OVERWRITE, Settings};
 use crate::error::{Kind, Result};
 use crate::export;
 use crate::http;
@@ -22,7 +22,7 @@ use crate::manifest::{Asked, Manifest};
 use crate::pathling::{self, Location};
 use crate::staging::{Staging, layout};
 use crate::sync::{self, RunRecord, Transferred};
-use crate::transfer::{Brought, Links, Listing, Plan, Transfer};
+use crate::transfer::{Brought, Links, Listing, Plan, Transfer, remove_other_pieces};
 
 /// Does what the event asks for: all files of a manifest and then the Parameters, or just a batch of them.
 pub(super) async fn transfer_to_s3(
@@ -70,7 +70,7 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
             .and_then(|kick_off| kick_off.mode.clone())
     });
     let mode = import_mode(settings, &carried)?;
-    refuse_unsupported(settings, &stored)?;
+    refuse(settings, &stored)?;
 
     let mut plan = Plan::new(&carried.run, Arc::clone(&stored))?;
     if let Some(fresh) = fresh {
@@ -95,6 +95,9 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
     };
     let started = std::time::Instant::now();
     let brought = transfer.run(&plan).await?;
+    if stored.head.untyped.is_some() {
+        remove_other_pieces(staging, &plan, &brought.pieces).await?;
+    }
     staging.sweep(&layout::run_folder(&carried.run)).await;
 
     let held = |resource_type: &String| pathling::holds(settings.dialect, resource_type);
@@ -104,12 +107,7 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
         .filter(|resource_type| held(resource_type))
         .map(|resource_type| location(settings, &carried.run, resource_type, mode))
         .collect::<Result<_>>()?;
-    let unsupported: Vec<String> = brought
-        .resources
-        .keys()
-        .filter(|resource_type| !held(resource_type))
-        .cloned()
-        .collect();
+    let unsupported = unsupported(settings, &brought)?;
     let parameters = pathling::parameters(&locations);
     warn(&stored, &unsupported);
     log(&carried.run, &brought);
@@ -216,6 +214,11 @@ async fn find(
         }
     };
     let told = Manifest::read(&value, base)?;
+    if told.head.next.is_some() {
+        return Err(Kind::Input
+            .error("transfer-to-s3: the event's manifest is one page of several")
+            .next("Pass on what check-export-status gives: it puts the pages together."));
+    }
     let run = if run.is_empty() {
         let request = told.head.request.as_deref().unwrap_or_default();
         let urls = told.outputs().map(|output| output.url);
@@ -332,15 +335,32 @@ fn import_mode(settings: &Settings, carried: &Carried) -> Result<ImportMode> {
     Ok(asked)
 }
 
-/// Stops before anything is fetched where types that no target can hold are not to be left out.
-fn refuse_unsupported(settings: &Settings, manifest: &Manifest) -> Result<()> {
+/// The types that came and that no target can hold. Those of mixed files are in no manifest, so it is here that they stop
+/// the run.
+fn unsupported(settings: &Settings, brought: &Brought) -> Result<Vec<String>> {
+    let types = brought.resources.keys();
+    let unsupported = types.filter(|name| !pathling::holds(settings.dialect, name));
+    let unsupported: Vec<String> = unsupported.cloned().collect();
+    if settings.fail_on_unsupported_types {
+        super::fail_on(&unsupported.iter().map(String::as_str).collect())?;
+    }
+    Ok(unsupported)
+}
+
+/// Stops before anything is fetched where there are mixed files, or types that no target can hold, and they are not wanted.
+fn refuse(settings: &Settings, manifest: &Manifest) -> Result<()> {
+    if settings.mixed_files == MixedFiles::Refuse {
+        manifest.head.refuse_untyped()?;
+    }
     if !settings.fail_on_unsupported_types {
         return Ok(());
     }
     let types: BTreeSet<&str> = manifest
         .outputs()
         .filter(|output| {
-            output.count != Some(0) && !pathling::holds(settings.dialect, output.resource_type)
+            output.count != Some(0)
+                && !output.resource_type.is_empty()
+                && !pathling::holds(settings.dialect, output.resource_type)
         })
         .map(|output| output.resource_type)
         .collect();

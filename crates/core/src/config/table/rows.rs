@@ -152,6 +152,8 @@ pub const SETTINGS: &[Setting] = &[
         "After how many seconds a transfer stops and says how far it is. The next one goes on from there, in the middle of a file too."),
     optional("VALIDATE", Form::Choice(&["lines", "json", "none"]), Need::Default("lines"), &[TransferToS3],
         "How closely files are looked at: `lines` checks of every line that it is one JSON object's text of the declared type with an `id`, `json` parses it whole, and `none` only counts."),
+    optional("MIXED_FILES", Form::Choice(&["refuse", "split"]), Need::Default("refuse"), &[CheckExportStatus, TransferToS3],
+        "What to do with a file for which the manifest names no type, as sources give it where an export is organised by patient: `split` sorts its lines by their types into objects of their own."),
     optional("STAGING_CHECKSUM", Form::Choice(&["crc64nvme", "crc32", "none"]), Need::Default("crc64nvme"), &[TransferToS3],
         "The checksum of every file that S3 is told to compare. For stores that know only `crc32`, or refuse a right one."),
     optional("TRANSFER_BATCHES", Form::Flag, Need::Default("false"), &[CheckExportStatus],
