@@ -46,6 +46,7 @@ impl RawSource {
                         "202 Accepted",
                         "content-location: /fhir/status\r\ncontent-length: 0",
                     ),
+                    "/fhir/metadata" => head("404 Not Found", "content-length: 0"),
                     "/fhir/status" => {
                         let length = format!("content-length: {}", manifest.len());
                         let headers = format!("content-type: application/json\r\n{length}");

@@ -47,6 +47,26 @@ fn wrong(setting: &Setting) -> &'static [&'static str] {
             "https://user:pass-w0rd@example.org",
             "https://one.example.org,,nonsense",
         ],
+        Form::Level => &["all", "Patient", "group", "group/", "group/..", "group/a/b"],
+        Form::Searches => &[
+            "status=pass-w0rd",
+            "Patient",
+            "x?a=pass-w0rd",
+            "Patient?name=a pass-w0rd",
+        ],
+        Form::Names => &["a b", "a/b", "a;b"],
+        Form::Patients => &[
+            "Group/pass-w0rd",
+            "a/pass-w0rd",
+            "ftp://pass-w0rd/Patient/1",
+        ],
+        Form::Query => &["=pass-w0rd", "_type=pass-w0rd", "a b=pass-w0rd"],
+        Form::Headers => &[
+            "pass-w0rd",
+            ": pass-w0rd",
+            "Authorization: Bearer pass-w0rd",
+            "X: 1; x: pass-w0rd",
+        ],
         Form::Place => &[
             "s3://",
             "https://example.org/x",

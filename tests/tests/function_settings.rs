@@ -34,6 +34,22 @@ fn wrong(setting: &Setting) -> &'static [&'static str] {
         Form::Whole(..) => &["many", "-1", "1.5"],
         Form::Seconds(..) | Form::Factor(..) => &["soon", "-1", "1e12", "NaN"],
         Form::Origins => &["leaks", "https://h/leaks", "ftp://leaks"],
+        Form::Level => &["all", "Patient", "group", "group/", "group/..", "group/a/b"],
+        Form::Searches => &[
+            "status=leaks",
+            "Patient",
+            "x?a=leaks",
+            "Patient?name=a leaks",
+        ],
+        Form::Names => &["a b", "a/b", "a;b"],
+        Form::Patients => &["Group/leaks", "a/leaks", "ftp://leaks/Patient/1"],
+        Form::Query => &["=leaks", "_type=leaks", "a b=leaks"],
+        Form::Headers => &[
+            "leaks",
+            ": leaks",
+            "Authorization: Bearer leaks",
+            "X: 1; x: leaks",
+        ],
         Form::Place => &[
             "s3://",
             "ftp://leaks/x",

@@ -28,6 +28,7 @@ pub(crate) struct Summary {
     deletions: usize,
     export_errors: usize,
     attempts: usize,
+    unanswered: Vec<String>,
     as_of: Option<String>,
 }
 
@@ -67,6 +68,10 @@ impl Summary {
             deletions: transfer.deletions,
             export_errors: transfer.export_errors,
             attempts: record.attempts.len(),
+            unanswered: record
+                .newest_kick_off()
+                .map(|kick_off| kick_off.unanswered.clone())
+                .unwrap_or_default(),
             as_of: record
                 .manifest
                 .as_ref()
@@ -92,7 +97,7 @@ impl Summary {
             .map(|(step, took)| (step.name().to_owned(), rounded(*took)))
             .collect();
         seconds.insert("total".to_owned(), rounded(self.took()));
-        json!({
+        let mut summary = json!({
             "outcome": if finished.imported { "imported" } else { "nothing to import" },
             "run": finished.run,
             "resumed": finished.resumed,
@@ -116,7 +121,11 @@ impl Summary {
             },
             "attempts": self.attempts,
             "seconds": seconds,
-        })
+        });
+        if !self.unanswered.is_empty() {
+            summary["unanswered"] = json!(self.unanswered);
+        }
+        summary
     }
 
     /// Lines for a person.
@@ -146,6 +155,13 @@ impl Summary {
             table(out, &self.imported)?;
         }
         self.write_skipped(out)?;
+        for earlier in &self.unanswered {
+            let earlier = words::one_line(earlier);
+            writeln!(
+                out,
+                "\nA kick-off of {earlier} was never answered: a second export may be running at the source"
+            )?;
+        }
         writeln!(out)?;
         let resumed = if finished.resumed {
             ", begun by an earlier start"

@@ -1,4 +1,4 @@
-use pathling_import_core::sync::{Attempt, ManifestSeen, Transferred};
+use pathling_import_core::sync::{Attempt, KickOff, ManifestSeen, Transferred};
 
 use super::*;
 
@@ -156,4 +156,19 @@ fn a_run_that_went_on_says_so_and_tells_only_the_phases_of_this_start() {
         text.ends_with("Took    3 s (transfer 2 s, import 1 s)\n"),
         "{text}"
     );
+}
+
+#[test]
+fn a_kick_off_that_nobody_answered_is_told_because_its_export_may_still_run() {
+    let mut record = record();
+    let human = summary(finished(), &record).human();
+    assert!(!human.contains("never answered"), "{human}");
+    record.kick_offs = vec![KickOff {
+        unanswered: vec!["2026-02-01T00:00:00Z".to_owned()],
+        ..KickOff::default()
+    }];
+    let told = summary(finished(), &record);
+    let line = "A kick-off of 2026-02-01T00:00:00Z was never answered: a second export may be running at the source";
+    assert!(told.human().contains(line), "{}", told.human());
+    assert_eq!(told.json()["unanswered"][0], "2026-02-01T00:00:00Z");
 }

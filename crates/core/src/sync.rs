@@ -10,12 +10,15 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::config::Settings;
+use crate::config::{ExportSettings, Settings};
 use crate::error::Result;
 use crate::staging::{Staging, layout};
 
 /// How many ended runs the state remembers.
 const RUNS_KEPT: usize = 50;
+
+/// How many kick-offs in a row that nobody answered.
+const UNANSWERED_KEPT: usize = 10;
 
 /// The name of the synchronisation that these settings describe: what is exported from where, and where it goes.
 #[must_use]
@@ -30,10 +33,37 @@ pub fn key(settings: &Settings) -> String {
         .as_ref()
         .map(url::Url::as_str)
         .unwrap_or_default();
-    let mut types = settings.types.clone();
-    types.sort();
-    types.dedup();
-    layout::sync_name(&[source, "system", &types.join(","), "", target])
+    let types = sorted(&settings.types).join(",");
+    let level = settings.export.level.to_string();
+    layout::sync_name(&[source, &level, &types, &narrowed(&settings.export), target])
+}
+
+/// What else decides which resources an export has, as a text; nothing where nothing does. How it is asked for (the format,
+/// the method) is no part of it.
+fn narrowed(export: &ExportSettings) -> String {
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    for (name, values) in [
+        ("_typeFilter", &export.type_filters),
+        ("_elements", &export.elements),
+        ("patient", &export.patients),
+        ("includeAssociatedData", &export.include_associated_data),
+    ] {
+        for value in sorted(values) {
+            query.append_pair(name, value);
+        }
+    }
+    if let Some(until) = &export.until {
+        query.append_pair("_until", until);
+    }
+    query.extend_pairs(&export.parameters);
+    query.finish()
+}
+
+fn sorted(values: &[String]) -> Vec<&str> {
+    let mut values: Vec<&str> = values.iter().map(String::as_str).collect();
+    values.sort_unstable();
+    values.dedup();
+    values
 }
 
 /// The run's record: everything that outlives a step, and what a person wants to know afterwards.
@@ -85,6 +115,13 @@ pub struct KickOff {
     pub mode: Option<String>,
     /// The types that were asked for; empty means all.
     pub types: Vec<String>,
+    /// Whose data was asked for: `system`, `patient` or `group/[id]`.
+    pub level: String,
+    /// The HTTP method that the source took.
+    pub method: String,
+    /// When earlier kick-offs were sent that nobody answered: each may have begun an export that nobody knows of.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unanswered: Vec<String>,
     /// The synchronisation's name.
     pub key: String,
 }
@@ -172,6 +209,9 @@ pub struct SyncState {
     /// When a kick-off was sent whose answer has not been written down: a job may run at the source that nobody knows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kick_off_sent: Option<String>,
+    /// When kick-offs before that were sent whose answers never came, since the last one that was answered.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unanswered: Vec<String>,
     /// The last runs that ended, the oldest first.
     pub runs: Vec<Ended>,
     /// What this version does not know.
@@ -280,6 +320,14 @@ impl SyncState {
             .await
     }
 
+    /// Takes in that a kick-off is about to be sent. One before it, of which nothing is known, went unanswered.
+    pub(crate) fn announce(&mut self, at: &str) {
+        self.unanswered
+            .extend(self.kick_off_sent.replace(at.to_owned()));
+        let surplus = self.unanswered.len().saturating_sub(UNANSWERED_KEPT);
+        self.unanswered.drain(..surplus);
+    }
+
     /// Takes an ended run's record in; does nothing the second time.
     fn end(&mut self, record: &RunRecord, outcome: &Outcome) {
         // By the kick-off, for a server may give a newer one the same status URL and so the same name.
@@ -341,3 +389,7 @@ pub async fn end_run(
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "sync_tests.rs"]
+mod tests;

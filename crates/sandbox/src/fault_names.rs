@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::faults::{Answer, Fault, Place, TokenClaim};
+use crate::named_faults;
 
 /// A name that is no fault's, or an argument that it does not take.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +57,10 @@ const PLAIN: &[(&str, Fault)] = &[
     ),
     ("kick-off-body-not-json", Fault::KickOffBodyNotJson),
     ("kick-off-reuses-job", Fault::KickOffReusesJob),
+    ("kick-off-answer-lost", Fault::KickOffAnswerLost),
+    ("kick-off-refuses-get", Fault::KickOffRefusesGet),
+    ("kick-off-refuses-post", Fault::KickOffRefusesPost),
+    ("kick-off-stu4", Fault::KickOffStu4),
     ("job-numbers-repeat", Fault::JobNumbersRepeat),
     ("source-loses-job", Fault::SourceLosesJob),
     ("manifest-is-array", Fault::ManifestIsArray),
@@ -169,7 +174,7 @@ pub(crate) fn name(fault: &Fault) -> String {
         Fault::S3SlowDowns(times) => format!("s3-slow-down={times}"),
         Fault::S3Rate(bytes) => format!("s3-rate={bytes}"),
         Fault::S3PartFails(number) => format!("s3-part-fails={number}"),
-        plain => key(PLAIN, plain).to_owned(),
+        other => named_faults::name(other).unwrap_or_else(|| key(PLAIN, other).to_owned()),
     }
 }
 
@@ -180,6 +185,9 @@ pub(crate) fn parse(text: &str) -> Result<Fault, ParseFaultError> {
         None => (text, None),
     };
     let wrong = |what: &str| ParseFaultError(format!("the fault {name} wants {what}"));
+    if let Some(fault) = named_faults::parse(name, argument.unwrap_or_default()) {
+        return fault.map_err(wrong);
+    }
     let counts_itself = name == "s3-slow-down" && argument.is_some();
     if let Some((_, fault)) = PLAIN.iter().find(|(known, _)| *known == name)
         && !counts_itself
@@ -276,7 +284,11 @@ pub(crate) fn names() -> String {
     ];
     let plain = PLAIN.iter().map(|(name, _)| *name);
     let places: Vec<&str> = PLACES.iter().map(|(name, _)| *name).collect();
-    let all: Vec<&str> = with_argument.into_iter().chain(plain).collect();
+    let all: Vec<&str> = with_argument
+        .into_iter()
+        .chain(named_faults::NAMES)
+        .chain(plain)
+        .collect();
     format!(
         "{}; a PLACE is one of {}",
         all.join(", "),

@@ -119,6 +119,24 @@ pub enum Fault {
     KickOffBodyNotJson,
     /// A kick-off with the same URL answers an earlier job's status URL.
     KickOffReusesJob,
+    /// The kick-off is taken, and its answer lost on the way: 504 from a gateway.
+    KickOffAnswerLost,
+    /// A kick-off by GET is refused: 405.
+    KickOffRefusesGet,
+    /// A kick-off by POST is refused: 405.
+    KickOffRefusesPost,
+    /// The export is the one of STU4: POST only, parameters repeated instead of lists, and the metadata says so.
+    KickOffStu4,
+    /// The kick-off does not know this parameter: 400, or it is ignored for `handling=lenient`. `kick-off-lacks=PARAMETER`
+    KickOffLacks(String),
+    /// The kick-off wants this parameter of the vendor's own. `kick-off-wants=PARAMETER`
+    KickOffWants(String),
+    /// The metadata tells this edition of the IG. `metadata-edition=2.0.0`
+    MetadataEdition(String),
+    /// The metadata names a definition of the source's own, with these parameters. `metadata-names=PARAMETER,PARAMETER`
+    MetadataNames(String),
+    /// The source refuses every request without this header: 400. `source-wants-header=NAME`
+    SourceWantsHeader(String),
     /// The status URL counts its jobs from 1 anew with every export: the same URL, another job.
     JobNumbersRepeat,
     /// The source forgets the job: 404 on its status URL and its files.

@@ -6,6 +6,18 @@ use crate::record::{Recorded, Service};
 pub(crate) fn leaks(requests: &[Recorded], files_trusted: bool) -> Vec<String> {
     let mut leaks = Vec::new();
     for request in requests {
+        // A header that the source's clients are known by is its own affair.
+        let is_source = match request.service {
+            Service::Source => true,
+            Service::Files => files_trusted,
+            _ => false,
+        };
+        if request.headers.contains_key("epic-client-id") && !is_source {
+            leaks.push(format!(
+                "the header that names the source's client went to the {}: {} {}",
+                request.service, request.method, request.path
+            ));
+        }
         for credential in &request.credentials {
             let what = if credential.token {
                 "token"

@@ -54,6 +54,7 @@ mod fault_names;
 mod fault_switches;
 mod faults;
 mod leaks;
+mod named_faults;
 mod pathling;
 mod rate;
 mod record;

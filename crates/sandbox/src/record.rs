@@ -101,7 +101,7 @@ pub struct Recorded {
     pub prefer: Option<String>,
     /// The header `Content-Type`.
     pub content_type: Option<String>,
-    /// Further headers that tests ask about: `range`, `if-range`, `if-none-match`, `if-match`, `accept-encoding`, `user-agent`,
+    /// Further headers that tests ask about: `epic-client-id`, `range`, `if-range`, `if-none-match`, `if-match`, `accept-encoding`, `user-agent`,
     /// `content-length`, `x-amz-content-sha256`, `x-amz-checksum-crc32`, `x-amz-checksum-crc64nvme`, `x-amz-trailer`.
     pub headers: HashMap<String, String>,
     /// The status it was answered with; None while it waits for an answer, or when it never got one.
@@ -208,6 +208,7 @@ impl Log {
                 .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
         };
         let kept = [
+            "epic-client-id",
             "range",
             "if-none-match",
             "if-match",

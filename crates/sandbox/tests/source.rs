@@ -4,7 +4,7 @@
 mod common;
 
 use common::{Client, KICK_OFF};
-use sandbox::{Dataset, Sandbox, Service};
+use sandbox::{Dataset, Fault, Sandbox, Service};
 use serde_json::{Value, json};
 
 async fn open() -> (Sandbox, Client) {
@@ -48,7 +48,9 @@ async fn a_kick_off_without_the_right_headers_is_refused() {
 
 #[tokio::test]
 async fn a_kick_off_with_a_wrong_parameter_is_refused() {
-    let (_sandbox, client) = open().await;
+    let (sandbox, client) = open().await;
+    let lacks = Fault::KickOffLacks("_elements".to_owned());
+    sandbox.faults().on(lacks);
     for (query, status) in [
         ("_outputFormat=application%2Ffhir%2Bndjson", 202),
         ("_outputFormat=application/fhir+ndjson", 400),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::read::Reader;
-use super::{Origin, Secret, is_loopback};
+use super::{Header, Origin, Secret, headers, is_loopback};
 
 /// A server, what it takes to speak to it, and where its token may go.
 #[derive(Clone, Debug)]
@@ -16,6 +16,8 @@ pub struct Endpoint {
     pub credentials: Option<Credentials>,
     /// Origins beside its own that may get the token.
     pub trusted_origins: Vec<Origin>,
+    /// Headers that go with every request to its own origin and to trusted ones.
+    pub headers: Vec<Header>,
     /// Whether credentials may go over plain HTTP to other hosts.
     pub allow_plaintext: bool,
     /// Whether it may lead to private addresses although its own is a public one.
@@ -45,6 +47,7 @@ pub(super) struct Names {
     secret: &'static str,
     scopes: &'static str,
     trusted: &'static str,
+    headers: Option<&'static str>,
 }
 
 pub(super) const SOURCE: Names = Names {
@@ -54,6 +57,7 @@ pub(super) const SOURCE: Names = Names {
     secret: "SOURCE_CLIENT_SECRET",
     scopes: "SOURCE_SCOPES",
     trusted: "SOURCE_TRUSTED_ORIGINS",
+    headers: Some("SOURCE_HEADERS"),
 };
 
 pub(super) const TARGET: Names = Names {
@@ -63,6 +67,7 @@ pub(super) const TARGET: Names = Names {
     secret: "TARGET_CLIENT_SECRET",
     scopes: "TARGET_SCOPES",
     trusted: "TARGET_TRUSTED_ORIGINS",
+    headers: None,
 };
 
 /// Reads one side, and notes every problem that it has, whatever else is wrong with it.
@@ -75,6 +80,10 @@ pub(super) fn endpoint(reader: &mut Reader, names: &Names) -> Option<Endpoint> {
         reader.string(names.scopes),
     );
     let trusted_origins = reader.origins(names.trusted);
+    let headers = names
+        .headers
+        .and_then(|name| reader.parsed(name, |_, text| headers::parse(text)))
+        .unwrap_or_default();
     let allow_plaintext = reader.flag("ALLOW_PLAINTEXT");
     let allow_private_hosts = reader.flag("ALLOW_PRIVATE_HOSTS");
     let connect_timeout = reader.seconds("CONNECT_TIMEOUT");
@@ -86,7 +95,8 @@ pub(super) fn endpoint(reader: &mut Reader, names: &Names) -> Option<Endpoint> {
         (true, Some(id), Some(secret), Some(scopes)) => Some(Credentials { id, secret, scopes }),
         _ => None,
     };
-    if credentials.is_some() && url.scheme() == "http" && !allow_plaintext && !is_loopback(&url) {
+    let has_secrets = credentials.is_some() || !headers.is_empty();
+    if has_secrets && url.scheme() == "http" && !allow_plaintext && !is_loopback(&url) {
         let written = reader.written(names.endpoint);
         reader.contradiction(format!(
             "{written} is plain http, over which no credentials are sent; use https, or set ALLOW_PLAINTEXT=true on a closed network"
@@ -96,6 +106,7 @@ pub(super) fn endpoint(reader: &mut Reader, names: &Names) -> Option<Endpoint> {
         url,
         credentials,
         trusted_origins,
+        headers,
         allow_plaintext,
         allow_private_hosts,
         connect_timeout,

@@ -4,6 +4,9 @@
 //! file lacks is read from the environment. An empty value is an unset one.
 
 mod endpoint;
+mod export;
+mod headers;
+mod lists;
 mod origin;
 mod parse;
 mod place;
@@ -22,6 +25,8 @@ use url::Url;
 
 pub use self::sentry::Sentry;
 pub use endpoint::{Credentials, Endpoint};
+pub use export::{ExportSettings, Handling, Level, Method};
+pub use headers::Header;
 pub(crate) use origin::has_userinfo;
 pub use origin::{Origin, is_loopback};
 pub use place::Place;
@@ -48,6 +53,8 @@ pub struct Settings {
     pub types: Vec<String>,
     /// The instant after which changes are asked for, in UTC.
     pub since: Option<String>,
+    /// What else is asked of the export.
+    pub export: ExportSettings,
     /// Where files and state rest.
     pub staging: Option<Place>,
     /// The same place as the target sees it.
@@ -134,12 +141,14 @@ impl Settings {
         let mut reader = Reader::new(step, environment, file)?;
         let source = endpoint(&mut reader, &SOURCE);
         let target = endpoint(&mut reader, &TARGET);
+        let since = reader.instant("SINCE");
         let settings = Self {
+            export: ExportSettings::read(&mut reader, since.as_deref()),
             target_address: target.as_ref().map(|target| target.url.clone()),
             source,
             target: target.filter(|_| step != Step::FhirExport),
             types: reader.types("TYPES"),
-            since: reader.instant("SINCE"),
+            since,
             staging: reader.place("STAGING_URL"),
             target_staging: reader.place("TARGET_STAGING_URL"),
             import_mode: ImportMode::parse(&reader.choice("IMPORT_MODE"))

@@ -9,9 +9,9 @@ use std::time::Duration;
 use serde_json::Value;
 use url::Url;
 
-use super::parse::{Pairs, bytes, instant_in_utc, list, parse_url};
+use super::parse::{Pairs, bytes, instant_in_utc, parse_url};
 use super::table::{Form, Need, SETTINGS, Setting, Step, setting};
-use super::{Origin, Place, Secret};
+use super::{Place, Secret};
 use crate::error::{Error, Kind, Result};
 
 /// Where a value was found, for messages.
@@ -133,14 +133,22 @@ impl Reader {
             Value::String(text) => text.trim().to_owned(),
             Value::Bool(_) | Value::Number(_) => value.to_string(),
             Value::Array(items)
-                if matches!(row.form, Form::Types | Form::Origins)
-                    && items.iter().all(Value::is_string) =>
+                if row.separator().is_some() && items.iter().all(Value::is_string) =>
             {
                 items
                     .iter()
                     .filter_map(Value::as_str)
                     .collect::<Vec<_>>()
-                    .join(",")
+                    .join(row.separator().unwrap_or_default())
+            }
+            Value::Object(members)
+                if row.form == Form::Headers && members.values().all(Value::is_string) =>
+            {
+                members
+                    .iter()
+                    .filter_map(|(name, value)| Some(format!("{name}: {}", value.as_str()?)))
+                    .collect::<Vec<_>>()
+                    .join("\n")
             }
             Value::Array(_) | Value::Object(_) => {
                 self.problems.push(format!(
@@ -202,10 +210,10 @@ impl Reader {
     }
 
     fn wrong(&mut self, row: &Setting, text: &str, written: &str, why: Option<String>) {
-        // A URL may hold a password, and a secret is one.
-        let shown = match row.form {
-            Form::Secret | Form::Url | Form::Origins | Form::Text | Form::Place => String::new(),
-            _ => format!(" is {:?}", text.chars().take(40).collect::<String>()),
+        let shown = if row.may_be_quoted() {
+            format!(" is {:?}", text.chars().take(40).collect::<String>())
+        } else {
+            String::new()
         };
         let problem = match why {
             Some(why) => format!("{written}{shown} {why}"),
@@ -217,7 +225,7 @@ impl Reader {
         self.problems.push(problem);
     }
 
-    fn parsed<T>(
+    pub(super) fn parsed<T>(
         &mut self,
         name: &'static str,
         parse: impl FnOnce(&Setting, &str) -> Result<T, Option<String>>,
@@ -322,30 +330,6 @@ impl Reader {
 
     pub(super) fn url(&mut self, name: &'static str) -> Option<Url> {
         self.parsed(name, |_, text| parse_url(text))
-    }
-
-    pub(super) fn origins(&mut self, name: &'static str) -> Vec<Origin> {
-        let parse = |_: &Setting, text: &str| {
-            list(text)
-                .map(|item| Origin::parse(item).map_err(Some))
-                .collect()
-        };
-        self.parsed(name, parse).unwrap_or_default()
-    }
-
-    pub(super) fn types(&mut self, name: &'static str) -> Vec<String> {
-        let parse = |_: &Setting, text: &str| {
-            list(text)
-                .map(|item| {
-                    if crate::manifest::is_type_name(item) {
-                        Ok(item.to_owned())
-                    } else {
-                        Err(None)
-                    }
-                })
-                .collect()
-        };
-        self.parsed(name, parse).unwrap_or_default()
     }
 
     /// The instant as it is asked for: as written where that is UTC, else the same moment in UTC, because some servers

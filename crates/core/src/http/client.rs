@@ -7,6 +7,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::address::carries_secrets;
+use super::extra::Extra;
 use super::guard::Guard;
 use super::request::{Request, TokenUse};
 use super::response::Response;
@@ -14,7 +15,7 @@ use super::shown::shown;
 use super::token::{Token, Tokens};
 use super::transport::{Authorization, Transport};
 use super::{Side, StatusCode};
-use crate::config::{Origin, Secret, has_userinfo};
+use crate::config::{Header, Origin, Secret, has_userinfo};
 use crate::error::{Kind, Result};
 
 /// Credentials of the kind "client secret" (OAuth 2 client credentials).
@@ -39,6 +40,8 @@ pub struct ClientOptions {
     pub credentials: Option<ClientSecret>,
     /// Origins that tokens may go to besides the endpoint's and its token endpoint's.
     pub trusted_origins: Vec<Origin>,
+    /// Headers for every request to the endpoint's origin and to those.
+    pub headers: Vec<Header>,
     /// Whether credentials may leave this machine without TLS.
     pub allow_plaintext: bool,
     /// Whether the server may lead to private addresses although its own is a public one.
@@ -56,6 +59,7 @@ impl fmt::Debug for ClientOptions {
             .field("endpoint", &shown(&self.endpoint))
             .field("credentials", &self.credentials)
             .field("trusted_origins", &self.trusted_origins)
+            .field("headers", &self.headers)
             .field("allow_plaintext", &self.allow_plaintext)
             .field("allow_private_hosts", &self.allow_private_hosts)
             .field("connect_timeout", &self.connect_timeout)
@@ -90,6 +94,7 @@ impl Client {
             endpoint,
             credentials,
             trusted_origins,
+            headers,
             allow_plaintext,
             allow_private_hosts,
             connect_timeout,
@@ -108,7 +113,8 @@ impl Client {
         if has_userinfo(&endpoint) {
             return Err(wrong("must not hold a user name or password".to_owned()));
         }
-        if credentials.is_some() && !carries_secrets(&endpoint, allow_plaintext) {
+        let has_secrets = credentials.is_some() || !headers.is_empty();
+        if has_secrets && !carries_secrets(&endpoint, allow_plaintext) {
             return Err(wrong("credentials go over TLS only".to_owned()).next(format!(
                 "Use https, or set ALLOW_PLAINTEXT=true if the way there is safe otherwise, or {}=false.",
                 side.setting("AUTHENTICATION_ENABLED")
@@ -117,6 +123,7 @@ impl Client {
         let guard = Guard::new(&endpoint, &trusted_origins, allow_private_hosts);
         let mut trusted = trusted_origins;
         trusted.push(Origin::from(&endpoint));
+        let extra = Extra::new(&headers, trusted.clone(), allow_plaintext);
         let tokens = credentials
             .map(|credentials| Tokens::new(credentials, endpoint.clone(), allow_plaintext));
         Ok(Self {
@@ -125,7 +132,7 @@ impl Client {
                 trusted,
                 allow_plaintext,
                 tokens,
-                transport: Transport::new(side, connect_timeout, idle_timeout, guard),
+                transport: Transport::new(side, connect_timeout, idle_timeout, guard, extra),
             }),
         })
     }

@@ -146,6 +146,7 @@ pub(crate) fn options(endpoint: &Url) -> ClientOptions {
             scopes: "system/*.read".to_owned(),
         }),
         trusted_origins: Vec::new(),
+        headers: Vec::new(),
         allow_plaintext: false,
         allow_private_hosts: false,
         connect_timeout: Duration::from_secs(5),

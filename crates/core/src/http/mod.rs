@@ -11,6 +11,7 @@ mod address;
 mod body;
 mod client;
 mod connections;
+mod extra;
 mod failure;
 mod flight;
 mod guard;

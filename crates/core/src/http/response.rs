@@ -23,6 +23,8 @@ pub(super) struct About {
     pub(super) url: Url,
     pub(super) idle: Duration,
     pub(super) authorization: Authorization,
+    /// The values of the operator's headers that were sent.
+    pub(super) extra: Vec<Secret>,
 }
 
 /// How much of a server's words a message holds, in characters.
@@ -72,6 +74,7 @@ impl Response {
         if let Authorization::Token(token) = &self.exchange.about.authorization {
             secrets.push(token.value().clone());
         }
+        secrets.extend(self.exchange.about.extra.iter().cloned());
         Quoter { secrets }
     }
 

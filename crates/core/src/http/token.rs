@@ -174,6 +174,7 @@ async fn answer(response: Response, credentials: &ClientSecret, side: Side) -> R
             .error(format!("{described} to the request for a token"))
             .retry_after(wait));
     }
+    let sent = response.about().extra.clone();
     let json = response.json(LONGEST).await;
     if let Err(error) = &json
         && error.kind() == unavailable
@@ -185,7 +186,8 @@ async fn answer(response: Response, credentials: &ClientSecret, side: Side) -> R
         Err(error) if status == StatusCode::OK => Err(advised(side, error.what().to_owned())),
         Ok(value) => {
             let basic = basic(credentials);
-            let secrets = [&basic, &credentials.secret];
+            let mut secrets = vec![&basic, &credentials.secret];
+            secrets.extend(&sent);
             let said = |name: &str, limit| {
                 value
                     .get(name)

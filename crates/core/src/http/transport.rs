@@ -11,6 +11,7 @@ use url::Url;
 
 use super::Side;
 use super::connections::Connections;
+use super::extra::Extra;
 use super::guard::{self, Guard, Refused};
 use super::request::Request;
 use super::response::{About, Response};
@@ -46,16 +47,24 @@ pub(super) struct Transport {
     idle: Duration,
     guard: Guard,
     connections: Connections,
+    extra: Extra,
 }
 
 impl Transport {
-    pub(super) fn new(side: Side, connect: Duration, idle: Duration, guard: Guard) -> Self {
+    pub(super) fn new(
+        side: Side,
+        connect: Duration,
+        idle: Duration,
+        guard: Guard,
+        extra: Extra,
+    ) -> Self {
         Self {
             side,
             connect,
             idle,
             connections: Connections::guarded(connect, guard.clone()),
             guard,
+            extra,
         }
     }
 
@@ -91,6 +100,7 @@ impl Transport {
         let mut outgoing = self
             .http()?
             .request(request.method.clone(), url.clone())
+            .headers(self.extra.headers_for(url))
             .headers(request.headers.clone());
         if let Some(body) = &request.body {
             outgoing = outgoing.body(body.clone());
@@ -141,6 +151,7 @@ impl Transport {
             url: url.clone(),
             idle: self.idle,
             authorization,
+            extra: self.extra.secrets_of(url),
         };
         Ok(Response::new(answer, about))
     }

@@ -6,6 +6,7 @@ use url::Url;
 
 use crate::config::{Dialect, Endpoint, Settings};
 use crate::error::{Kind, Result};
+use crate::export::{self, Capability, Wanted};
 use crate::http::{Client, ClientOptions, ClientSecret, Side};
 use crate::pathling;
 use crate::staging::{Options, Staging};
@@ -16,6 +17,7 @@ pub struct Context {
     settings: Settings,
     observer: Observer,
     source: OnceCell<Client>,
+    capability: OnceCell<Capability>,
     target: OnceCell<Client>,
     staging: OnceCell<Staging>,
     dialect: OnceCell<Dialect>,
@@ -29,6 +31,7 @@ impl Context {
             settings,
             observer: progress::nobody(),
             source: OnceCell::new(),
+            capability: OnceCell::new(),
             target: OnceCell::new(),
             staging: OnceCell::new(),
             dialect: OnceCell::new(),
@@ -95,6 +98,28 @@ impl Context {
         Ok((client, &endpoint.url))
     }
 
+    /// What the source says about its export, asked once, with a warning of what it says that it does not know of `wanted`.
+    /// `None` where it is not to be had: no export depends on it.
+    ///
+    /// The error is one that no request of the source's would escape: it cannot be reached, or there is no token for it.
+    pub(super) async fn capability(&self, wanted: &Wanted) -> Result<Option<&Capability>> {
+        let (client, endpoint) = self.source().await?;
+        let read = self.capability.get_or_try_init(|| async {
+            let capability = Capability::read(client, endpoint, &wanted.export.level).await?;
+            capability.warn_of_unsupported(wanted);
+            Ok(capability)
+        });
+        let read: Result<&Capability> = read.await;
+        match read {
+            Ok(capability) => Ok(Some(capability)),
+            Err(error) if error.was_unsent() => Err(error),
+            Err(error) => {
+                export::capabilities_unread(&error);
+                Ok(None)
+            }
+        }
+    }
+
     /// The target's client and endpoint.
     pub(super) async fn target(&self) -> Result<(&Client, &Url)> {
         let endpoint = self
@@ -143,6 +168,7 @@ fn client(side: Side, endpoint: &Endpoint) -> Result<Client> {
                 scopes: credentials.scopes.clone(),
             }),
         trusted_origins: endpoint.trusted_origins.clone(),
+        headers: endpoint.headers.clone(),
         allow_plaintext: endpoint.allow_plaintext,
         allow_private_hosts: endpoint.allow_private_hosts,
         connect_timeout: endpoint.connect_timeout,

@@ -6,10 +6,10 @@ use serde_json::Value;
 
 use super::contract::{Carried, ExportComplete, ExportStarted, ManifestPlace, StatusQuery};
 use super::run::{keep_manifest, since_of};
-use super::{Context, batches, require_staging_for_key};
+use super::{Context, Deadline, batches, require_staging_for_key};
 use crate::config::{MixedFiles, Place, Settings, Step};
 use crate::error::{Error, Kind, Result};
-use crate::export::{self, Status, Told, Wanted};
+use crate::export::{self, Patience, Status, Told, Wanted};
 use crate::http;
 use crate::manifest::{self, Head};
 use crate::staging::{Staging, layout};
@@ -25,27 +25,34 @@ const WITHOUT_STAGING: usize = 1 << 20;
 /// Asks the source for an export, and gives its status URL.
 ///
 /// With staging, the kick-off is written into the run's record, and the run becomes the one in progress of its key.
-pub(super) async fn fhir_export(context: &Context) -> Result<ExportStarted> {
+pub(super) async fn fhir_export(context: &Context, deadline: Deadline) -> Result<ExportStarted> {
     let settings = context.settings();
     let (client, endpoint) = context.source().await?;
     let wanted = Wanted {
         types: settings.types.clone(),
         since: settings.since.clone(),
+        export: settings.export.clone(),
     };
+    let capability = context.capability(&wanted).await?;
     let state = match context.staging_if_any().await? {
         Some(staging) => Some((staging, announce(staging, settings).await?)),
         None => None,
     };
-    let accepted = match export::kick_off(client, endpoint, &wanted).await {
+    let patience = Patience {
+        deadline: deadline.0,
+        retry_after_max: settings.retry_after_max,
+    };
+    let sent = export::kick_off(client, endpoint, &wanted, capability, patience).await;
+    let accepted = match sent {
         Ok(accepted) => accepted,
-        Err(error) => {
+        Err(failed) => {
             // Whoever says no has begun no job; of one who did not answer that is not known.
-            if (error.kind() != Kind::SourceUnavailable || error.was_unsent())
-                && let Some((staging, key)) = &state
+            if !failed.may_run
+                && let Some((staging, announced)) = &state
             {
-                retract(staging, key).await;
+                retract(staging, &announced.key).await;
             }
-            return Err(error);
+            return Err(failed.error);
         }
     };
     let status_url = accepted.status_url.to_string();
@@ -57,7 +64,7 @@ pub(super) async fn fhir_export(context: &Context) -> Result<ExportStarted> {
         mode: None,
         key: None,
     };
-    if let Some((staging, key)) = state {
+    if let Some((staging, Announced { key, unanswered })) = state {
         let why = match settings.since {
             Some(_) => "SINCE is set",
             None => "SINCE is not set",
@@ -70,6 +77,9 @@ pub(super) async fn fhir_export(context: &Context) -> Result<ExportStarted> {
             why: why.to_owned(),
             mode: None,
             types: settings.types.clone(),
+            level: settings.export.level.to_string(),
+            method: accepted.method.as_str().to_owned(),
+            unanswered,
             key: key.clone(),
         };
         write_down(staging, &run, kick_off).await?;
@@ -81,27 +91,37 @@ pub(super) async fn fhir_export(context: &Context) -> Result<ExportStarted> {
     })
 }
 
-/// Writes down that a kick-off is about to be sent, and gives the synchronisation's key. So whatever is wrong with staging
+/// That a kick-off is about to be sent was written down.
+struct Announced {
+    /// The synchronisation's key.
+    key: String,
+    /// When earlier ones were sent of which nobody knows what became.
+    unanswered: Vec<String>,
+}
+
+/// Writes down that a kick-off is about to be sent. So whatever is wrong with staging
 /// shows before a job runs at the source, and a kick-off whose answer got lost is not forgotten.
-async fn announce(staging: &Staging, settings: &Settings) -> Result<String> {
+async fn announce(staging: &Staging, settings: &Settings) -> Result<Announced> {
     let key = sync::key(settings);
     let at = sync::now();
-    let mut earlier = None;
-    SyncState::update(staging, &key, |state| {
-        earlier = state
-            .kick_off_sent
-            .replace(at.clone())
-            .filter(|earlier| *earlier != at);
+    let state = SyncState::update(staging, &key, |state| {
+        // A write whose answer got lost is done again.
+        if state.kick_off_sent.as_deref() != Some(&at) {
+            state.announce(&at);
+        }
         true
     })
     .await?;
-    if let Some(earlier) = earlier {
+    for earlier in &state.unanswered {
         tracing::warn!(
             earlier,
             "the answer to an earlier kick-off got lost; a second export may be running at the source"
         );
     }
-    Ok(key)
+    Ok(Announced {
+        key,
+        unanswered: state.unanswered,
+    })
 }
 
 /// Takes back that a kick-off was sent. Best effort: it only saves a warning.
@@ -127,6 +147,7 @@ async fn write_down(staging: &Staging, run: &str, kick_off: KickOff) -> Result<(
     .await?;
     SyncState::update(staging, &kick_off.key, |state| {
         state.kick_off_sent = None;
+        state.unanswered.clear();
         state.in_progress = Some(InProgress {
             run: run.to_owned(),
             kick_off: kick_off.at.clone(),

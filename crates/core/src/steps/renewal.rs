@@ -58,6 +58,7 @@ mod tests {
             endpoint: endpoint.clone(),
             credentials: None,
             trusted_origins: Vec::new(),
+            headers: Vec::new(),
             allow_plaintext: false,
             allow_private_hosts: false,
             connect_timeout: timeout,

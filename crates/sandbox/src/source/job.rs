@@ -31,6 +31,8 @@ pub(super) struct Listed {
 pub(super) struct Job {
     pub(super) id: String,
     pub(super) request: String,
+    /// All that tells one kick-off from another.
+    asked: String,
     pub(super) time: Timestamp,
     pub(super) polls: usize,
     outputs: Vec<File>,
@@ -47,6 +49,7 @@ impl Job {
     pub(super) fn new(
         world: &World,
         request: String,
+        asked: String,
         time: Timestamp,
         snapshot: Snapshot,
         synthetic: Vec<Arc<Group>>,
@@ -78,6 +81,7 @@ impl Job {
         Self {
             id: String::new(),
             request,
+            asked,
             time,
             polls: 0,
             outputs,
@@ -216,11 +220,11 @@ impl Jobs {
         self.0.remove(id).is_some()
     }
 
-    /// The job with that request.
-    pub(super) fn find(&self, request: &str) -> Option<String> {
+    /// The job that was asked for in these words.
+    pub(super) fn find(&self, asked: &str) -> Option<String> {
         self.0
             .values()
-            .find(|job| job.request == request)
+            .find(|job| job.asked == asked)
             .map(|job| job.id.clone())
     }
 }

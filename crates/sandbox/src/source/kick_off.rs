@@ -1,67 +1,56 @@
-//! The kick-off of an export: its headers and parameters, refused as the strictest of the real servers refuse them.
-
-use http::header;
-use jiff::Timestamp;
+//! The kick-off of an export: the job that it begins, and the answer.
 
 use super::job::Job;
 use super::{BASE, Source};
-use crate::call::{Call, Reply, fhir, operation_outcome, outcome, reply, set};
+use crate::call::{Call, Reply, fhir, html, operation_outcome, reply, set};
 use crate::faults::Fault;
-use crate::types::{is_about_patients, is_r4};
-
-/// What `_outputFormat` may say.
-const FORMATS: [&str; 3] = ["application/fhir+ndjson", "application/ndjson", "ndjson"];
-
-/// What an export is asked for.
-#[derive(Debug, Default)]
-pub(super) struct Wanted {
-    pub(super) since: Option<Timestamp>,
-    types: Vec<String>,
-    patients_only: bool,
-}
-
-impl Wanted {
-    /// Whether resources of this type are asked for.
-    pub(super) fn includes(&self, kind: &str) -> bool {
-        (self.types.is_empty() || self.types.iter().any(|wanted| wanted == kind))
-            && (!self.patients_only || is_about_patients(kind))
-    }
-}
 
 impl Source {
     /// Begins an export.
     pub(super) fn kick_off(&self, call: &Call, path: &[&str]) -> Reply {
-        let wanted = match self.check(call, path) {
+        let wanted = match self.asked(call, path) {
             Ok(wanted) => wanted,
             Err(refusal) => return refusal,
         };
         let origin = &self.world.origins.source;
         let question = if call.raw_query.is_empty() { "" } else { "?" };
         let request = format!("{origin}{}{question}{}", call.path, call.raw_query);
+        // The Parameters of a POST are part of what was asked for, and not of the URL that the manifest tells.
+        let asked = format!("{request} {}", String::from_utf8_lossy(&call.body));
         let faults = &self.world.faults;
 
         let reused = faults
             .fires(&Fault::KickOffReusesJob)
-            .then(|| self.jobs().find(&request))
+            .then(|| self.jobs().find(&asked))
             .flatten();
         let id = reused.unwrap_or_else(|| {
             let time = self.world.clock.tick();
-            let snapshot = self
-                .store()
-                .snapshot(wanted.since, |kind| wanted.includes(kind));
+            let mut snapshot = self.store().snapshot(
+                wanted.since,
+                |changed| wanted.is_of(changed),
+                |kind| wanted.includes(kind),
+            );
+            for (kind, lines) in &mut snapshot.types {
+                *lines = wanted.narrow(kind, std::mem::take(lines));
+            }
+            snapshot.types.retain(|(_, lines)| !lines.is_empty());
             let synthetic = self
                 .synthetic
                 .iter()
                 .filter(|group| {
                     wanted.includes(&group.kind)
-                        && wanted.since.is_none_or(|since| self.began > since)
+                        && wanted.leaves_whole(&group.kind)
+                        && wanted.is_of(self.began)
                 })
                 .cloned()
                 .collect();
-            let job = Job::new(&self.world, request, time, snapshot, synthetic);
+            let job = Job::new(&self.world, request, asked, time, snapshot, synthetic);
             self.jobs().add(job, faults.fires(&Fault::JobNumbersRepeat))
         });
 
+        if faults.fires(&Fault::KickOffAnswerLost) {
+            return html(504);
+        }
         let mut accepted = if faults.fires(&Fault::KickOffBodyNotJson) {
             reply(202, "text/plain", "Your export is under way")
         } else {
@@ -81,91 +70,4 @@ impl Source {
         set(&mut accepted, "content-location", &location);
         accepted
     }
-
-    /// What is asked for, or the refusal.
-    fn check(&self, call: &Call, path: &[&str]) -> Result<Wanted, Reply> {
-        self.authorise(call)?;
-        if !call.accepts("application/fhir+json") {
-            return Err(outcome(
-                406,
-                "not-supported",
-                "Accept must be application/fhir+json",
-            ));
-        }
-        if !call.prefers("respond-async") {
-            return Err(outcome(400, "required", "Prefer must be respond-async"));
-        }
-        if let ["Group", id, _] = path
-            && !self.store().contains("Group", id)
-        {
-            return Err(outcome(404, "not-found", "There is no such Group"));
-        }
-        let mut wanted = Wanted {
-            patients_only: path.len() > 1,
-            ..Wanted::default()
-        };
-        for (name, value) in &call.query {
-            match name.as_str() {
-                "_outputFormat" if FORMATS.contains(&value.as_str()) => {}
-                "_outputFormat" => {
-                    return Err(outcome(
-                        400,
-                        "not-supported",
-                        &format!("The _outputFormat '{value}' is not supported"),
-                    ));
-                }
-                "_since" => {
-                    let since = instant(value).ok_or_else(|| {
-                        outcome(
-                            400,
-                            "invalid",
-                            &format!("The _since '{value}' is no FHIR instant in UTC"),
-                        )
-                    })?;
-                    wanted.since = Some(since);
-                }
-                "_type" => {
-                    for kind in value.split(',') {
-                        if !is_r4(kind) {
-                            return Err(outcome(
-                                400,
-                                "invalid",
-                                &format!("The _type '{kind}' is no resource type"),
-                            ));
-                        }
-                        wanted.types.push(kind.to_owned());
-                    }
-                }
-                _ if call.prefers("handling=lenient") => {}
-                _ => {
-                    return Err(outcome(
-                        400,
-                        "not-supported",
-                        &format!("The parameter '{name}' is not supported"),
-                    ));
-                }
-            }
-        }
-        if call.headers.contains_key(header::COOKIE) {
-            return Err(outcome(400, "security", "Cookies are not wanted"));
-        }
-        Ok(wanted)
-    }
-}
-
-/// A FHIR instant in UTC, with `Z`: date, time to the second at least, zone.
-fn instant(text: &str) -> Option<Timestamp> {
-    let shape = b"0000-00-00T00:00:00";
-    let bytes = text.as_bytes();
-    let fits = bytes.len() > shape.len()
-        && shape.iter().zip(bytes).all(|(wanted, byte)| {
-            if *wanted == b'0' {
-                byte.is_ascii_digit()
-            } else {
-                wanted == byte
-            }
-        });
-    (fits && text.ends_with('Z'))
-        .then(|| text.parse().ok())
-        .flatten()
 }

@@ -1,6 +1,7 @@
 //! The Bulk Data source: export kick-off, status, manifest, files, under the base `/fhir`; and the other origin
 //! where its files may lie.
 
+mod asked;
 mod body;
 mod content;
 mod download;
@@ -9,6 +10,8 @@ mod job;
 mod kick_off;
 mod links;
 mod manifest;
+mod metadata;
+mod narrow;
 mod range;
 mod send;
 mod store;
@@ -19,7 +22,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use axum::body::Body;
 use http::{Method, Request};
 use jiff::{SignedDuration, Timestamp};
-use serde_json::json;
 
 use crate::call::{Call, Reply, empty, fhir, operation_outcome, outcome, plain_json, set, with};
 use crate::dataset::{Dataset, Resource};
@@ -168,7 +170,21 @@ impl Source {
         Err(outcome(403, "forbidden", "The scopes do not allow to read"))
     }
 
+    /// The refusal of a call without a header that the source wants of its clients.
+    fn lacks_header(&self, call: &Call) -> Option<Reply> {
+        self.world.faults.peek(|fault| match fault {
+            Fault::SourceWantsHeader(name) if !call.headers.contains_key(name) => {
+                let what = format!("The header {name} is required");
+                Some(outcome(400, "required", &what))
+            }
+            _ => None,
+        })
+    }
+
     async fn route(&self, call: &Call) -> Reply {
+        if let Some(refusal) = self.lacks_header(call) {
+            return refusal;
+        }
         let Some(path) = call.below(BASE) else {
             return outcome(404, "not-found", "The base is /fhir");
         };
@@ -187,18 +203,22 @@ impl Source {
                 if let Some(told) = self.world.gate(Place::SourceMetadata, call).await {
                     return told;
                 }
-                fhir(200, &metadata())
+                self.metadata()
             }
-            (&Method::GET, ["$export"] | ["Patient", "$export"] | ["Group", _, "$export"]) => {
+            (&Method::GET, ["OperationDefinition", id]) => self.operation_definition(call, id),
+            (
+                &Method::GET | &Method::POST,
+                ["$export"] | ["Patient", "$export"] | ["Group", _, "$export"],
+            ) => {
                 if let Some(told) = self.world.gate(Place::KickOff, call).await {
                     return told;
                 }
                 self.kick_off(call, &path)
             }
             (_, [.., "$export"]) => with(
-                outcome(405, "not-supported", "Only GET is supported"),
+                outcome(405, "not-supported", "Only GET and POST are supported"),
                 "allow",
-                "GET",
+                "GET, POST",
             ),
             (&Method::GET, ["jobs", id]) => self.status(call, id).await,
             (&Method::DELETE, ["jobs", id]) => self.cancel(call, id).await,
@@ -272,26 +292,6 @@ fn may_read(scope: &str) -> bool {
     let rights = rights.split('?').next().unwrap_or_default();
     (resources.starts_with("system/") || resources.starts_with("user/"))
         && (matches!(rights, "read" | "*") || rights.contains('r') && rights != "write")
-}
-
-/// The source's `CapabilityStatement`.
-fn metadata() -> serde_json::Value {
-    json!({
-        "resourceType": "CapabilityStatement",
-        "status": "active",
-        "kind": "instance",
-        "fhirVersion": "4.0.1",
-        "format": ["application/fhir+json"],
-        "software": {"name": "Sandbox source"},
-        "instantiates": ["http://hl7.org/fhir/uv/bulkdata/CapabilityStatement/bulk-data"],
-        "rest": [{
-            "mode": "server",
-            "operation": [{
-                "name": "export",
-                "definition": "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/export",
-            }],
-        }],
-    })
 }
 
 /// The source's listener.

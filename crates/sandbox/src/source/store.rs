@@ -104,13 +104,14 @@ impl Store {
             .is_some_and(|entries| entries.iter().any(|entry| entry.id.as_deref() == Some(id)))
     }
 
-    /// What changed after `since` (all there is, without it) of the types that `wanted` wants.
+    /// What was changed when `is_of` says, of the types that `wanted` wants; and what was deleted, where it is about what
+    /// came after `since`.
     pub(crate) fn snapshot(
         &self,
         since: Option<Timestamp>,
+        is_of: impl Fn(Timestamp) -> bool,
         wanted: impl Fn(&str) -> bool,
     ) -> Snapshot {
-        let newer = |changed: &Timestamp| since.is_none_or(|since| *changed > since);
         let types = self
             .types
             .iter()
@@ -118,7 +119,7 @@ impl Store {
             .map(|(kind, entries)| {
                 let lines = entries
                     .iter()
-                    .filter(|entry| newer(&entry.changed))
+                    .filter(|entry| is_of(entry.changed))
                     .map(|entry| entry.line.clone())
                     .collect::<Vec<_>>();
                 (kind.clone(), lines)
@@ -128,7 +129,7 @@ impl Store {
         let deleted = self
             .deleted
             .iter()
-            .filter(|(kind, _, time)| since.is_some() && wanted(kind) && newer(time))
+            .filter(|(kind, _, time)| since.is_some() && wanted(kind) && is_of(*time))
             .map(|(kind, id, _)| (kind.clone(), id.clone()))
             .collect();
         Snapshot { types, deleted }

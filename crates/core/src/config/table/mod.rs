@@ -90,6 +90,18 @@ pub enum Form {
     Origins,
     /// `s3://bucket/prefix`, `file:///folder` or a path.
     Place,
+    /// `system`, `patient` or `group/[id]`.
+    Level,
+    /// FHIR searches, `[type]?[query]`, separated by white space; not shown, for values may be about a person.
+    Searches,
+    /// Names or codes, separated by commas.
+    Names,
+    /// References to patients or their ids, separated by commas or white space; not shown.
+    Patients,
+    /// Names and values as in a URL's query; not shown.
+    Query,
+    /// `Name: value` pairs, separated by line ends or semicolons; never shown.
+    Headers,
 }
 
 /// Whether a step can do without.
@@ -188,7 +200,42 @@ impl Setting {
                 "origins such as https://files.example.org, separated by commas".to_owned()
             }
             Form::Place => "s3://bucket/prefix, file:///folder or a path".to_owned(),
+            Form::Level => "system, patient or group/[id]".to_owned(),
+            Form::Searches => {
+                "searches such as Observation?code=1,2, separated by white space (a space in one is %20),".to_owned()
+            }
+            Form::Names => "names separated by commas".to_owned(),
+            Form::Patients => {
+                "ids or references such as Patient/123, separated by commas,".to_owned()
+            }
+            Form::Query => "names and values such as a=1&b=2".to_owned(),
+            Form::Headers => "Name: value, several separated by semicolons or line ends,".to_owned(),
         }
+    }
+
+    /// What separates the items of a JSON array when they are one text, where the form takes several.
+    pub(super) fn separator(&self) -> Option<&'static str> {
+        match self.form {
+            Form::Types | Form::Origins | Form::Names | Form::Patients => Some(","),
+            Form::Searches | Form::Headers => Some("\n"),
+            _ => None,
+        }
+    }
+
+    /// Whether a message may quote the text: a URL may hold a password, a search a person's name, and a secret is one.
+    pub(super) fn may_be_quoted(&self) -> bool {
+        !matches!(
+            self.form,
+            Form::Secret
+                | Form::Url
+                | Form::Origins
+                | Form::Text
+                | Form::Place
+                | Form::Searches
+                | Form::Patients
+                | Form::Query
+                | Form::Headers
+        )
     }
 }
 

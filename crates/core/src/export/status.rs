@@ -1,5 +1,4 @@
-//! The export at the source: kick-off and status (Bulk Data Access IG, "Bulk Data Kick-off Request" and "Bulk Data
-//! Status Request"). What comes back is told as it is; what it means for the run is for the steps to say.
+//! How an export goes (Bulk Data Access IG, "Bulk Data Status Request"), up to its manifest.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -15,28 +14,8 @@ use crate::manifest::{self, Head, Manifest, Pages};
 /// How many pages a manifest may have.
 const PAGES: usize = 10_000;
 
-const FHIR_JSON: &str = "application/fhir+json";
-
 /// The largest answer that is looked through for an `OperationOutcome`, in bytes.
 const OUTCOME_LIMIT: usize = 1 << 20;
-
-/// What is asked of the source.
-#[derive(Clone, Debug, Default)]
-pub struct Wanted {
-    /// The types; empty means all.
-    pub types: Vec<String>,
-    /// Only what changed after this instant, in UTC.
-    pub since: Option<String>,
-}
-
-/// An accepted kick-off.
-#[derive(Clone, Debug)]
-pub struct Accepted {
-    /// Where the export's status can be asked for, absolute.
-    pub status_url: Url,
-    /// The answer's `Date`, as it was written.
-    pub date: Option<String>,
-}
 
 /// What a status request tells.
 #[derive(Clone, Debug)]
@@ -69,67 +48,6 @@ enum Answer {
     },
     /// With 200 and a body that should be the manifest.
     Complete(Response),
-}
-
-/// The URL of the kick-off at `endpoint`.
-#[must_use]
-pub fn kick_off_url(endpoint: &Url, wanted: &Wanted) -> Url {
-    let mut url = http::below(endpoint, "$export");
-    // Form encoding writes a plus as %2B, which some servers insist on.
-    let mut query = url.query_pairs_mut();
-    query.append_pair("_outputFormat", "application/fhir+ndjson");
-    if let Some(since) = &wanted.since {
-        query.append_pair("_since", since);
-    }
-    if !wanted.types.is_empty() {
-        query.append_pair("_type", &wanted.types.join(","));
-    }
-    drop(query);
-    url
-}
-
-/// Asks the source for an export.
-///
-/// Expects 202 with a Content-Location. Gives [`Kind::ExportFailed`], [`Kind::SourceUnavailable`] or
-/// [`Kind::Authentication`] as the table of errors says.
-pub async fn kick_off(client: &Client, endpoint: &Url, wanted: &Wanted) -> Result<Accepted> {
-    let url = kick_off_url(endpoint, wanted);
-    let request = Request::get(url.clone())
-        .accept(FHIR_JSON)
-        .header("prefer", "respond-async");
-    let response = client.send(request.token(TokenUse::WhereTrusted)).await?;
-    let status = response.status();
-    if status.as_u16() != 202 {
-        if status.is_success() {
-            return Err(Kind::ExportFailed
-                .error(format!("GET {} answered {status} instead of 202 Accepted", shown(&url)))
-                .next("Check that SOURCE_ENDPOINT is the base URL of a FHIR server that supports the Bulk Data $export operation."));
-        }
-        let error = http::failure(response, "the kick-off of the export").await;
-        return Err(if matches!(status.as_u16(), 404 | 405) {
-            error.next("Check SOURCE_ENDPOINT, and that the source supports the Bulk Data $export operation.")
-        } else {
-            error
-        });
-    }
-    let location = response.header("content-location").map(str::to_owned);
-    let date = response.header("date").map(str::to_owned);
-    let Some(location) = location.filter(|location| !location.is_empty()) else {
-        return Err(Kind::ExportFailed
-            .error(format!("GET {} answered 202 without a Content-Location, so its status cannot be asked for", shown(&url)))
-            .next("Report it to whoever runs the source: its answer breaks the Bulk Data specification."));
-    };
-    let status_url = response
-        .url()
-        .join(&location)
-        .ok()
-        .filter(|url| matches!(url.scheme(), "http" | "https"));
-    let Some(status_url) = status_url else {
-        return Err(Kind::ExportFailed
-            .error(format!("GET {} answered 202 with a Content-Location that is no http URL", shown(&url)))
-            .next("Report it to whoever runs the source: its answer breaks the Bulk Data specification."));
-    };
-    Ok(Accepted { status_url, date })
 }
 
 /// Asks how the export of `status_url` goes.
@@ -356,26 +274,4 @@ pub fn parse_status_url(text: &str) -> Result<Url> {
 /// A header's text, short enough for a message.
 fn bounded(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(200).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_kick_off_asks_for_ndjson_types_and_since_with_everything_encoded() {
-        let endpoint = Url::parse("https://h/fhir").unwrap();
-        let wanted = Wanted {
-            types: vec!["Patient".into(), "Condition".into()],
-            since: Some("2026-01-01T00:00:00Z".into()),
-        };
-        assert_eq!(
-            kick_off_url(&endpoint, &wanted).as_str(),
-            "https://h/fhir/$export?_outputFormat=application%2Ffhir%2Bndjson&_since=2026-01-01T00%3A00%3A00Z&_type=Patient%2CCondition"
-        );
-        assert_eq!(
-            kick_off_url(&endpoint, &Wanted::default()).query(),
-            Some("_outputFormat=application%2Ffhir%2Bndjson")
-        );
-    }
 }

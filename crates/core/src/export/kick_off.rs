@@ -1,0 +1,304 @@
+//! Asking for an export: by which method, how often where the source has too much to do, and what became of it.
+//!
+//! A kick-off is no request that may be sent twice without a thought: each one that arrives begins a job. It is repeated
+//! here only where the source has said that it did not take it (429, 503), and sent by the other method only where that
+//! one was refused (405, 501). Of one that nobody answered, [`Failed`] tells whether a job may run.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout_at};
+use tracing::{info, warn};
+use url::Url;
+
+use super::capability::Capability;
+use super::{FHIR_JSON, Wanted};
+use crate::config::Method;
+use crate::error::{Error, Kind, Result};
+use crate::http::{self, Backoff, Client, Request, Response, TokenUse, shown};
+
+/// How long all waits of one kick-off may be together. Whoever is asked for more patience than that says so and lets its
+/// caller wait, who holds nothing meanwhile.
+const LONGEST: Duration = Duration::from_secs(20);
+
+/// The first wait where the source does not say; each further one is up to twice as long.
+const FIRST: Duration = Duration::from_secs(1);
+
+/// How often it is tried again.
+const RETRIES: u32 = 3;
+
+/// How long before its deadline the step must know how it ends.
+const LAST_WORDS: Duration = Duration::from_millis(250);
+
+/// An accepted kick-off.
+#[derive(Clone, Debug)]
+pub struct Accepted {
+    /// Where the export's status can be asked for, absolute.
+    pub status_url: Url,
+    /// The answer's `Date`, as it was written.
+    pub date: Option<String>,
+    /// By which method it was asked for.
+    pub method: Method,
+}
+
+/// A kick-off that was not accepted.
+#[derive(Clone, Debug)]
+pub struct Failed {
+    /// What happened.
+    pub error: Error,
+    /// Whether a job may run at the source all the same: the kick-off was sent, and nothing says that it was not taken.
+    pub may_run: bool,
+}
+
+/// How long a kick-off may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// When the step has to answer.
+    pub deadline: Option<Instant>,
+    /// The longest that a Retry-After is obeyed.
+    pub retry_after_max: Duration,
+}
+
+impl Patience {
+    /// Whether there is time for this wait, and for an answer after it.
+    fn allows(&self, wait: Duration) -> bool {
+        self.deadline
+            .is_none_or(|at| Instant::now() + wait + FIRST < at)
+    }
+}
+
+/// Why a request was not accepted.
+struct NotAccepted {
+    error: Error,
+    /// The status, where there was an answer.
+    status: Option<u16>,
+}
+
+impl NotAccepted {
+    /// Whether the source refuses the method as such.
+    fn refuses_method(&self) -> bool {
+        matches!(self.status, Some(405 | 501))
+    }
+
+    fn failed(self) -> Failed {
+        let error = self.error;
+        let unknown = error.kind() == Kind::SourceUnavailable;
+        let may_run =
+            unknown && !error.was_unsent() && !error.throttled() && self.status != Some(501);
+        if !may_run {
+            return Failed { error, may_run };
+        }
+        let error = error
+            .within("the kick-off may have begun an export that nobody knows of")
+            .next("See whether the source is up and can be reached from here, then start again; a second export may then run there beside the first.");
+        Failed { error, may_run }
+    }
+}
+
+/// Asks the source for an export.
+///
+/// Expects 202 with a Content-Location. The error is [`Kind::ExportFailed`], [`Kind::SourceUnavailable`] or
+/// [`Kind::Authentication`] as the table of errors says.
+pub async fn kick_off(
+    client: &Client,
+    endpoint: &Url,
+    wanted: &Wanted,
+    capability: Option<&Capability>,
+    patience: Patience,
+) -> Result<Accepted, Failed> {
+    let stu4 = capability.is_some_and(Capability::is_stu4);
+    let asking = Asking {
+        client,
+        endpoint,
+        wanted,
+        stu4,
+        patience,
+    };
+    let usual = if stu4 || !wanted.export.patients.is_empty() {
+        Method::Post
+    } else {
+        Method::Get
+    };
+    let first = wanted.export.method.unwrap_or(usual);
+    let refused = match asking.patiently(first).await {
+        Ok(accepted) => return Ok(accepted),
+        Err(refused) => refused,
+    };
+    let Some(other) = other(first, wanted).filter(|_| refused.refuses_method()) else {
+        return Err(refused.failed());
+    };
+    warn!(
+        refused = first.as_str(),
+        status = refused.status,
+        instead = other.as_str(),
+        "the source refuses a kick-off by this method; KICKOFF_METHOD saves the request"
+    );
+    match asking.patiently(other).await {
+        Ok(accepted) => Ok(accepted),
+        // Neither: then the first answer says more about what is wrong with the address.
+        Err(second) if second.refuses_method() || second.status == Some(404) => {
+            Err(refused.failed())
+        }
+        Err(second) => Err(second.failed()),
+    }
+}
+
+/// The method to fall back on: none where one was chosen, nor where the other cannot say what is asked for.
+fn other(first: Method, wanted: &Wanted) -> Option<Method> {
+    match (wanted.export.method, first) {
+        (Some(_), _) => None,
+        (None, Method::Get) => Some(Method::Post),
+        (None, Method::Post) => wanted.export.patients.is_empty().then_some(Method::Get),
+    }
+}
+
+struct Asking<'a> {
+    client: &'a Client,
+    endpoint: &'a Url,
+    wanted: &'a Wanted,
+    stu4: bool,
+    patience: Patience,
+}
+
+impl Asking<'_> {
+    /// Asks by this method, again after a while where the source has too much to do.
+    async fn patiently(&self, method: Method) -> Result<Accepted, NotAccepted> {
+        let mut backoff =
+            Backoff::new(FIRST, LONGEST, RETRIES).retry_after_max(self.patience.retry_after_max);
+        let (mut asked, mut waited) = (0_u32, Duration::ZERO);
+        loop {
+            asked += 1;
+            let mut refused = match self.once(method).await {
+                Ok(accepted) => return Ok(accepted),
+                Err(refused) => refused,
+            };
+            if !refused.error.throttled() {
+                return Err(refused);
+            }
+            let wait = backoff
+                .next(refused.error.wait())
+                .filter(|wait| waited + *wait <= LONGEST && self.patience.allows(*wait));
+            let Some(wait) = wait else {
+                refused.error = gave_up(refused.error, asked);
+                return Err(refused);
+            };
+            info!(
+                status = refused.status,
+                milliseconds = wait.as_millis(),
+                "the source has too much to do for an export just now; asking again"
+            );
+            waited += wait;
+            sleep(wait).await;
+        }
+    }
+
+    async fn once(&self, method: Method) -> Result<Accepted, NotAccepted> {
+        let (url, request) = self.request(method);
+        let sent = match self.patience.deadline {
+            Some(at) => timeout_at(at - LAST_WORDS, self.client.send(request))
+                .await
+                .unwrap_or_else(|_| {
+                    Err(Kind::SourceUnavailable.error(format!(
+                        "{} {}: no answer in the time that this call had",
+                        method.as_str(),
+                        shown(&url)
+                    )))
+                }),
+            None => self.client.send(request).await,
+        };
+        let response = sent.map_err(|error| NotAccepted {
+            error,
+            status: None,
+        })?;
+        let status = Some(response.status().as_u16());
+        accepted(response, method)
+            .await
+            .map_err(|error| NotAccepted { error, status })
+    }
+
+    fn request(&self, method: Method) -> (Url, Request) {
+        let url = match method {
+            Method::Get => self.wanted.url(self.endpoint),
+            Method::Post => self.wanted.address(self.endpoint),
+        };
+        let request = match method {
+            Method::Get => Request::get(url.clone()),
+            Method::Post => Request::post(
+                url.clone(),
+                self.wanted.body(self.stu4).to_string(),
+                FHIR_JSON,
+            ),
+        };
+        let prefer = match self.wanted.export.handling {
+            Some(handling) => format!("respond-async, handling={}", handling.as_str()),
+            None => "respond-async".to_owned(),
+        };
+        let request = request
+            .accept(FHIR_JSON)
+            .header("prefer", &prefer)
+            .token(TokenUse::WhereTrusted);
+        (url, request)
+    }
+}
+
+/// What is said of a source that had too much to do each time, or for longer than is waited for here.
+fn gave_up(error: Error, asked: u32) -> Error {
+    let wish = error.wait().map(|wait| {
+        let seconds = wait.as_secs();
+        format!("the source wants to be asked again in {seconds} s (Retry-After)")
+    });
+    let tried = (asked > 1).then(|| format!("asked {asked} times"));
+    let said: Vec<String> = tried.into_iter().chain(wish).collect();
+    if said.is_empty() {
+        error
+    } else {
+        error.within(&said.join(", "))
+    }
+}
+
+/// What an answer to a kick-off says.
+async fn accepted(response: Response, method: Method) -> Result<Accepted> {
+    let status = response.status();
+    let described = response.described();
+    if status.as_u16() != 202 {
+        if status.is_success() {
+            return Err(Kind::ExportFailed
+                .error(format!("{described} instead of 202 Accepted"))
+                .next("Check that SOURCE_ENDPOINT is the base URL of a FHIR server that supports the Bulk Data $export operation."));
+        }
+        let error = http::failure(response, "the kick-off of the export").await;
+        return Err(if matches!(status.as_u16(), 404 | 405) {
+            error.next("Check SOURCE_ENDPOINT, EXPORT_LEVEL and KICKOFF_METHOD, and that the source supports the Bulk Data $export operation.")
+        } else {
+            error
+        });
+    }
+    let location = response.header("content-location").map(str::to_owned);
+    let date = response.header("date").map(str::to_owned);
+    let broken = |what: &str| {
+        Kind::ExportFailed
+            .error(format!("{described} {what}"))
+            .next("Report it to whoever runs the source: its answer breaks the Bulk Data specification.")
+    };
+    let Some(location) = location.filter(|location| !location.is_empty()) else {
+        return Err(broken(
+            "without a Content-Location, so its status cannot be asked for",
+        ));
+    };
+    let status_url = response
+        .url()
+        .join(&location)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https"));
+    let Some(status_url) = status_url else {
+        return Err(broken("with a Content-Location that is no http URL"));
+    };
+    Ok(Accepted {
+        status_url,
+        date,
+        method,
+    })
+}
+
+#[cfg(test)]
+#[path = "kick_off_tests.rs"]
+mod tests;

@@ -1,0 +1,21 @@
+//! The export at the source: kick-off and status (Bulk Data Access IG, "Bulk Data Kick-off Request" and "Bulk Data
+//! Status Request"). What comes back is told as it is; what it means for the run is for the steps to say.
+//!
+//! - [`asked`](Wanted) is what an export is asked for, as a query or as FHIR Parameters;
+//! - [`kick_off`] sends it, and waits a little where the source has too much to do;
+//! - [`Capability`] is what the source says beforehand about its operation;
+//! - [`status`] asks how it goes.
+
+mod asked;
+mod capability;
+mod kick_off;
+mod status;
+
+pub use asked::Wanted;
+pub use capability::Capability;
+pub(crate) use capability::unread as capabilities_unread;
+pub use kick_off::{Accepted, Failed, Patience, kick_off};
+pub use status::{Status, Told, manifest_again, parse_status_url, status};
+
+/// The media type of all FHIR resources here.
+const FHIR_JSON: &str = "application/fhir+json";
