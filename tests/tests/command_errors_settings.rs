@@ -47,6 +47,7 @@ fn wrong(setting: &Setting) -> &'static [&'static str] {
             "https://user:pass-w0rd@example.org",
             "https://one.example.org,,nonsense",
         ],
+        Form::Type => &["patient", "../x", "Patient,Condition", "Patient Condition"],
         Form::Level => &["all", "Patient", "group", "group/", "group/..", "group/a/b"],
         Form::Searches => &[
             "status=pass-w0rd",

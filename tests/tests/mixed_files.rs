@@ -114,6 +114,22 @@ async fn a_file_of_several_types_is_split_and_imported() {
 }
 
 #[tokio::test]
+async fn an_export_that_is_asked_to_be_organised_by_patient_is_split_too() {
+    let data = Dataset::of(&[("Observation", 20), ("Patient", 20)]);
+    let sandbox = Sandbox::builder().data(data).start().await.unwrap();
+    let organised = || pathling_import(&sandbox).env("ORGANIZE_OUTPUT_BY", "Patient");
+    let finished = organised().run().await.expect_code(2);
+    assert!(
+        finished.stderr.contains("MIXED_FILES=split"),
+        "{}",
+        finished.stderr
+    );
+    let _ = organised().env(SPLIT.0, SPLIT.1).run().await.expect_code(0);
+    assert_sorted(&sandbox, &staging_folder(&sandbox));
+    assert_arrived(&sandbox);
+}
+
+#[tokio::test]
 async fn a_folder_gets_the_same_objects_as_s3() {
     let folder = tempfile::tempdir().unwrap();
     let staging = ("STAGING_URL", folder.path().to_str().unwrap());

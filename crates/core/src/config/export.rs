@@ -29,8 +29,8 @@ pub struct ExportSettings {
     pub method: Option<Method>,
     /// What the source is to do with parameters that it does not know, where it was said.
     pub handling: Option<Handling>,
-    // Where parameters of the manifest's form belong (organizeOutputBy, allowPartialManifests) once there are settings for
-    // them: a field here, a line in `export::kick_off::parameters` and in `sync::key`.
+    /// The type by whose resources the files are organised, in place of a file for each type.
+    pub organize_output_by: Option<String>,
 }
 
 /// Whose data is exported.
@@ -117,6 +117,7 @@ const OWN: &[(&str, &str)] = &[
     ("patient", "PATIENTS"),
     ("includeAssociatedData", "INCLUDE_ASSOCIATED_DATA"),
     ("_outputFormat", "OUTPUT_FORMAT"),
+    ("organizeOutputBy", "ORGANIZE_OUTPUT_BY"),
 ];
 
 impl ExportSettings {
@@ -137,6 +138,10 @@ impl ExportSettings {
             output_format: reader
                 .parsed("OUTPUT_FORMAT", |_, text| format(text))
                 .unwrap_or_default(),
+            organize_output_by: reader.parsed("ORGANIZE_OUTPUT_BY", |_, text| {
+                let is_type = crate::manifest::is_type_name(text);
+                is_type.then(|| text.to_owned()).ok_or(None)
+            }),
             parameters: reader
                 .parsed("EXPORT_PARAMETERS", |_, text| parameters(text))
                 .unwrap_or_default(),

@@ -170,6 +170,13 @@ impl Settings {
             retry_after_max: reader.seconds("RETRY_AFTER_MAX"),
             sentry: sentry(&mut reader),
         };
+        let organized = settings.export.organize_output_by.is_some();
+        if step == Step::Command && organized && settings.mixed_files == MixedFiles::Refuse {
+            let written = reader.written("ORGANIZE_OUTPUT_BY");
+            reader.contradiction(format!(
+                "{written} makes files of several types, which are refused; set MIXED_FILES=split too"
+            ));
+        }
         // Known before anything is asked of anybody, so it is said then, and not after the export.
         let partial =
             settings.import_mode == ImportMode::Overwrite && !settings.allow_partial_overwrite;

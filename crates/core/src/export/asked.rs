@@ -65,7 +65,7 @@ impl Wanted {
     fn parameters(&self) -> Vec<Parameter<'_>> {
         let export = &self.export;
         let format = std::slice::from_ref(&export.output_format);
-        let all: [(&str, Form, &[String]); 8] = [
+        let all: [(&str, Form, &[String]); 9] = [
             ("_outputFormat", Form::String, format),
             ("_since", Form::Instant, self.since.as_slice()),
             ("_until", Form::Instant, export.until.as_slice()),
@@ -77,6 +77,11 @@ impl Wanted {
                 "includeAssociatedData",
                 Form::Codes,
                 &export.include_associated_data,
+            ),
+            (
+                "organizeOutputBy",
+                Form::String,
+                export.organize_output_by.as_slice(),
             ),
         ];
         let mut all: Vec<_> = all

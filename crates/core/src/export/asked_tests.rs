@@ -17,6 +17,7 @@ pub(in crate::export) fn plain() -> Wanted {
             patients: Vec::new(),
             include_associated_data: Vec::new(),
             output_format: "application/fhir+ndjson".to_owned(),
+            organize_output_by: None,
             parameters: Vec::new(),
             method: None,
             handling: None,

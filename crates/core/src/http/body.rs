@@ -1,5 +1,7 @@
 //! An answer's body as it arrives.
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use url::Url;
 
@@ -7,6 +9,10 @@ use super::response::{About, Exchange};
 use super::shown::shown;
 use super::words;
 use crate::error::{Error, Result};
+
+/// The slowest that a body may come, in bytes a second over `IDLE_TIMEOUT`: one that drips a byte now and then would keep
+/// a transfer for ever, and be silent at no time.
+const SLOWEST: u64 = 128;
 
 /// The body's bytes, undecoded, in pieces as they arrive.
 ///
@@ -18,6 +24,9 @@ pub struct Body {
     exchange: Box<Exchange>,
     promised: Option<u64>,
     received: u64,
+    /// How long it was waited for bytes since the pace was last looked at, and how many came.
+    waited: Duration,
+    came: u64,
     broken: bool,
 }
 
@@ -27,6 +36,8 @@ impl Body {
             exchange,
             promised,
             received: 0,
+            waited: Duration::ZERO,
+            came: 0,
             broken: false,
         }
     }
@@ -41,10 +52,27 @@ impl Body {
         }
         let of =
             |promised: Option<u64>| promised.map(|all| format!(" of {all}")).unwrap_or_default();
-        match tokio::time::timeout(self.exchange.about.idle, self.exchange.answer.chunk()).await {
+        let idle = self.exchange.about.idle;
+        let asked = Instant::now();
+        match tokio::time::timeout(idle, self.exchange.answer.chunk()).await {
             Ok(Ok(chunk)) => {
                 let chunk = chunk?;
                 self.received += chunk.len() as u64;
+                self.came += chunk.len() as u64;
+                self.waited += asked.elapsed();
+                if self.waited >= idle {
+                    let least = u128::from(SLOWEST) * self.waited.as_millis();
+                    if u128::from(self.came) * 1000 < least {
+                        return Some(Err(self.failed(&format!(
+                            "only {} bytes came in {} (IDLE_TIMEOUT), after {}{} in all",
+                            self.came,
+                            words::span(idle),
+                            self.received,
+                            of(self.promised)
+                        ))));
+                    }
+                    (self.waited, self.came) = (Duration::ZERO, 0);
+                }
                 Some(Ok(chunk))
             }
             Ok(Err(error)) => Some(Err(self.failed(&format!(
@@ -55,7 +83,7 @@ impl Body {
             )))),
             Err(_) => Some(Err(self.failed(&format!(
                 "nothing came for {} (IDLE_TIMEOUT) after {}{} bytes",
-                words::span(self.exchange.about.idle),
+                words::span(idle),
                 self.received,
                 of(self.promised)
             )))),

@@ -16,6 +16,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::sync::OnceCell;
 use url::{Host, Url};
 
+use super::words;
 use crate::config::Origin;
 
 /// Where proxies are named.
@@ -307,19 +308,7 @@ impl fmt::Debug for Guard {
 
 /// What is wrong with an address, where an error was about one.
 pub(super) fn refusal<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Refused> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(refused) = error.downcast_ref::<Refused>() {
-            return Some(refused);
-        }
-        // Of an error that was wrapped, the source is that of the one within.
-        let wrapped = error.downcast_ref::<std::io::Error>();
-        next = match wrapped.and_then(std::io::Error::get_ref) {
-            Some(within) => Some(within),
-            None => error.source(),
-        };
-    }
-    None
+    words::causes(error).find_map(|cause| cause.downcast_ref())
 }
 
 fn refused(address: IpAddr, what: &str) -> Refused {

@@ -4,7 +4,6 @@
 //! plain HTTP asks for them. So they are read at the first certificate that is to be verified, once for the process.
 
 use std::error::Error as StdError;
-use std::io;
 use std::sync::{Arc, OnceLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -13,16 +12,10 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, Error, OtherError, SignatureScheme};
 use rustls_platform_verifier::Verifier;
 
+use super::words;
+
 /// What to do where the roots cannot be had.
 pub(crate) const NO_ROOTS: &str = "Install the system's root certificates (the package ca-certificates), or have SSL_CERT_FILE name a file with those to believe.";
-
-/// What led to an error. One of TLS travels inside those of the system, which do not name it as their source.
-fn inner<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
-    match error.downcast_ref::<io::Error>() {
-        Some(outer) => outer.get_ref().map(|inner| inner as _),
-        None => error.source(),
-    }
-}
 
 /// The platform's verifier, made when it is first needed.
 #[derive(Debug)]
@@ -39,8 +32,7 @@ struct Unreadable(Error);
 
 /// Why the roots could not be had, where that is why there is no connection.
 pub(crate) fn unreadable(error: &(dyn StdError + 'static)) -> Option<String> {
-    let mut causes = std::iter::successors(Some(error), |cause| inner(*cause));
-    causes.find_map(|cause| match cause.downcast_ref() {
+    words::causes(error).find_map(|cause| match cause.downcast_ref() {
         Some(Error::Other(OtherError(other))) if other.is::<Unreadable>() => {
             Some(other.to_string())
         }

@@ -68,6 +68,20 @@ fn chain<'a>(
     std::iter::successors(Some(error), |cause| StdError::source(*cause))
 }
 
+/// An error and all that led to it. One that travels inside an error of the system is not named as its source there.
+pub(super) fn causes<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |cause| within(*cause))
+}
+
+fn within<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+    match error.downcast_ref::<io::Error>() {
+        Some(outer) => outer.get_ref().map(|inner| inner as _),
+        None => error.source(),
+    }
+}
+
 /// A duration as people write it: `60 s`, or `250 ms` where it is not whole seconds.
 pub(super) fn span(time: Duration) -> String {
     if time.subsec_millis() == 0 {

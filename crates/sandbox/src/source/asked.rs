@@ -32,6 +32,8 @@ pub(super) struct Wanted {
     pub(super) patients: Option<BTreeSet<String>>,
     pub(super) filters: Vec<TypeFilter>,
     pub(super) elements: Vec<String>,
+    /// Whether the files are to be organised by patient.
+    pub(super) by_patient: bool,
 }
 
 impl Wanted {
@@ -312,6 +314,11 @@ fn take(wanted: &mut Wanted, name: &str, value: &str) -> Result<Option<()>, Repl
                 "code-invalid",
                 "includeAssociatedData has no such code",
             ));
+        }
+        "organizeOutputBy" if value == "Patient" => wanted.by_patient = true,
+        "organizeOutputBy" => {
+            let what = "Files can be organised by Patient alone";
+            return Err(refused("not-supported", what));
         }
         _ => return Ok(None),
     }

@@ -56,11 +56,11 @@ impl Job {
     ) -> Self {
         let mut outputs = Vec::new();
         let per_file = world.settings.resources_per_file.max(1);
-        if world.settings.mixed_files {
+        if snapshot.by_patient {
             outputs = mixed(world, per_file, &snapshot);
         }
         for (kind, lines) in snapshot.types {
-            if world.settings.mixed_files {
+            if snapshot.by_patient {
                 break;
             }
             for (index, lines) in lines.chunks(per_file).enumerate() {

@@ -33,6 +33,7 @@ impl Source {
             for (kind, lines) in &mut snapshot.types {
                 *lines = wanted.narrow(kind, std::mem::take(lines));
             }
+            snapshot.by_patient = wanted.by_patient || self.world.settings.mixed_files;
             snapshot.types.retain(|(_, lines)| !lines.is_empty());
             let synthetic = self
                 .synthetic

@@ -28,6 +28,8 @@ pub(crate) struct Snapshot {
     pub(crate) types: Vec<(String, Vec<Bytes>)>,
     /// Type and id of each resource that is gone.
     pub(crate) deleted: Vec<(String, String)>,
+    /// Whether it is organised by patient, in files of several types.
+    pub(crate) by_patient: bool,
 }
 
 impl Store {
@@ -132,6 +134,10 @@ impl Store {
             .filter(|(kind, _, time)| since.is_some() && wanted(kind) && is_of(*time))
             .map(|(kind, id, _)| (kind.clone(), id.clone()))
             .collect();
-        Snapshot { types, deleted }
+        Snapshot {
+            types,
+            deleted,
+            by_patient: false,
+        }
     }
 }

@@ -92,6 +92,8 @@ pub enum Form {
     Place,
     /// `system`, `patient` or `group/[id]`.
     Level,
+    /// The name of a resource type.
+    Type,
     /// FHIR searches, `[type]?[query]`, separated by white space; not shown, for values may be about a person.
     Searches,
     /// Names or codes, separated by commas.
@@ -200,6 +202,7 @@ impl Setting {
                 "origins such as https://files.example.org, separated by commas".to_owned()
             }
             Form::Place => "s3://bucket/prefix, file:///folder or a path".to_owned(),
+            Form::Type => "a resource type such as Patient".to_owned(),
             Form::Level => "system, patient or group/[id]".to_owned(),
             Form::Searches => {
                 "searches such as Observation?code=1,2, separated by white space (a space in one is %20),".to_owned()

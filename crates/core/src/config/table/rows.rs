@@ -72,6 +72,8 @@ pub const SETTINGS: &[Setting] = &[
         "Associated resources to take along, e.g. `LatestProvenanceResources`, separated by commas."),
     optional("OUTPUT_FORMAT", Form::Text, Need::Default("application/fhir+ndjson"), &[FhirExport],
         "How the source is asked for NDJSON: some know only `ndjson`."),
+    optional("ORGANIZE_OUTPUT_BY", Form::Type, Need::Absent("files of one type each"), &[FhirExport],
+        "The type by whose resources the files are organised, e.g. `Patient`: some servers export groups in no other way. Wants `MIXED_FILES=split`."),
     optional("EXPORT_PARAMETERS", Form::Query, Need::Absent("none"), &[FhirExport],
         "Further parameters of the kick-off that only one vendor's server knows, as a URL's query: `a=1&b=2`."),
     optional("KICKOFF_METHOD", Form::Choice(&["auto", "get", "post"]), Need::Default("auto"), &[FhirExport],

@@ -176,6 +176,28 @@ async fn a_server_is_not_idle_while_nobody_asks_for_more() {
 }
 
 #[tokio::test]
+async fn a_body_that_drips_is_given_up_although_it_is_never_silent() {
+    let source = Fake::start(|_| async {
+        let drops = futures_util::stream::unfold((), |()| async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            Some((Ok::<_, std::io::Error>("x"), ()))
+        });
+        axum::body::Body::from_stream(drops).into_response()
+    })
+    .await;
+    let mut body = body_of(&source.url).await;
+    let error = loop {
+        match body.chunk().await {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => break error,
+            None => panic!("it ends by itself"),
+        }
+    };
+    assert_eq!(error.kind(), Kind::SourceUnavailable);
+    assert!(error.what().contains("bytes came in 250 ms"), "{error}");
+}
+
+#[tokio::test]
 async fn a_body_is_read_up_to_its_limit_and_no_further() {
     let sized = raw("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfull", true).await;
     let unsized_ = raw("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nfull", true).await;
