@@ -29,6 +29,9 @@ pub use context::{Context, Deadline};
 /// How long after its deadline a transfer may take to say how far it is.
 const LAST_WORDS: Duration = Duration::from_millis(250);
 
+/// How long the record of a run's end may take: whoever called has waited for the error for as long as it can be.
+const WRITING_DOWN: Duration = Duration::from_secs(5);
+
 /// Does one step: takes its event, gives its output, both as the public contract has them.
 ///
 /// An error that the run cannot survive is written down in the run's record, and the run is then no longer the one in
@@ -212,13 +215,12 @@ impl Concerned {
         };
         let (run, key) = (&self.run, self.key.as_deref());
         let ended = sync::end_run(staging, run, key, error.name(), Some(error.what()));
-        if let Err(second) = ended.await {
-            tracing::warn!(
-                run,
-                error = second.what(),
-                "the run's end could not be written down"
-            );
-        }
+        let why = match tokio::time::timeout(WRITING_DOWN, ended).await {
+            Ok(Ok(())) => return,
+            Ok(Err(second)) => second.what().to_owned(),
+            Err(_) => "the store does not answer in time".to_owned(),
+        };
+        tracing::warn!(run, error = why, "the run's end could not be written down");
     }
 }
 

@@ -28,6 +28,9 @@ use crate::transfer::{Brought, Links, Listing, Plan, Transfer};
 /// How long a transfer may stand still, for servers ask for patience, before that counts as a failure.
 const PATIENCE: Duration = Duration::from_hours(6);
 
+/// How long clearing away may take at the end.
+const SWEEPING: Duration = Duration::from_secs(10);
+
 /// Does what the event asks for: all files of a manifest and then the Parameters, or just a batch of them.
 pub(super) async fn transfer_to_s3(
     context: &Context,
@@ -105,7 +108,6 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
         }
         ended => ended?,
     };
-    staging.sweep(&layout::run_folder(&carried.run)).await;
 
     let held = |resource_type: &String| pathling::holds(settings.dialect, resource_type);
     let locations: Vec<Location> = brought
@@ -140,12 +142,27 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
         true
     })
     .await?;
+    sweep(staging, &carried.run, deadline).await;
     let deletions = Some(stored.head.deleted).filter(|deleted| *deleted > 0);
     Ok(Staged {
         parameters,
         deletions,
         carried,
     })
+}
+
+/// Clears away what is half-way, as far as that goes in a moment: everything is done, and waits for this.
+async fn sweep(staging: &Staging, run: &str, deadline: Deadline) {
+    let soon = Instant::now() + SWEEPING;
+    let last = deadline.0.map_or(soon, |deadline| deadline.min(soon));
+    let folder = layout::run_folder(run);
+    let swept = tokio::time::timeout_at(last, staging.sweep(&folder));
+    if swept.await.is_err() {
+        tracing::debug!(
+            run,
+            "not everything that is half-way was cleared away in time"
+        );
+    }
 }
 
 /// Notes that this call has brought the transfer further, where there is time for that.
