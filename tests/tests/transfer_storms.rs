@@ -208,6 +208,23 @@ async fn a_source_that_never_has_time_makes_a_transfer_that_goes_on() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_slows_down_at_a_files_record_is_left_alone_as_it_is_at_a_file() {
+    // Without a resource, a file is nothing but its record.
+    let builder = Sandbox::builder()
+        .data(Dataset::of(&[("Patient", 3)]))
+        .fault(Fault::FileEmpty)
+        .fault(Fault::Delay(Place::File, 300));
+    let mut transfer = Transferring::of(builder, &[]).await;
+    let sandbox = transfer.sandbox.clone();
+    // The client of S3 makes three requests of each.
+    let storm = at_the_first_file(&sandbox, Fault::S3SlowDowns(3));
+    tokio::join!(transfer.succeed(), storm);
+    let logs = transfer.logs();
+    assert_eq!(logs.matches("will be tried again").count(), 1, "{logs}");
+    assert_whole(&sandbox);
+}
+
 /// Has the run's record say that the transfer last came further some years ago.
 fn long_ago(staging: &Path) {
     let runs = std::fs::read_dir(staging.join("runs")).unwrap();

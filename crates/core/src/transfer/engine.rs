@@ -64,6 +64,7 @@ impl From<Error> for Halt {
 /// What all files share.
 pub(super) struct Engine {
     pub(super) source: Client,
+    /// Where files go; what waits for it waits here, so that all of them know.
     pub(super) staging: Staging,
     pub(super) token: TokenUse,
     /// The name of the export that all files are of.
@@ -104,7 +105,7 @@ impl Engine {
         };
         Self {
             source: transfer.source.clone(),
-            staging: transfer.staging.clone(),
+            staging: transfer.staging.paced(),
             token,
             export,
             budget: Budget::new(settings.memory, part, line),
