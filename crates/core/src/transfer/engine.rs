@@ -185,14 +185,20 @@ impl Engine {
         let mut patience = self.patience();
         loop {
             let slot = self.store.slot().await;
+            // Neither the wait for the slot nor those between attempts say how long a part takes.
+            let clock = (bytes > 0).then(|| self.clock.begin());
             let error = match send().await {
                 Ok(stored) => {
+                    if let Some(clock) = clock {
+                        clock.stored();
+                    }
                     slot.moved(bytes);
                     slot.done();
                     return Ok(stored);
                 }
                 Err(error) => error,
             };
+            drop(clock);
             if error.throttled() {
                 slot.throttled(error.wait());
             } else {
@@ -317,4 +323,63 @@ pub(super) fn given_up(last: &Error) -> Error {
 /// The URL as messages show it.
 pub(super) fn name_of(url: &Url) -> String {
     shown(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Checksum, Place};
+    use crate::http::{ClientOptions, Side};
+    use crate::staging::Options;
+
+    async fn engine(folder: &std::path::Path) -> Engine {
+        let source = Client::new(ClientOptions {
+            side: Side::Source,
+            endpoint: Url::parse("http://127.0.0.1:1/fhir").unwrap(),
+            credentials: None,
+            trusted_origins: Vec::new(),
+            allow_plaintext: false,
+            connect_timeout: Duration::from_secs(1),
+            idle_timeout: Duration::from_secs(1),
+        });
+        let place = Place::Folder(folder.to_owned());
+        let transfer = Transfer {
+            source: source.unwrap(),
+            staging: Staging::open(&place, Options::default()).await.unwrap(),
+            observer: super::super::progress::nobody(),
+            deadline: None,
+            settings: TransferSettings {
+                memory: 32 << 20,
+                concurrency: None,
+                deadline: None,
+                validate: Validate::Lines,
+                checksum: Checksum::Crc64Nvme,
+            },
+            retry_after_max: Duration::from_hours(1),
+            renew: None,
+            listing: None,
+            patient: true,
+        };
+        Engine::new(&transfer, TokenUse::Never, "e".to_owned())
+    }
+
+    #[tokio::test]
+    async fn what_is_stored_is_clocked_whatever_its_size_without_the_waits_before_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = engine(folder.path()).await;
+        let (time, wait) = (Duration::from_millis(20), Duration::from_secs(2));
+        let attempts = AtomicUsize::default();
+        let send = || async {
+            tokio::time::sleep(time).await;
+            if attempts.fetch_add(1, Ordering::Relaxed) > 0 {
+                return Ok(());
+            }
+            let busy = Kind::StagingUnavailable.error("busy").throttle();
+            Err(busy.retry_after(Some(wait)))
+        };
+        engine.to_store("f", 7, send, || false).await.unwrap();
+        assert_eq!(engine.clock.stored(), 1);
+        let slowest = engine.clock.slowest();
+        assert!(slowest >= time && slowest < wait, "{slowest:?}");
+    }
 }

@@ -239,11 +239,9 @@ impl Outbound {
         let (engine, upload) = (Arc::clone(&self.engine), self.upload.clone());
         let what = engine.staging.url(&self.file.key);
         self.flights.spawn(async move {
-            let clock = engine.clock.begin();
             let send = || upload.part(number, offset, bytes.clone(), sum);
             let lost = || upload.lost();
             engine.to_store(&what, sum.length, send, lost).await?;
-            clock.stored();
             Ok(number)
         });
         Ok(())
