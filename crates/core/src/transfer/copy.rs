@@ -278,8 +278,8 @@ impl Copy {
         if error.ends_the_run() {
             self.outbound.abort().await;
         } else {
-            // The failure is what has to be told, whatever becomes of what is half-way.
-            let _ = self.outbound.park().await;
+            // The failure is what has to be told, and now: parts in flight may be tried for hours.
+            self.outbound.leave().await;
         }
         Err(error)
     }

@@ -282,19 +282,35 @@ impl Outbound {
         self.state.save(upload, limit, &self.file.key).await
     }
 
+    /// Writes down how far it is, and drops the parts in flight.
+    pub(super) async fn leave(&mut self) {
+        self.buffer = None;
+        let saved = self.note_arrived().await;
+        self.flights.shutdown().await;
+        if let Err(Halt::Elsewhere(_)) = saved {
+            self.upload.abort().await;
+        }
+    }
+
+    /// Takes the parts that have arrived, and writes down how far it is where that is further than before.
+    async fn note_arrived(&mut self) -> Result<(), Halt> {
+        while let Some(arrived) = self.flights.try_join_next() {
+            // One that failed is sent again by whoever goes on.
+            let _ = self.land(Some(arrived));
+        }
+        self.engine.left_under_way(self.state.uncounted());
+        if self.state.came_further() {
+            self.save().await?;
+        }
+        Ok(())
+    }
+
     /// Stops for a while: writes down how far it is, at once, for the parts in flight may take longer than there is
     /// time; and again when more have arrived.
     pub(super) async fn park(&mut self) -> Result<(), Halt> {
         self.buffer = None;
         loop {
-            while let Some(arrived) = self.flights.try_join_next() {
-                // One that failed is sent again by whoever goes on.
-                let _ = self.land(Some(arrived));
-            }
-            self.engine.left_under_way(self.state.uncounted());
-            if self.state.came_further() {
-                self.save().await?;
-            }
+            self.note_arrived().await?;
             match self.flights.join_next().await {
                 None => return Ok(()),
                 arrived => {
