@@ -42,9 +42,6 @@ pub(super) use self::parts::{Found, FoundPart, Multipart, PARTS};
 /// How often a write is tried against others that write the same object at the same instant.
 const ATTEMPTS: u32 = 6;
 
-/// The header of a file's own record.
-const METADATA: &str = "x-amz-meta-pathling-import";
-
 const GET: &str = "s3:GetObject";
 const PUT: &str = "s3:PutObject";
 const DELETE: &str = "s3:DeleteObject";
@@ -345,7 +342,7 @@ impl Store {
             headers.push((name, &text));
         }
         if let Some(metadata) = metadata {
-            headers.push((METADATA, metadata));
+            headers.push((done::METADATA_HEADER, metadata));
         }
         if if_absent {
             headers.push(("if-none-match", "*"));
