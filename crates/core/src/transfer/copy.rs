@@ -275,7 +275,8 @@ impl Copy {
 
     /// Gives up: what another start may go on with stays, and what it may not is removed.
     async fn give_up(&mut self, error: Error) -> Result<Outcome> {
-        if error.ends_the_run() {
+        // Parts that ran out were too small: with another setting they are cut anew.
+        if error.ends_the_run() || error.kind() == Kind::Configuration {
             self.outbound.abort().await;
         } else {
             // The failure is what has to be told, and now: parts in flight may be tried for hours.

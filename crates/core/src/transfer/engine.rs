@@ -326,13 +326,14 @@ pub(super) fn name_of(url: &Url) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::config::{Checksum, Place};
     use crate::http::{ClientOptions, Side};
     use crate::staging::Options;
 
-    async fn engine(folder: &std::path::Path) -> Engine {
+    /// With memory for parts of 8 MiB.
+    pub(in crate::transfer) async fn engine(folder: &std::path::Path) -> Engine {
         let source = Client::new(ClientOptions {
             side: Side::Source,
             endpoint: Url::parse("http://127.0.0.1:1/fhir").unwrap(),

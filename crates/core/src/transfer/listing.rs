@@ -136,7 +136,11 @@ mod tests {
         let keys = keys.iter().zip(7..);
         keys.map(|(key, size)| Listed {
             key: (*key).to_owned(),
-            size: if key.ends_with("/empty.ndjson") { 0 } else { size },
+            size: if key.ends_with("/empty.ndjson") {
+                0
+            } else {
+                size
+            },
         })
         .collect()
     }
