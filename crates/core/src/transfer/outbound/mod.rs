@@ -132,7 +132,7 @@ impl Outbound {
         let expected = self
             .file
             .size
-            .map_or_else(|| engine.typical_length(), |size| size + 1);
+            .map_or_else(|| engine.typical_length(), |size| size.saturating_add(1));
         let expected = usize::try_from(expected).unwrap_or(usize::MAX);
         let bytes = expected.clamp(1, self.part_size());
         self.buffer = Some(engine.unless_stopped(engine.budget.take(bytes)).await?);
