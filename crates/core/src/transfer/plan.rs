@@ -332,8 +332,8 @@ mod tests {
             [2, 3, 5, 1, 0, 4]
         );
         let huge = of(&json!([
-            file(0, json!(u64::MAX), null.clone()),
-            file(1, json!(u64::MAX), null.clone()),
+            file(0, json!(u64::MAX - 1), null.clone()),
+            file(1, json!(u64::MAX - 1), null.clone()),
         ]));
         assert_eq!(Plan::new("abc", huge).unwrap().bytes(), Some(u64::MAX));
         let unknown = manifest(&[("Patient", "http://h/2"), ("Patient", "http://h/1")]);
