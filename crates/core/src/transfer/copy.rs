@@ -343,6 +343,7 @@ impl Copy {
         let engine = Arc::clone(&self.engine);
         self.line_up(&opened).await?;
         let mut body = opened.body;
+        let mut came = 0;
         let mut kept: Vec<Bytes> = Vec::new();
         loop {
             // While the source is silent, what has arrived is written down all the same.
@@ -361,6 +362,7 @@ impl Copy {
             (engine.observer)(Event::Bytes(chunk.len() as u64));
             let before = self.checker.mark();
             let length = chunk.len() as u64;
+            came += length;
             self.checker
                 .chunk(chunk, |bytes| kept.push(bytes))
                 .map_err(|bad| self.bad(&bad))?;
@@ -370,12 +372,32 @@ impl Copy {
             }
             self.stage(&mut kept, &before).await?;
         }
+        if opened.open_ended {
+            self.end_of(came)?;
+        }
         let before = self.checker.mark();
         self.checker
             .finish(|bytes| kept.push(bytes))
             .map_err(|bad| self.bad(&bad))?;
         self.stage(&mut kept, &before).await?;
         Ok(before)
+    }
+
+    /// Sees whether a body that only ended may have been cut, as far as the manifest tells.
+    fn end_of(&self, came: u64) -> Result<(), Halt> {
+        match self.file.size {
+            Some(size) if came < size => Err(Kind::SourceUnavailable
+                .error(format!(
+                    "GET {}: the body ended early, after {came} of the {size} bytes that the manifest promises",
+                    name_of(&self.url)
+                ))
+                .into()),
+            None if self.file.count.is_none() => {
+                self.engine.saw_open_end(&name_of(&self.url));
+                Ok(())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Sees whether everything came that was promised, and makes the file appear.

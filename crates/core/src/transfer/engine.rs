@@ -88,6 +88,8 @@ pub(super) struct Engine {
     asked_to_wait: Mutex<Option<Error>>,
     /// How long parts take.
     pub(super) clock: PartClock,
+    /// Whether a file was seen of which nothing tells whether it is whole.
+    open_end: AtomicBool,
     /// Bytes stored of files that are not done.
     under_way: AtomicU64,
     /// What files are long, as far as was seen, in bytes.
@@ -119,6 +121,7 @@ impl Engine {
             elsewhere: AtomicUsize::default(),
             asked_to_wait: Mutex::default(),
             clock: PartClock::default(),
+            open_end: AtomicBool::new(false),
             under_way: AtomicU64::default(),
             typical: AtomicU64::new(FIRST_LENGTH),
             settings,
@@ -254,6 +257,16 @@ impl Engine {
         let before = self.typical.load(Ordering::Relaxed);
         let mean = before - before / 8 + length / 8 + 1;
         self.typical.store(mean, Ordering::Relaxed);
+    }
+
+    /// Warns, once, that nothing tells whether a file is whole.
+    pub(super) fn saw_open_end(&self, url: &str) {
+        if !self.open_end.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                url,
+                "the source tells neither how long its files are nor how many resources are in them: one that was cut off at the end of a line would look whole"
+            );
+        }
     }
 
     /// Notes that so many bytes of a file are stored that is not done yet.
