@@ -157,7 +157,6 @@ pub async fn unfinished(context: &Context) -> Result<Option<Unfinished>> {
     Ok(Some(Unfinished { run, step, event }))
 }
 
-/// What is said of a server that answers too slowly for the time that a step has.
 /// When a step is cut off. The transfer of files keeps to its deadline by itself and says then how far it is, for which it
 /// is left a moment; what comes before and after it, in staging, does not.
 fn last_moment(step: Step, deadline: Instant) -> Instant {
@@ -167,6 +166,7 @@ fn last_moment(step: Step, deadline: Instant) -> Instant {
     }
 }
 
+/// What is said of a server that answers too slowly for the time that a step has.
 fn out_of_time(step: Step) -> Error {
     let (kind, server) = match step {
         Step::PathlingImport | Step::CheckImportStatus => (Kind::TargetUnavailable, "target"),

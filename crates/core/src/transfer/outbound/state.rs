@@ -144,7 +144,8 @@ impl State {
                 self.saved = position.parts;
                 Ok(())
             }
-            // What is not written down is fetched again after a crash; the transfer itself goes on.
+            // What is not written down is fetched again after a crash; the transfer itself goes on, and this is tried again
+            // when more has arrived or the file is parked.
             Err(error) => {
                 let error = error.what();
                 tracing::debug!(key, error, "the state of a file was not saved");
