@@ -17,7 +17,7 @@ mod sweep;
 mod wire;
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Once};
 
 use aws_config::SdkConfig;
@@ -41,6 +41,10 @@ pub(super) use self::parts::{Found, FoundPart, Multipart, PARTS};
 
 /// How often a write is tried against others that write the same object at the same instant.
 const ATTEMPTS: u32 = 6;
+
+/// After how many writes that pass only without a condition the store is taken to know none: the first may have met an odd
+/// answer of something in between.
+const NO_CONDITIONS: usize = 2;
 
 const GET: &str = "s3:GetObject";
 const PUT: &str = "s3:PutObject";
@@ -69,8 +73,8 @@ struct Learned {
     heads: AtomicBool,
     /// `HEAD` is refused where `GET` is not.
     no_heads: AtomicBool,
-    /// Writes may not have conditions.
-    no_conditions: AtomicBool,
+    /// How many writes were refused with a condition and passed without.
+    no_conditions: AtomicUsize,
 }
 
 /// What must hold for a write to be done.
@@ -361,16 +365,19 @@ impl Store {
     }
 
     fn knows_conditions(&self) -> bool {
-        !self.learned.no_conditions.load(Ordering::Relaxed)
+        self.learned.no_conditions.load(Ordering::Relaxed) < NO_CONDITIONS
     }
 
-    /// Remembers that a write passed without a condition which had failed with one, and says so once.
+    /// Remembers that a write passed without a condition which had failed with one, and says so once it is no accident.
     fn learn(&self, no_conditions: bool) {
         static SAID: Once = Once::new();
         if !no_conditions {
             return;
         }
-        self.learned.no_conditions.store(true, Ordering::Relaxed);
+        let before = self.learned.no_conditions.fetch_add(1, Ordering::Relaxed);
+        if before + 1 < NO_CONDITIONS {
+            return;
+        }
         SAID.call_once(|| {
             tracing::warn!(
                 place = %self.place,
