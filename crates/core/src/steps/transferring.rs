@@ -94,11 +94,7 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
         retry_after_max: settings.retry_after_max,
         renew: renewal(source, endpoint, status_url, &plan),
         listing,
-        patient: record
-            .moved_at
-            .as_deref()
-            .and_then(sync::since)
-            .is_none_or(|still| still < PATIENCE),
+        patient: may_stand_still(&record),
     };
     let started = std::time::Instant::now();
     let brought = match transfer.run(&plan).await {
@@ -149,6 +145,12 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
         deletions,
         carried,
     })
+}
+
+/// Whether the transfer has come further lately, as far as is known.
+fn may_stand_still(record: &RunRecord) -> bool {
+    let still = record.moved_at.as_deref().and_then(sync::since);
+    still.is_none_or(|still| still < PATIENCE)
 }
 
 /// Clears away what is half-way, as far as that goes in a moment: everything is done, and waits for this.
