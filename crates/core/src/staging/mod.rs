@@ -250,9 +250,19 @@ impl Staging {
 
     /// Removes an object where that is allowed; what stays behind does no harm and is logged.
     pub async fn remove(&self, key: &str) {
+        self.remove_if(key, None).await;
+    }
+
+    /// The same of an object that still is what it was when it was read. A store that does not mind the condition removes
+    /// it all the same; one that refuses the condition keeps it.
+    pub async fn remove_still(&self, key: &str, version: &Version) {
+        self.remove_if(key, Some(version)).await;
+    }
+
+    async fn remove_if(&self, key: &str, version: Option<&Version>) {
         let removed = match &self.inner.backend {
-            Backend::Folder(folder) => folder.remove(key).await,
-            Backend::S3(store) => store.remove(key).await,
+            Backend::Folder(folder) => folder.remove(key, version).await,
+            Backend::S3(store) => store.remove(key, version).await,
         };
         if let Err(error) = removed {
             tracing::debug!(url = self.url(key), %error, "an object was not removed");

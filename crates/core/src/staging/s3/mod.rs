@@ -283,13 +283,14 @@ impl Store {
         }
     }
 
-    /// See [`super::Staging::remove`].
-    pub(super) async fn remove(&self, key: &str) -> Result<()> {
+    /// See [`super::Staging::remove_still`].
+    pub(super) async fn remove(&self, key: &str, version: Option<&Version>) -> Result<()> {
         let removed = self
             .client
             .delete_object()
             .bucket(&self.bucket)
             .key(self.name(key))
+            .set_if_match(version.map(|version| version.0.clone()))
             .send();
         match removed.await {
             Ok(_) => Ok(()),

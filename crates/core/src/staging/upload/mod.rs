@@ -415,7 +415,8 @@ impl Upload {
             None => false,
         };
         if is_ours && !is_true {
-            inner.staging.remove(&inner.part_key).await;
+            let (key, version) = (inner.part_key.as_str(), &there.version);
+            inner.staging.remove_still(key, version).await;
         }
         stored.version = None;
     }
