@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -21,13 +21,19 @@ impl RawSource {
     /// the first of these answers, the second the second, and all after the last get the last; each is a whole response,
     /// with its head, after which the connection is closed.
     pub async fn start(count: Option<u64>, answers: Vec<Vec<u8>>) -> Self {
+        let promised = count.map(|count| json!({"count": count}));
+        Self::promising(&promised.unwrap_or_default(), answers).await
+    }
+
+    /// The same, of a manifest whose one output has these members too.
+    pub async fn promising(members: &Value, answers: Vec<Vec<u8>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await;
         let listener = listener.expect("a port is free");
         let address = listener.local_addr().expect("it has an address");
         let endpoint = format!("http://{address}/fhir");
         let mut output = json!({"type": "Patient", "url": format!("{endpoint}/files/1")});
-        if let Some(count) = count {
-            output["count"] = json!(count);
+        for (name, value) in members.as_object().into_iter().flatten() {
+            output[name] = value.clone();
         }
         let manifest = json!({
             "transactionTime": "2026-01-31T00:00:00Z",

@@ -3,6 +3,7 @@
 
 use pathling_import_core::config::Step;
 use pathling_import_tests::check::{assert_arrived, assert_no_token_leaks};
+use pathling_import_tests::moment::until_asked;
 use pathling_import_tests::{Records as _, Story};
 use sandbox::{Answer, Dataset, Fault, PathlingVersion, Place, Sandbox};
 use serde_json::{Value, json};
@@ -92,6 +93,26 @@ async fn a_server_that_never_answers_gets_its_name_before_the_time_of_the_functi
         assert_eq!(error.error_type, name, "{}", error.error_message);
         sandbox.faults().clear();
     }
+}
+
+#[tokio::test]
+async fn a_store_that_never_answers_does_not_keep_the_error_of_a_run_from_being_told() {
+    let builder = Sandbox::builder()
+        .data(Dataset::of(&[("Patient", 9)]))
+        .fault(Fault::FileLineOtherType);
+    let sandbox = builder.start().await.unwrap();
+    let mut story = Story::of(&sandbox);
+    let complete = story.until(Step::TransferToS3).await.unwrap();
+    sandbox.faults().on(Fault::Delay(Place::File, 500));
+    let function = story.function(Step::TransferToS3).await;
+    let hangs = async {
+        until_asked(&sandbox, 1, |it| it.path.contains("/files/")).await;
+        sandbox.faults().on(Fault::S3Hangs);
+    };
+    let call = function.invoke_with_timeout(complete, 60_000);
+    let (answer, ()) = tokio::join!(call, hangs);
+    let error = answer.unwrap_err();
+    assert_eq!(error.error_type, "IntegrityError", "{error:?}");
 }
 
 #[tokio::test]

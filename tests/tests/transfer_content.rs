@@ -99,6 +99,34 @@ async fn a_body_that_ends_without_its_last_chunk_is_no_file() {
 }
 
 #[tokio::test]
+async fn a_body_that_just_ends_is_measured_by_the_manifest_or_warned_of_once() {
+    const WARNING: &str = "would look whole";
+    let body = two_lines();
+    let half = line("1").into_bytes();
+    let ends = |body: &[u8]| RawSource::answer("x-length: unknown", body);
+    let promised = serde_json::json!({"fileSize": body.len()});
+    let source = RawSource::promising(&promised, vec![ends(&half)]).await;
+    let mut transfer = from(&source, &[]).await;
+    let words = ["/files/1", "ended early", "6 attempts"];
+    transfer.fail("TransferError", &words).await;
+    nothing_is_staged(&transfer);
+
+    let source = RawSource::promising(&promised, vec![ends(&half), ends(&body)]).await;
+    let mut transfer = from(&source, &[]).await;
+    transfer.succeed().await;
+    assert_eq!(staged(&transfer), body);
+    assert!(!transfer.logs().contains(WARNING), "{}", transfer.logs());
+
+    for (count, warned) in [(None, true), (Some(2), false)] {
+        let source = RawSource::start(count, vec![ends(&body)]).await;
+        let mut transfer = from(&source, &[]).await;
+        transfer.succeed().await;
+        let logs = transfer.logs();
+        assert_eq!(logs.matches(WARNING).count(), usize::from(warned), "{logs}");
+    }
+}
+
+#[tokio::test]
 async fn what_was_wrong_once_is_right_on_the_second_attempt() {
     let body = two_lines();
     let right = with_length(body.len(), &body);

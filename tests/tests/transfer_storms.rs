@@ -208,6 +208,45 @@ async fn a_source_that_never_has_time_makes_a_transfer_that_goes_on() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_slows_down_at_a_files_record_is_left_alone_as_it_is_at_a_file() {
+    // Without a resource, a file is nothing but its record.
+    let builder = Sandbox::builder()
+        .data(Dataset::of(&[("Patient", 3)]))
+        .fault(Fault::FileEmpty)
+        .fault(Fault::Delay(Place::File, 300));
+    let mut transfer = Transferring::of(builder, &[]).await;
+    let sandbox = transfer.sandbox.clone();
+    // The client of S3 makes three requests of each.
+    let storm = at_the_first_file(&sandbox, Fault::S3SlowDowns(3));
+    tokio::join!(transfer.succeed(), storm);
+    let logs = transfer.logs();
+    assert_eq!(logs.matches("will be tried again").count(), 1, "{logs}");
+    assert_eq!(only_run(&staging_folder(&sandbox)).len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failure_is_told_although_parts_of_its_file_wait_for_a_store_that_slows_down() {
+    let builder = Sandbox::builder()
+        .data(Dataset::empty())
+        .synthetic_file("Observation", 12 << 20)
+        .source_rate(8 << 20)
+        .fault(Fault::FileCutAt(11 << 20));
+    let mut transfer = Transferring::of(builder, &[SMALL_PARTS]).await;
+    let sandbox = transfer.sandbox.clone();
+    let storm = async {
+        at_the_first_file(&sandbox, Fault::S3SlowDown).await;
+        sandbox.faults().on(Fault::answers(Place::File, 500));
+    };
+    let (answer, ()) = tokio::join!(transfer.call(120_000), storm);
+    let error = answer.unwrap_err();
+    assert_eq!(error.error_type, "TransferError", "{error:?}");
+    assert!(error.error_message.contains("6 attempts"), "{error:?}");
+    sandbox.faults().clear();
+    transfer.succeed().await;
+    assert_whole(&sandbox);
+}
+
 /// Has the run's record say that the transfer last came further some years ago.
 fn long_ago(staging: &Path) {
     let runs = std::fs::read_dir(staging.join("runs")).unwrap();
@@ -228,7 +267,8 @@ async fn a_transfer_that_has_stood_still_for_hours_fails_with_the_name_of_the_se
     let storm = Answer::new(429).retry_after(3600);
     let folder = tempfile::tempdir().unwrap();
     let staging = ("STAGING_URL", folder.path().to_str().unwrap());
-    let mut transfer = Transferring::of(files(), &[staging]).await;
+    let one = ("TRANSFER_CONCURRENCY", "1");
+    let mut transfer = Transferring::of(files(), &[staging, one]).await;
     let sandbox = transfer.sandbox.clone();
     sandbox.faults().on(Fault::answers(Place::File, storm));
     long_ago(folder.path());
@@ -239,9 +279,8 @@ async fn a_transfer_that_has_stood_still_for_hours_fails_with_the_name_of_the_se
     }
     // What comes further is no reason to fail, and from then on the time counts anew.
     sandbox.faults().clear();
-    sandbox.faults().on(Fault::FilesAtMost(1));
-    sandbox.faults().on(Fault::Delay(Place::File, 300));
-    let error = transfer.call(2_000).await.unwrap_err();
+    sandbox.faults().on(Fault::Delay(Place::File, 400));
+    let error = transfer.call(4_000).await.unwrap_err();
     assert_eq!(error.error_type, "JobInProgressError", "{error:?}");
     sandbox.faults().clear();
     let storm = Answer::new(429).retry_after(3600);

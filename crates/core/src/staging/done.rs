@@ -20,8 +20,11 @@ use crate::error::{Error, Kind, Result};
 /// The version of the record that this program writes; one it does not know counts as no record.
 const VERSION: u32 = 1;
 
-/// The name of the record among an object's metadata.
+/// The name of the record among an object's metadata,
 const METADATA: &str = "pathling-import";
+
+/// and the header that S3 is told it by.
+pub(super) const METADATA_HEADER: &str = "x-amz-meta-pathling-import";
 
 /// S3 allows 2 KiB of metadata in all. A longer record goes to `_parts/`.
 const METADATA_LIMIT: usize = 1536;
@@ -318,6 +321,11 @@ mod tests {
 
     fn carrying(text: String) -> BTreeMap<String, String> {
         BTreeMap::from([(METADATA.to_owned(), text)])
+    }
+
+    #[test]
+    fn the_header_is_that_of_the_name() {
+        assert_eq!(METADATA_HEADER, format!("x-amz-meta-{METADATA}"));
     }
 
     #[test]

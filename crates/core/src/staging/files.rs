@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::done::{PartState, Recorded};
 use super::sums::Sum;
 use super::under_way::UnderWay;
-use super::{Backend, DoneRecord, Head, Staging, patiently};
+use super::{Backend, DoneRecord, Head, Staging};
 use crate::error::Result;
 
 /// An object of a listing.
@@ -47,7 +47,7 @@ impl Staging {
     pub async fn list(&self, prefix: &str) -> Result<Option<Vec<Listed>>> {
         match &self.inner.backend {
             Backend::Folder(folder) => folder.list(prefix).await.map(Some),
-            Backend::S3(store) => patiently(|| store.list(prefix)).await,
+            Backend::S3(store) => self.patiently(|| store.list(prefix)).await,
         }
     }
 

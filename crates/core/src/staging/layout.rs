@@ -173,6 +173,8 @@ pub enum Role {
     File(usize),
     /// Where the state of the output of this index is.
     Part(usize),
+    /// Where a file of no bytes may be, which empties a type.
+    Empty,
     /// Where only a file of resources could be, and under no name that this program gives.
     Stray,
     /// Elsewhere: what is there, no import reads.
@@ -205,7 +207,7 @@ pub fn role_of(run: &str, key: &str) -> Role {
         return Role::Elsewhere;
     }
     match names.split_once('/') {
-        Some((_, "empty")) => Role::Elsewhere,
+        Some((_, "empty")) => Role::Empty,
         Some((_, name)) => {
             let index = name.split_once('-').and_then(|(index, _)| digits(index));
             index.map_or(Role::Stray, Role::File)
@@ -428,7 +430,6 @@ mod tests {
             assert_eq!(of(below), Role::Stray, "{below}");
         }
         for below in [
-            "Patient/empty.ndjson",
             "Patient/_x.ndjson",
             "_log.ndjson",
             "_errors/00001-0.ndjson",
@@ -440,6 +441,7 @@ mod tests {
         ] {
             assert_eq!(of(below), Role::Elsewhere, "{below}");
         }
+        assert_eq!(role_of("a1", &empty_key("a1", "Patient")), Role::Empty);
         assert_eq!(role_of("a1", "runs/a12/Patient/x.ndjson"), Role::Elsewhere);
     }
 

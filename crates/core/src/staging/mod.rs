@@ -62,6 +62,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(20);
 #[derive(Clone, Debug)]
 pub struct Staging {
     inner: Arc<Inner>,
+    /// Whether a store that asks for patience gets it here, or its caller is told.
+    patient: bool,
 }
 
 #[derive(Debug)]
@@ -172,7 +174,17 @@ impl Staging {
                 backend,
                 uploads: watch::Sender::new(0),
             }),
+            patient: true,
         })
+    }
+
+    /// The same place for a caller that paces its requests by itself: one that the store has no time for is told at once.
+    #[must_use]
+    pub fn paced(&self) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+            patient: false,
+        }
     }
 
     /// What the sums of files and their parts are to be computed with.
@@ -197,7 +209,7 @@ impl Staging {
     pub async fn head(&self, key: &str) -> Result<Option<Head>> {
         match &self.inner.backend {
             Backend::Folder(folder) => folder.head(key).await,
-            Backend::S3(store) => patiently(|| store.head(key)).await,
+            Backend::S3(store) => self.patiently(|| store.head(key)).await,
         }
     }
 
@@ -205,7 +217,7 @@ impl Staging {
     pub async fn read(&self, key: &str) -> Result<Option<Object>> {
         match &self.inner.backend {
             Backend::Folder(folder) => folder.read(key).await,
-            Backend::S3(store) => patiently(|| store.read(key)).await,
+            Backend::S3(store) => self.patiently(|| store.read(key)).await,
         }
     }
 
@@ -216,7 +228,8 @@ impl Staging {
         match &self.inner.backend {
             Backend::Folder(folder) => folder.create(key, bytes).await,
             Backend::S3(store) => {
-                patiently(|| store.create(key, bytes.clone(), content_type)).await
+                self.patiently(|| store.create(key, bytes.clone(), content_type))
+                    .await
             }
         }
     }
@@ -228,15 +241,28 @@ impl Staging {
     pub async fn replace(&self, key: &str, bytes: Bytes, version: &Version) -> Result<Replaced> {
         match &self.inner.backend {
             Backend::Folder(folder) => folder.replace(key, bytes, version).await,
-            Backend::S3(store) => patiently(|| store.replace(key, bytes.clone(), version)).await,
+            Backend::S3(store) => {
+                self.patiently(|| store.replace(key, bytes.clone(), version))
+                    .await
+            }
         }
     }
 
     /// Removes an object where that is allowed; what stays behind does no harm and is logged.
     pub async fn remove(&self, key: &str) {
+        self.remove_if(key, None).await;
+    }
+
+    /// The same of an object that still is what it was when it was read. A store that does not mind the condition removes
+    /// it all the same; one that refuses the condition keeps it.
+    pub async fn remove_still(&self, key: &str, version: &Version) {
+        self.remove_if(key, Some(version)).await;
+    }
+
+    async fn remove_if(&self, key: &str, version: Option<&Version>) {
         let removed = match &self.inner.backend {
-            Backend::Folder(folder) => folder.remove(key).await,
-            Backend::S3(store) => store.remove(key).await,
+            Backend::Folder(folder) => folder.remove(key, version).await,
+            Backend::S3(store) => store.remove(key, version).await,
         };
         if let Err(error) = removed {
             tracing::debug!(url = self.url(key), %error, "an object was not removed");
@@ -271,6 +297,17 @@ impl Staging {
         };
         if let Err(error) = swept {
             tracing::debug!(url = self.url(folder), %error, "what is half-way was not cleared away");
+        }
+    }
+
+    async fn patiently<T, S>(&self, ask: impl Fn() -> S) -> Result<T>
+    where
+        S: Future<Output = Result<T>>,
+    {
+        if self.patient {
+            patiently(ask).await
+        } else {
+            Box::pin(ask()).await
         }
     }
 

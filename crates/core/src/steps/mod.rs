@@ -29,6 +29,9 @@ pub use context::{Context, Deadline};
 /// How long after its deadline a transfer may take to say how far it is.
 const LAST_WORDS: Duration = Duration::from_millis(250);
 
+/// How long the record of a run's end may take: whoever called has waited for the error for as long as it can be.
+const WRITING_DOWN: Duration = Duration::from_secs(5);
+
 /// Does one step: takes its event, gives its output, both as the public contract has them.
 ///
 /// An error that the run cannot survive is written down in the run's record, and the run is then no longer the one in
@@ -154,7 +157,6 @@ pub async fn unfinished(context: &Context) -> Result<Option<Unfinished>> {
     Ok(Some(Unfinished { run, step, event }))
 }
 
-/// What is said of a server that answers too slowly for the time that a step has.
 /// When a step is cut off. The transfer of files keeps to its deadline by itself and says then how far it is, for which it
 /// is left a moment; what comes before and after it, in staging, does not.
 fn last_moment(step: Step, deadline: Instant) -> Instant {
@@ -164,6 +166,7 @@ fn last_moment(step: Step, deadline: Instant) -> Instant {
     }
 }
 
+/// What is said of a server that answers too slowly for the time that a step has.
 fn out_of_time(step: Step) -> Error {
     let (kind, server) = match step {
         Step::PathlingImport | Step::CheckImportStatus => (Kind::TargetUnavailable, "target"),
@@ -212,13 +215,12 @@ impl Concerned {
         };
         let (run, key) = (&self.run, self.key.as_deref());
         let ended = sync::end_run(staging, run, key, error.name(), Some(error.what()));
-        if let Err(second) = ended.await {
-            tracing::warn!(
-                run,
-                error = second.what(),
-                "the run's end could not be written down"
-            );
-        }
+        let why = match tokio::time::timeout(WRITING_DOWN, ended).await {
+            Ok(Ok(())) => return,
+            Ok(Err(second)) => second.what().to_owned(),
+            Err(_) => "the store does not answer in time".to_owned(),
+        };
+        tracing::warn!(run, error = why, "the run's end could not be written down");
     }
 }
 

@@ -28,6 +28,9 @@ use crate::transfer::{Brought, Links, Listing, Plan, Transfer, remove_other_piec
 /// How long a transfer may stand still, for servers ask for patience, before that counts as a failure.
 const PATIENCE: Duration = Duration::from_hours(6);
 
+/// How long clearing away may take at the end.
+const SWEEPING: Duration = Duration::from_secs(10);
+
 /// Does what the event asks for: all files of a manifest and then the Parameters, or just a batch of them.
 pub(super) async fn transfer_to_s3(
     context: &Context,
@@ -91,11 +94,7 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
         retry_after_max: settings.retry_after_max,
         renew: renewal(source, endpoint, status_url, &plan),
         listing,
-        patient: record
-            .moved_at
-            .as_deref()
-            .and_then(sync::since)
-            .is_none_or(|still| still < PATIENCE),
+        patient: may_stand_still(&record),
     };
     let started = std::time::Instant::now();
     let brought = match transfer.run(&plan).await {
@@ -108,7 +107,6 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
     if stored.head.untyped.is_some() {
         remove_other_pieces(staging, &plan, &brought.pieces).await?;
     }
-    staging.sweep(&layout::run_folder(&carried.run)).await;
 
     let held = |resource_type: &String| pathling::holds(settings.dialect, resource_type);
     let locations: Vec<Location> = brought
@@ -138,12 +136,33 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
         true
     })
     .await?;
+    sweep(staging, &carried.run, deadline).await;
     let deletions = Some(stored.head.deleted).filter(|deleted| *deleted > 0);
     Ok(Staged {
         parameters,
         deletions,
         carried,
     })
+}
+
+/// Whether the transfer has come further lately, as far as is known.
+fn may_stand_still(record: &RunRecord) -> bool {
+    let still = record.moved_at.as_deref().and_then(sync::since);
+    still.is_none_or(|still| still < PATIENCE)
+}
+
+/// Clears away what is half-way, as far as that goes in a moment: everything is done, and waits for this.
+async fn sweep(staging: &Staging, run: &str, deadline: Deadline) {
+    let soon = Instant::now() + SWEEPING;
+    let last = deadline.0.map_or(soon, |deadline| deadline.min(soon));
+    let folder = layout::run_folder(run);
+    let swept = tokio::time::timeout_at(last, staging.sweep(&folder));
+    if swept.await.is_err() {
+        tracing::debug!(
+            run,
+            "not everything that is half-way was cleared away in time"
+        );
+    }
 }
 
 /// Notes that this call has brought the transfer further, where there is time for that.

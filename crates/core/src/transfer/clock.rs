@@ -1,4 +1,4 @@
-//! How long parts take to be stored: the time that has to be left before a deadline.
+//! How long parts, and files of one part, take to be stored: the time that has to be left before a deadline.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -294,11 +294,12 @@ impl Copy {
 
     /// Gives up: what another start may go on with stays, and what it may not is removed.
     async fn give_up(&mut self, error: Error) -> Result<Outcome> {
-        if error.ends_the_run() {
+        // Parts that ran out were too small: with another setting they are cut anew.
+        if error.ends_the_run() || error.kind() == Kind::Configuration {
             self.outbound.abort().await;
         } else {
-            // The failure is what has to be told, whatever becomes of what is half-way.
-            let _ = self.outbound.park().await;
+            // The failure is what has to be told, and now: parts in flight may be tried for hours.
+            self.outbound.leave().await;
         }
         Err(error)
     }
@@ -364,6 +365,7 @@ impl Copy {
         let engine = Arc::clone(&self.engine);
         self.line_up(&opened).await?;
         let mut body = opened.body;
+        let mut came = 0;
         let mut kept: Vec<Bytes> = Vec::new();
         loop {
             // While the source is silent, what has arrived is written down all the same.
@@ -380,13 +382,14 @@ impl Copy {
             let chunk = chunk?;
             slot.moved(chunk.len() as u64);
             (engine.observer)(Event::Bytes(chunk.len() as u64));
+            let length = chunk.len() as u64;
+            came += length;
             if let Some(splitter) = &mut self.splitter {
                 splitter.take(&chunk).await?;
                 self.furthest = self.furthest.max(splitter.seen());
                 continue;
             }
             let before = self.checker.mark();
-            let length = chunk.len() as u64;
             self.checker
                 .chunk(chunk, |bytes| kept.push(bytes))
                 .map_err(|bad| self.bad(&bad))?;
@@ -395,6 +398,9 @@ impl Copy {
                 self.furthest = self.furthest.max(*offset);
             }
             self.stage(&mut kept, &before).await?;
+        }
+        if opened.open_ended {
+            self.end_of(came)?;
         }
         if self.splitter.is_some() {
             return Ok(LineMark::default());
@@ -405,6 +411,23 @@ impl Copy {
             .map_err(|bad| self.bad(&bad))?;
         self.stage(&mut kept, &before).await?;
         Ok(before)
+    }
+
+    /// Sees whether a body that only ended may have been cut, as far as the manifest tells.
+    fn end_of(&self, came: u64) -> Result<(), Halt> {
+        match self.file.size {
+            Some(size) if came < size => Err(Kind::SourceUnavailable
+                .error(format!(
+                    "GET {}: the body ended early, after {came} of the {size} bytes that the manifest promises",
+                    name_of(&self.url)
+                ))
+                .into()),
+            None if self.file.count.is_none() => {
+                self.engine.saw_open_end(&name_of(&self.url));
+                Ok(())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Sees whether everything came that was promised, and makes the file appear.

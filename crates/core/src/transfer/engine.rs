@@ -64,6 +64,7 @@ impl From<Error> for Halt {
 /// What all files share.
 pub(super) struct Engine {
     pub(super) source: Client,
+    /// Where files go; what waits for it waits here, so that all of them know.
     pub(super) staging: Staging,
     pub(super) token: TokenUse,
     /// The name of the export that all files are of.
@@ -87,6 +88,8 @@ pub(super) struct Engine {
     asked_to_wait: Mutex<Option<Error>>,
     /// How long parts take.
     pub(super) clock: PartClock,
+    /// Whether a file was seen of which nothing tells whether it is whole.
+    open_end: AtomicBool,
     /// Bytes stored of files that are not done.
     under_way: AtomicU64,
     /// What files are long, as far as was seen, in bytes.
@@ -104,7 +107,7 @@ impl Engine {
         };
         Self {
             source: transfer.source.clone(),
-            staging: transfer.staging.clone(),
+            staging: transfer.staging.paced(),
             token,
             export,
             budget: Budget::new(settings.memory, part, line),
@@ -118,6 +121,7 @@ impl Engine {
             elsewhere: AtomicUsize::default(),
             asked_to_wait: Mutex::default(),
             clock: PartClock::default(),
+            open_end: AtomicBool::new(false),
             under_way: AtomicU64::default(),
             typical: AtomicU64::new(FIRST_LENGTH),
             settings,
@@ -184,14 +188,20 @@ impl Engine {
         let mut patience = self.patience();
         loop {
             let slot = self.store.slot().await;
+            // Neither the wait for the slot nor those between attempts say how long a part takes.
+            let clock = (bytes > 0).then(|| self.clock.begin());
             let error = match send().await {
                 Ok(stored) => {
+                    if let Some(clock) = clock {
+                        clock.stored();
+                    }
                     slot.moved(bytes);
                     slot.done();
                     return Ok(stored);
                 }
                 Err(error) => error,
             };
+            drop(clock);
             if error.throttled() {
                 slot.throttled(error.wait());
             } else {
@@ -247,6 +257,16 @@ impl Engine {
         let before = self.typical.load(Ordering::Relaxed);
         let mean = before - before / 8 + length / 8 + 1;
         self.typical.store(mean, Ordering::Relaxed);
+    }
+
+    /// Warns, once, that nothing tells whether a file is whole.
+    pub(super) fn saw_open_end(&self, url: &str) {
+        if !self.open_end.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                url,
+                "the source tells neither how long its files are nor how many resources are in them: one that was cut off at the end of a line would look whole"
+            );
+        }
     }
 
     /// Notes that so many bytes of a file are stored that is not done yet.
@@ -316,4 +336,64 @@ pub(super) fn given_up(last: &Error) -> Error {
 /// The URL as messages show it.
 pub(super) fn name_of(url: &Url) -> String {
     shown(url)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::config::{Checksum, Place};
+    use crate::http::{ClientOptions, Side};
+    use crate::staging::Options;
+
+    /// With memory for parts of 8 MiB.
+    pub(in crate::transfer) async fn engine(folder: &std::path::Path) -> Engine {
+        let source = Client::new(ClientOptions {
+            side: Side::Source,
+            endpoint: Url::parse("http://127.0.0.1:1/fhir").unwrap(),
+            credentials: None,
+            trusted_origins: Vec::new(),
+            allow_plaintext: false,
+            connect_timeout: Duration::from_secs(1),
+            idle_timeout: Duration::from_secs(1),
+        });
+        let place = Place::Folder(folder.to_owned());
+        let transfer = Transfer {
+            source: source.unwrap(),
+            staging: Staging::open(&place, Options::default()).await.unwrap(),
+            observer: super::super::progress::nobody(),
+            deadline: None,
+            settings: TransferSettings {
+                memory: 32 << 20,
+                concurrency: None,
+                deadline: None,
+                validate: Validate::Lines,
+                checksum: Checksum::Crc64Nvme,
+            },
+            retry_after_max: Duration::from_hours(1),
+            renew: None,
+            listing: None,
+            patient: true,
+        };
+        Engine::new(&transfer, TokenUse::Never, "e".to_owned())
+    }
+
+    #[tokio::test]
+    async fn what_is_stored_is_clocked_whatever_its_size_without_the_waits_before_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = engine(folder.path()).await;
+        let (time, wait) = (Duration::from_millis(20), Duration::from_secs(2));
+        let attempts = AtomicUsize::default();
+        let send = || async {
+            tokio::time::sleep(time).await;
+            if attempts.fetch_add(1, Ordering::Relaxed) > 0 {
+                return Ok(());
+            }
+            let busy = Kind::StagingUnavailable.error("busy").throttle();
+            Err(busy.retry_after(Some(wait)))
+        };
+        engine.to_store("f", 7, send, || false).await.unwrap();
+        assert_eq!(engine.clock.stored(), 1);
+        let slowest = engine.clock.slowest();
+        assert!(slowest >= time && slowest < wait, "{slowest:?}");
+    }
 }

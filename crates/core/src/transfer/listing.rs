@@ -56,7 +56,8 @@ impl Listing {
                     found.sizes[index] = size;
                 }
                 Role::File(index) if plan.is_piece(index, &key) => {}
-                Role::File(_) | Role::Stray => {
+                Role::Empty if size == 0 => {}
+                Role::File(_) | Role::Empty | Role::Stray => {
                     found.stray_count += 1;
                     found.strays.push(key);
                     // The first by name, so that two calls say the same.
@@ -136,7 +137,11 @@ mod tests {
         let keys = keys.iter().zip(7..);
         keys.map(|(key, size)| Listed {
             key: (*key).to_owned(),
-            size,
+            size: if key.ends_with("/empty.ndjson") {
+                0
+            } else {
+                size
+            },
         })
         .collect()
     }
@@ -188,6 +193,10 @@ mod tests {
                 "{error}"
             );
         }
+        let mut full = listed(&[&key, "runs/a1/Patient/empty.ndjson"]);
+        full[1].size = 1;
+        let listing = Listing::of(&plan, full);
+        listing.refuse_strays(str::to_owned).unwrap_err();
         let many = ["e", "b", "d", "c", "a"].map(|name| format!("runs/a1/Patient/{name}.ndjson"));
         let listing = Listing::of(&plan, listed(&many.each_ref().map(String::as_str)));
         let error = listing.refuse_strays(str::to_owned).unwrap_err();

@@ -164,11 +164,11 @@ impl Plan {
     /// The bytes of all files, where the manifest tells the size of each.
     #[must_use]
     pub fn bytes(&self) -> Option<u64> {
-        let sizes = self.order.iter().map(|slot| {
+        let mut sizes = self.order.iter().map(|slot| {
             let output = self.stored.output(*slot as usize)?;
             output.size
         });
-        sizes.sum()
+        sizes.try_fold(0, |sum: u64, size| Some(sum.saturating_add(size?)))
     }
 
     /// The manifest that is planned.
@@ -350,6 +350,11 @@ mod tests {
             order(&Plan::new("abc", stored).unwrap()),
             [2, 3, 5, 1, 0, 4]
         );
+        let huge = of(&json!([
+            file(0, json!(u64::MAX - 1), null.clone()),
+            file(1, json!(u64::MAX - 1), null.clone()),
+        ]));
+        assert_eq!(Plan::new("abc", huge).unwrap().bytes(), Some(u64::MAX));
         let unknown = manifest(&[("Patient", "http://h/2"), ("Patient", "http://h/1")]);
         assert_eq!(order(&Plan::new("abc", unknown).unwrap()), [0, 1]);
     }

@@ -292,8 +292,16 @@ impl S3 for Store {
         self.inner.list_objects(req).await
     }
 
-    async fn delete_object(&self, req: S3Request<DeleteObjectInput>) -> Answer<DeleteObjectOutput> {
-        let _guard = self.writing(&req.input.bucket, &req.input.key).await;
+    async fn delete_object(
+        &self,
+        mut req: S3Request<DeleteObjectInput>,
+    ) -> Answer<DeleteObjectOutput> {
+        let input = &mut req.input;
+        let _guard = self.writing(&input.bucket, &input.key).await;
+        if let Some(if_match) = input.if_match.take() {
+            self.admit(&input.bucket, &input.key, None, Some(&if_match))
+                .await?;
+        }
         self.inner.delete_object(req).await
     }
 

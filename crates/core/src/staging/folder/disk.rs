@@ -196,6 +196,15 @@ pub(super) fn swap(target: &Path, expected: &str, bytes: &[u8]) -> io::Result<bo
     })
 }
 
+/// Removes a file whose content still has the version that the caller read.
+pub(super) fn remove_still(target: &Path, expected: &str) -> io::Result<()> {
+    under_lock(target, || match fs::read(target) {
+        Ok(current) if version(&current) == expected => fs::remove_file(target),
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    })
+}
+
 /// What tells one content of a file from another.
 pub(super) fn version(bytes: &[u8]) -> String {
     layout::hex(32, Sha256::new_with_prefix(bytes))

@@ -103,10 +103,13 @@ impl Folder {
         Ok(swapped.map_or(Replaced::Conflict, Replaced::Done))
     }
 
-    pub(super) async fn remove(&self, key: &str) -> Result<()> {
+    pub(super) async fn remove(&self, key: &str, version: Option<&Version>) -> Result<()> {
         let path = self.path(key)?;
-        let at = path.clone();
-        let removed = blocking(move || there(fs::remove_file(&at)).map(drop));
+        let (at, expected) = (path.clone(), version.map(|version| version.0.clone()));
+        let removed = blocking(move || match expected {
+            Some(expected) => disk::remove_still(&at, &expected),
+            None => there(fs::remove_file(&at)).map(drop),
+        });
         removed.await.map_err(|error| fault(&error, &path))
     }
 

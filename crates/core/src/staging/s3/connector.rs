@@ -23,10 +23,10 @@ pub(super) fn http_client() -> SharedHttpClient {
     SharedHttpClient::new(Connectors::default())
 }
 
-/// A connector for each time that a connection may take: the SDK asks for one with each request, and waits for the
-/// credentials of a machine not as long as for a bucket.
+/// A connector for each pair of times that a connection and an answer may take: the SDK asks for one with each request, and
+/// waits for the credentials of a machine not as long as for a bucket.
 #[derive(Debug, Default)]
-struct Connectors(Mutex<HashMap<Duration, SharedHttpConnector>>);
+struct Connectors(Mutex<HashMap<(Duration, Duration), SharedHttpConnector>>);
 
 impl HttpClient for Connectors {
     fn http_connector(
@@ -44,7 +44,10 @@ impl HttpClient for Connectors {
                 answer,
             })
         };
-        connectors.entry(connect).or_insert_with(make).clone()
+        connectors
+            .entry((connect, answer))
+            .or_insert_with(make)
+            .clone()
     }
 }
 

@@ -17,7 +17,7 @@ mod sweep;
 mod wire;
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Once};
 
 use aws_config::SdkConfig;
@@ -42,8 +42,9 @@ pub(super) use self::parts::{Found, FoundPart, Multipart, PARTS};
 /// How often a write is tried against others that write the same object at the same instant.
 const ATTEMPTS: u32 = 6;
 
-/// The header of a file's own record.
-const METADATA: &str = "x-amz-meta-pathling-import";
+/// After how many writes that pass only without a condition the store is taken to know none: the first may have met an odd
+/// answer of something in between.
+const NO_CONDITIONS: usize = 2;
 
 const GET: &str = "s3:GetObject";
 const PUT: &str = "s3:PutObject";
@@ -72,8 +73,8 @@ struct Learned {
     heads: AtomicBool,
     /// `HEAD` is refused where `GET` is not.
     no_heads: AtomicBool,
-    /// Writes may not have conditions.
-    no_conditions: AtomicBool,
+    /// How many writes were refused with a condition and passed without.
+    no_conditions: AtomicUsize,
 }
 
 /// What must hold for a write to be done.
@@ -282,13 +283,14 @@ impl Store {
         }
     }
 
-    /// See [`super::Staging::remove`].
-    pub(super) async fn remove(&self, key: &str) -> Result<()> {
+    /// See [`super::Staging::remove_still`].
+    pub(super) async fn remove(&self, key: &str, version: Option<&Version>) -> Result<()> {
         let removed = self
             .client
             .delete_object()
             .bucket(&self.bucket)
             .key(self.name(key))
+            .set_if_match(version.map(|version| version.0.clone()))
             .send();
         match removed.await {
             Ok(_) => Ok(()),
@@ -345,7 +347,7 @@ impl Store {
             headers.push((name, &text));
         }
         if let Some(metadata) = metadata {
-            headers.push((METADATA, metadata));
+            headers.push((done::METADATA_HEADER, metadata));
         }
         if if_absent {
             headers.push(("if-none-match", "*"));
@@ -364,16 +366,19 @@ impl Store {
     }
 
     fn knows_conditions(&self) -> bool {
-        !self.learned.no_conditions.load(Ordering::Relaxed)
+        self.learned.no_conditions.load(Ordering::Relaxed) < NO_CONDITIONS
     }
 
-    /// Remembers that a write passed without a condition which had failed with one, and says so once.
+    /// Remembers that a write passed without a condition which had failed with one, and says so once it is no accident.
     fn learn(&self, no_conditions: bool) {
         static SAID: Once = Once::new();
         if !no_conditions {
             return;
         }
-        self.learned.no_conditions.store(true, Ordering::Relaxed);
+        let before = self.learned.no_conditions.fetch_add(1, Ordering::Relaxed);
+        if before + 1 < NO_CONDITIONS {
+            return;
+        }
         SAID.call_once(|| {
             tracing::warn!(
                 place = %self.place,

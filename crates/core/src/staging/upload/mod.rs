@@ -2,8 +2,9 @@
 //! that lets another process go on where this one stopped.
 //!
 //! The copier decides how large parts are, when the state is written and what is tried again. What it may rely on: nothing
-//! is to be seen of the file before [`Upload::put`] or [`Upload::complete`]; one of several processes at the same file has
-//! staged it, and all get that one's record; and no state takes the place of a record that is true.
+//! is to be seen of the file before [`Upload::put`] or [`Upload::complete`]; and, where the place knows conditional writes,
+//! one of several processes at the same file has staged it and all get that one's record, and no state takes the place of
+//! a record that is true.
 
 mod progress;
 #[cfg(test)]
@@ -414,7 +415,8 @@ impl Upload {
             None => false,
         };
         if is_ours && !is_true {
-            inner.staging.remove(&inner.part_key).await;
+            let (key, version) = (inner.part_key.as_str(), &there.version);
+            inner.staging.remove_still(key, version).await;
         }
         stored.version = None;
     }

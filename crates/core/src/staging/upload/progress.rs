@@ -16,7 +16,7 @@ const ATTEMPTS: u32 = 12;
 /// What became of [`Upload::save`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Saved {
-    /// The next process goes on with our upload.
+    /// The next process goes on with our upload, or there is none to go on with.
     Ours,
     /// Another process has staged the file; this is its record.
     Done(DoneRecord),
@@ -73,7 +73,8 @@ impl Staging {
 impl Upload {
     /// Writes down what is stored and from where to go on, so that another process can do so.
     ///
-    /// What is stored of a folder's file is on the disk before that. Without a part there is nothing to write.
+    /// What is stored of a folder's file is on the disk before that. Of an upload that is not begun, or is lost, there is
+    /// nothing to write.
     pub async fn save(&self, position: &Position, part_limit: u64) -> Result<Saved> {
         let inner = &*self.inner;
         let mut stored = inner.stored.lock().await;

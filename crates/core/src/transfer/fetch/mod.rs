@@ -45,6 +45,8 @@ pub struct Opened {
     pub offset: u64,
     /// The whole file's length in plain bytes, where it is known: not for gzip, nor for chunks of unknown number.
     pub length: Option<u64>,
+    /// Whether nothing but the end of the connection says where the body ends, so that one that was cut looks whole.
+    pub open_ended: bool,
     /// What a later request can go on with; `None` where there is nothing that proves the bytes to be the same.
     pub mark: Option<Mark>,
 }
@@ -126,6 +128,7 @@ fn whole(client: &Client, response: Response) -> Result<Opened, Refused> {
     };
     let sent = response.content_length();
     let length = sent.filter(|_| identity);
+    let open_ended = identity && sent.is_none() && response.header("transfer-encoding").is_none();
     let mark = strong_etag(&response)
         .filter(|_| identity)
         .map(|etag| Mark { etag, length });
@@ -135,6 +138,7 @@ fn whole(client: &Client, response: Response) -> Result<Opened, Refused> {
         body: FileBody::new(client.side(), response, sent, gunzip),
         offset: 0,
         length,
+        open_ended,
         mark,
     })
 }
@@ -175,6 +179,7 @@ fn rest_of(client: &Client, response: Response, offset: u64, mark: &Mark) -> Opt
         body,
         offset,
         length: Some(length),
+        open_ended: false,
         mark: Some(Mark {
             etag: mark.etag.clone(),
             length: Some(length),

@@ -79,6 +79,11 @@ impl Outbound {
         if largest > self.sizes.limit {
             return None;
         }
+        let length = position.source.as_ref()?.length;
+        // With parts as small as before it may run out of them again.
+        if length.is_none() && left.part_limit < self.sizes.limit {
+            return None;
+        }
         let (state, total) = State::take_up(position, &self.upload)?;
         self.skip = total.length.checked_sub(position.staged_offset)?;
         self.begun = total.length;
@@ -86,7 +91,7 @@ impl Outbound {
         self.number = position.parts + 1;
         self.sizes = PartSizes {
             limit: left.part_limit.min(self.sizes.limit),
-            length: position.source.as_ref()?.length,
+            length,
         };
         let mark = state.mark().copied();
         self.state = state;
@@ -127,7 +132,7 @@ impl Outbound {
         let expected = self
             .file
             .size
-            .map_or_else(|| engine.typical_length(), |size| size + 1);
+            .map_or_else(|| engine.typical_length(), |size| size.saturating_add(1));
         let expected = usize::try_from(expected).unwrap_or(usize::MAX);
         let bytes = expected.clamp(1, self.part_size());
         self.buffer = Some(engine.unless_stopped(engine.budget.take(bytes)).await?);
@@ -239,11 +244,9 @@ impl Outbound {
         let (engine, upload) = (Arc::clone(&self.engine), self.upload.clone());
         let what = engine.staging.url(&self.file.key);
         self.flights.spawn(async move {
-            let clock = engine.clock.begin();
             let send = || upload.part(number, offset, bytes.clone(), sum);
             let lost = || upload.lost();
             engine.to_store(&what, sum.length, send, lost).await?;
-            clock.stored();
             Ok(number)
         });
         Ok(())
@@ -284,19 +287,35 @@ impl Outbound {
         self.state.save(upload, limit, &self.file.key).await
     }
 
+    /// Writes down how far it is, and drops the parts in flight.
+    pub(super) async fn leave(&mut self) {
+        self.buffer = None;
+        let saved = self.note_arrived().await;
+        self.flights.shutdown().await;
+        if let Err(Halt::Elsewhere(_)) = saved {
+            self.upload.abort().await;
+        }
+    }
+
+    /// Takes the parts that have arrived, and writes down how far it is where that is further than before.
+    async fn note_arrived(&mut self) -> Result<(), Halt> {
+        while let Some(arrived) = self.flights.try_join_next() {
+            // One that failed is sent again by whoever goes on.
+            let _ = self.land(Some(arrived));
+        }
+        self.engine.left_under_way(self.state.uncounted());
+        if self.state.came_further() {
+            self.save().await?;
+        }
+        Ok(())
+    }
+
     /// Stops for a while: writes down how far it is, at once, for the parts in flight may take longer than there is
     /// time; and again when more have arrived.
     pub(super) async fn park(&mut self) -> Result<(), Halt> {
         self.buffer = None;
         loop {
-            while let Some(arrived) = self.flights.try_join_next() {
-                // One that failed is sent again by whoever goes on.
-                let _ = self.land(Some(arrived));
-            }
-            self.engine.left_under_way(self.state.uncounted());
-            if self.state.came_further() {
-                self.save().await?;
-            }
+            self.note_arrived().await?;
             match self.flights.join_next().await {
                 None => return Ok(()),
                 arrived => {
@@ -394,4 +413,62 @@ fn record(export: &str, resources: BTreeMap<String, u64>, sum: Sum) -> DoneRecor
 
 fn stopped(error: &tokio::task::JoinError) -> Error {
     Kind::StagingUnavailable.error(format!("a part's upload ended before it was done: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::staging::{FileState, Hint, Position};
+    use crate::transfer::engine::tests::engine;
+
+    /// Whether a file is gone on with, of this length, that was begun with parts of this size at most.
+    async fn is_taken_up(length: Option<u64>, part_limit: u64) -> bool {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = Arc::new(engine(folder.path()).await);
+        let file = File {
+            index: 0,
+            resource_type: "Patient".to_owned(),
+            url: url::Url::parse("http://h/1").unwrap(),
+            count: None,
+            size: None,
+            key: "runs/a/Patient/00000-b.ndjson".to_owned(),
+            part_key: "runs/a/_parts/00000.json".to_owned(),
+        };
+        let position = Position {
+            source: Some(SourceMark {
+                etag: "\"e\"".to_owned(),
+                length,
+            }),
+            parts: 1,
+            source_offset: 3,
+            staged_offset: 3,
+            line: 1,
+            resources: 1,
+        };
+        let upload = engine.staging.upload(&file.key, &file.part_key);
+        let bytes = Bytes::from_static(b"{}\n");
+        let sum = Sum::of(upload.algorithm(), &bytes);
+        upload.part(1, 0, bytes, sum).await.unwrap();
+        upload.save(&position, part_limit).await.unwrap();
+        drop(upload);
+        let state = engine
+            .staging
+            .state(&file.key, &file.part_key, Hint::Unknown);
+        let FileState::UnderWay(left) = state.await.unwrap() else {
+            unreachable!("it was begun")
+        };
+        let upload = engine
+            .staging
+            .resume(&file.key, &file.part_key, left.clone());
+        let upload = upload.await.unwrap().unwrap();
+        let mut outbound = Outbound::new(engine, Arc::new(file), upload);
+        outbound.take_up(&left).is_some()
+    }
+
+    #[tokio::test]
+    async fn a_file_of_unknown_length_begins_anew_where_there_is_memory_for_larger_parts() {
+        assert!(!is_taken_up(None, 5 << 20).await);
+        assert!(is_taken_up(None, 8 << 20).await);
+        assert!(is_taken_up(Some(1 << 30), 5 << 20).await);
+    }
 }

@@ -23,8 +23,10 @@ pub(super) struct State {
     through: u32,
     /// From which line another process can go on when a part, and all before it, are stored, and where the part ends.
     marks: BTreeMap<u32, (LineMark, u64)>,
-    /// What `through` was when the state was written last.
+    /// What `through` was when the state was written last,
     saved: u32,
+    /// and when that was tried last.
+    tried: u32,
     /// How many bytes were counted by [`Self::uncounted`].
     counted: u64,
 }
@@ -38,6 +40,7 @@ impl State {
             through: 0,
             marks: BTreeMap::new(),
             saved: 0,
+            tried: 0,
             counted: 0,
         }
     }
@@ -67,6 +70,7 @@ impl State {
         let mut state = Self::new(Some(source));
         state.through = position.parts;
         state.saved = position.parts;
+        state.tried = position.parts;
         state.cut(position.parts, mark, total.length);
         Some((state, total))
     }
@@ -118,9 +122,9 @@ impl State {
         self.through > self.saved
     }
 
-    /// Whether so much more is stored that it is worth a request.
+    /// Whether so much more is stored that it is worth a request, since one was made last, whatever became of it.
     pub(super) fn is_due(&self) -> bool {
-        self.through - self.saved >= SAVE_EVERY.max(self.through / 16)
+        self.through - self.tried >= SAVE_EVERY.max(self.through / 16)
     }
 
     /// Writes down what is stored, so that another process can go on from there.
@@ -133,12 +137,15 @@ impl State {
         let Some(position) = self.position() else {
             return Ok(());
         };
-        let saved = upload.save(&position, part_limit).await;
-        self.saved = self.through;
-        match saved {
+        self.tried = self.through;
+        match upload.save(&position, part_limit).await {
             Ok(Saved::Done(record)) => Err(Halt::Elsewhere(record)),
-            Ok(Saved::Ours | Saved::Theirs) => Ok(()),
-            // What is not written down is fetched again after a crash; the transfer itself goes on.
+            Ok(Saved::Ours | Saved::Theirs) => {
+                self.saved = position.parts;
+                Ok(())
+            }
+            // What is not written down is fetched again after a crash; the transfer itself goes on, and this is tried again
+            // when more has arrived or the file is parked.
             Err(error) => {
                 let error = error.what();
                 tracing::debug!(key, error, "the state of a file was not saved");

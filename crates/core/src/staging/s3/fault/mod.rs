@@ -71,7 +71,6 @@ const FULL: &[&str] = &["InsufficientCapacity", "QuotaExceeded", "XMinioStorageF
 
 /// Codes that stores without conditional writes answer a condition with, beside a status of 400.
 const NO_CONDITIONS: &[&str] = &[
-    "",
     "BadRequest",
     "InvalidArgument",
     "InvalidRequest",
@@ -284,6 +283,13 @@ mod tests {
             assert!(error.advice().contains(next), "{error}");
             assert!(error.what().starts_with("s3://b/k: "), "{error}");
         }
+    }
+
+    #[test]
+    fn an_answer_that_says_nothing_says_nothing_of_conditions() {
+        assert!(fault(400, "InvalidArgument").maybe_no_conditions());
+        assert!(fault(501, "").maybe_no_conditions());
+        assert!(!fault(400, "").maybe_no_conditions());
     }
 
     #[test]

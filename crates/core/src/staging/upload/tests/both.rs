@@ -206,6 +206,25 @@ async fn an_object_that_no_record_vouches_for_is_neither_taken_for_the_file_nor_
 }
 
 #[tokio::test]
+async fn what_has_changed_since_it_was_read_is_not_removed() {
+    for room in Room::both().await {
+        let staging = room.open().await;
+        let created = staging.create(&room.part, "1".into(), layout::JSON).await;
+        let Created::New(first) = created.unwrap() else {
+            unreachable!("nothing was there")
+        };
+        let replaced = staging.replace(&room.part, "2".into(), &first).await;
+        let Replaced::Done(second) = replaced.unwrap() else {
+            unreachable!("nobody else is there")
+        };
+        staging.remove_still(&room.part, &first).await;
+        assert!(staging.read(&room.part).await.unwrap().is_some());
+        staging.remove_still(&room.part, &second).await;
+        assert_eq!(staging.read(&room.part).await.unwrap(), None);
+    }
+}
+
+#[tokio::test]
 async fn a_listing_names_what_is_there_and_nothing_hidden() {
     for room in Room::both().await {
         let staging = room.open().await;

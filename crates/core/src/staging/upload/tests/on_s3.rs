@@ -428,3 +428,26 @@ async fn a_record_too_long_for_metadata_is_written_first() {
     let again = put(&room.upload(&room.open().await), Bytes::from_static(b"{}")).await;
     assert_eq!(again.unwrap(), done);
 }
+
+#[tokio::test]
+async fn one_odd_answer_does_not_make_a_store_one_without_conditional_writes_and_two_do() {
+    let room = Room::on_s3().await;
+    let staging = room.open().await;
+    let faults = room.sandbox.as_ref().unwrap().faults();
+    // The refusal, a look whether it is there, and the write without a condition; then as if nothing had been.
+    let refused: &[&str] = &["PUT", "GET", "PUT"];
+    let unconditional: &[&str] = &["GET", "PUT"];
+    for (key, odd, methods) in [
+        ("runs/a/1", true, refused),
+        ("runs/a/2", false, &["PUT"]),
+        ("runs/a/3", true, refused),
+        ("runs/a/4", false, unconditional),
+    ] {
+        if odd {
+            faults.once(Fault::S3RefusesConditionalWrites);
+        }
+        let created = staging.create(key, "1".into(), layout::JSON).await;
+        assert!(matches!(created.unwrap(), Created::New(_)), "{key}");
+        assert_eq!(room.methods(), methods, "{key}");
+    }
+}
