@@ -114,7 +114,7 @@ async fn what_the_source_says_that_it_does_not_know_is_warned_of_by_name_and_onc
     };
     for (fault, expected) in [
         (
-            Fault::MetadataNames("_since,_outputFormat".to_owned()),
+            Fault::MetadataNames("_since,_type".to_owned()),
             vec!["_mine", "_until"],
         ),
         (

@@ -6,8 +6,9 @@ use std::fmt;
 
 use super::read::Reader;
 
-/// The kick-off's parameters beside `TYPES` and `SINCE`.
-#[derive(Clone, Debug, PartialEq)]
+/// The kick-off's parameters beside `TYPES` and `SINCE`. Debug shows of what is about persons, or may be a key, only how much
+/// there is.
+#[derive(Clone, PartialEq)]
 pub struct ExportSettings {
     /// Whose data is exported.
     pub level: Level,
@@ -31,6 +32,23 @@ pub struct ExportSettings {
     pub handling: Option<Handling>,
     /// The type by whose resources the files are organised, in place of a file for each type.
     pub organize_output_by: Option<String>,
+}
+
+impl fmt::Debug for ExportSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExportSettings")
+            .field("level", &self.level)
+            .field("until", &self.until)
+            .field("type_filters", &self.type_filters.len())
+            .field("elements", &self.elements)
+            .field("patients", &self.patients.len())
+            .field("include_associated_data", &self.include_associated_data)
+            .field("output_format", &self.output_format)
+            .field("parameters", &self.parameters.len())
+            .field("method", &self.method)
+            .field("handling", &self.handling)
+            .finish()
+    }
 }
 
 /// Whose data is exported.

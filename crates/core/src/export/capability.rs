@@ -96,7 +96,11 @@ impl Capability {
         let Some(known) = &self.parameters else {
             return BTreeSet::new();
         };
-        let asked = wanted.names().into_iter();
+        // Every server must take the format, whether its definition says so or not.
+        let asked = wanted
+            .names()
+            .into_iter()
+            .filter(|name| *name != "_outputFormat");
         asked.filter(|name| !known.contains(*name)).collect()
     }
 }

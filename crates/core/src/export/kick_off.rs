@@ -134,10 +134,8 @@ pub async fn kick_off(
     );
     match asking.patiently(other).await {
         Ok(accepted) => Ok(accepted),
-        // Neither: then the first answer says more about what is wrong with the address.
-        Err(second) if second.refuses_method() || second.status == Some(404) => {
-            Err(refused.failed())
-        }
+        // Neither: then the usual method's answer says more.
+        Err(second) if second.refuses_method() => Err(refused.failed()),
         Err(second) => Err(second.failed()),
     }
 }

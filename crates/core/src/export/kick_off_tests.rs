@@ -132,6 +132,14 @@ async fn a_refused_method_is_replaced_by_the_other_where_none_was_chosen() {
         "the first answer: {failed:?}"
     );
 
+    let gone = StatusCode::NOT_FOUND.into_response();
+    let fake = source(vec![no(), gone]).await;
+    let failed = ask(&fake, &plain(), NO_END).await.unwrap_err();
+    assert!(
+        failed.error.what().contains("404"),
+        "the answer of the method that is known: {failed:?}"
+    );
+
     let mut chosen = plain();
     chosen.export.method = Some(Method::Get);
     let mut patients = plain();
