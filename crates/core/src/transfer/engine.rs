@@ -353,6 +353,8 @@ pub(super) mod tests {
             credentials: None,
             trusted_origins: Vec::new(),
             allow_plaintext: false,
+            allow_private_hosts: false,
+            headers: Vec::new(),
             connect_timeout: Duration::from_secs(1),
             idle_timeout: Duration::from_secs(1),
         });

@@ -426,6 +426,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let engine = Arc::new(engine(folder.path()).await);
         let file = File {
+            run: "a1".to_owned(),
             index: 0,
             resource_type: "Patient".to_owned(),
             url: url::Url::parse("http://h/1").unwrap(),
