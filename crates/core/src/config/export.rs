@@ -44,6 +44,7 @@ impl fmt::Debug for ExportSettings {
             .field("patients", &self.patients.len())
             .field("include_associated_data", &self.include_associated_data)
             .field("output_format", &self.output_format)
+            .field("organize_output_by", &self.organize_output_by)
             .field("parameters", &self.parameters.len())
             .field("method", &self.method)
             .field("handling", &self.handling)
