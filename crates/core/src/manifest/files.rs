@@ -1,6 +1,8 @@
-//! The outputs of a manifest, in little memory: types by number, numbers without room for their absence, and [`Urls`].
+//! The outputs and error files of a manifest, in little memory: types by number, numbers without room for their absence, and [`Urls`].
 
 use std::collections::HashMap;
+
+use url::Url;
 
 use super::Output;
 use super::read::{Found, Keep};
@@ -14,6 +16,8 @@ pub(super) struct Files {
     numbers: HashMap<Box<str>, u32>,
     rows: Vec<Row>,
     urls: Urls,
+    /// Where the files of errors are; empty where that is not known.
+    errors: Urls,
 }
 
 #[derive(Clone)]
@@ -64,6 +68,12 @@ impl Files {
         self.numbers = HashMap::new();
         self.rows.shrink_to_fit();
         self.urls.close();
+        self.errors.close();
+    }
+
+    /// Where the file of errors of this index is.
+    pub(super) fn error(&self, index: usize) -> Option<String> {
+        self.errors.get(index).filter(|url| !url.is_empty())
     }
 
     fn output(&self, index: usize, url: String) -> Option<Output<'_>> {
@@ -98,6 +108,17 @@ impl Keep for Files {
     }
 
     fn forget(&mut self) {
-        *self = Self::default();
+        *self = Self {
+            errors: std::mem::take(&mut self.errors),
+            ..Self::default()
+        };
+    }
+
+    fn keep_error(&mut self, url: Option<Url>) {
+        self.errors.push(url.as_ref().map_or("", Url::as_str));
+    }
+
+    fn forget_errors(&mut self) {
+        self.errors = Urls::default();
     }
 }

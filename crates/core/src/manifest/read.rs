@@ -5,6 +5,7 @@
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess};
 use url::Url;
 
+use super::errors::Errors;
 use super::given::{Given, Next, Take};
 use super::{Head, is_type_name};
 use crate::error::{Error, Kind, Result};
@@ -27,6 +28,10 @@ pub(super) trait Keep {
     fn keep(&mut self, found: Found);
     /// Those so far do not count.
     fn forget(&mut self);
+    /// The next file of errors; `None` where nothing says where it can be fetched.
+    fn keep_error(&mut self, _: Option<Url>) {}
+    /// Those files of errors do not count.
+    fn forget_errors(&mut self) {}
 }
 
 /// Keeps none of them.
@@ -59,6 +64,7 @@ struct Members {
     outputs: Result<usize>,
     deleted: Result<usize>,
     errors: Result<usize>,
+    outcomes: Result<usize>,
 }
 
 impl Members {
@@ -82,7 +88,10 @@ impl Members {
             },
             outputs: self.outputs?,
             deleted: self.deleted?,
-            errors: self.errors?,
+            errors: match (self.errors?, self.outcomes?) {
+                (0, outcomes) => outcomes,
+                (errors, _) => errors,
+            },
         })
     }
 }
@@ -103,6 +112,7 @@ impl<'de, K: Keep> Take<'de> for Root<'_, K> {
             outputs: Ok(0),
             deleted: Ok(0),
             errors: Ok(0),
+            outcomes: Ok(0),
         };
         while let Some(name) = object.next_key::<String>()? {
             match name.as_str() {
@@ -119,7 +129,19 @@ impl<'de, K: Keep> Take<'de> for Root<'_, K> {
                     members.outputs = object.next_value_seed(Next(outputs))?;
                 }
                 "deleted" => members.deleted = object.next_value_seed(Next(Files("deleted")))?,
-                "error" => members.errors = object.next_value_seed(Next(Files("error")))?,
+                "error" => {
+                    let instead = matches!(members.outcomes, Ok(1..));
+                    let errors = Errors::of("error", self.base, &mut *self.keep, instead);
+                    members.errors = object.next_value_seed(Next(errors))?;
+                }
+                // What STU4 calls them. A manifest that has both has them twice.
+                "outcome" if matches!(members.errors, Ok(1..)) => {
+                    members.outcomes = object.next_value_seed(Next(Files("outcome")))?;
+                }
+                "outcome" => {
+                    let errors = Errors::of("outcome", self.base, &mut *self.keep, false);
+                    members.outcomes = object.next_value_seed(Next(errors))?;
+                }
                 _ => {
                     object.next_value::<IgnoredAny>()?;
                 }
@@ -236,11 +258,7 @@ impl Unchecked {
         let Some(text) = self.url.into_text().filter(|url| !url.is_empty()) else {
             return Err(wrong(&format!("{place} ({resource_type}) has no url")));
         };
-        let url = match (Url::parse(&text), base) {
-            (Ok(url), _) => Ok(url),
-            (Err(url::ParseError::RelativeUrlWithoutBase), Some(base)) => base.join(&text),
-            (Err(error), _) => Err(error),
-        };
+        let url = absolute(&text, base);
         let url =
             url.map_err(|_| wrong(&format!("{place} ({resource_type}) has a url that is none")))?;
         if !matches!(url.scheme(), "http" | "https") {
@@ -259,6 +277,14 @@ impl Unchecked {
             resource_type,
             url,
         })
+    }
+}
+
+/// A URL of a manifest that was found at `base`.
+pub(super) fn absolute(text: &str, base: Option<&Url>) -> Result<Url, url::ParseError> {
+    match (Url::parse(text), base) {
+        (Err(url::ParseError::RelativeUrlWithoutBase), Some(base)) => base.join(text),
+        (url, _) => url,
     }
 }
 

@@ -36,12 +36,52 @@ pub struct File {
     pub part_key: String,
 }
 
+/// Which of a manifest's lists of files is planned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum List {
+    /// The exported resources.
+    Outputs,
+    /// The errors of the export.
+    Errors,
+}
+
+impl List {
+    /// What the manifest says of the file of this index.
+    pub(super) fn output(self, manifest: &Manifest, index: usize) -> Option<Output<'_>> {
+        match self {
+            Self::Outputs => manifest.output(index),
+            Self::Errors => manifest.error_file(index).map(|url| Output {
+                resource_type: "OperationOutcome",
+                url,
+                count: None,
+                size: None,
+            }),
+        }
+    }
+
+    /// The key of the file of this index.
+    pub(super) fn key(self, run: &str, index: usize, output: &Output<'_>) -> String {
+        match self {
+            Self::Outputs => layout::file_key(run, output.resource_type, index, &output.url),
+            Self::Errors => layout::error_key(run, index, &output.url),
+        }
+    }
+
+    fn part_key(self, run: &str, index: usize) -> String {
+        match self {
+            Self::Outputs => layout::part_key(run, index),
+            Self::Errors => layout::error_part_key(run, index),
+        }
+    }
+}
+
 /// The files of the manifest that a run keeps, each of which is made when it is asked for: a plan of 100,000 files is
 /// little more than their compact manifest.
 #[derive(Clone)]
 pub struct Plan {
     run: String,
     stored: Arc<Manifest>,
+    list: List,
     /// Indices of outputs, in the order in which the files should begin.
     order: Vec<u32>,
     links: Option<Links>,
@@ -57,9 +97,26 @@ impl Plan {
         Ok(Self {
             run: run.to_owned(),
             stored,
+            list: List::Outputs,
             order,
             links: None,
         })
+    }
+
+    /// Plans the files of errors, in the manifest's order. One of which it does not say where it is has no place here.
+    #[must_use]
+    pub fn errors(run: &str, stored: Arc<Manifest>) -> Self {
+        let all = (0..).take(stored.head.errors);
+        let order = all
+            .filter(|slot: &u32| stored.error_file(*slot as usize).is_some())
+            .collect();
+        Self {
+            run: run.to_owned(),
+            stored,
+            list: List::Errors,
+            order,
+            links: None,
+        }
     }
 
     /// Only the files of these indices, in the plan's order.
@@ -112,7 +169,7 @@ impl Plan {
     /// Gives [`Kind::Input`] for a slot that is not of this plan.
     pub fn file(&self, slot: u32) -> Result<File> {
         let index = slot as usize;
-        let planned = self.stored.output(index).and_then(|output| {
+        let planned = self.output(index).and_then(|output| {
             let lent = self.links.as_ref().and_then(|links| links.get(index));
             let url = match lent {
                 Some(url) => url,
@@ -121,7 +178,7 @@ impl Plan {
             Some(File {
                 index,
                 key: self.key(index, &output),
-                part_key: layout::part_key(&self.run, index),
+                part_key: self.list.part_key(&self.run, index),
                 resource_type: output.resource_type.to_owned(),
                 url,
                 count: output.count,
@@ -154,7 +211,7 @@ impl Plan {
     #[must_use]
     pub fn bytes(&self) -> Option<u64> {
         let sizes = self.order.iter().map(|slot| {
-            let output = self.stored.output(*slot as usize)?;
+            let output = self.output(*slot as usize)?;
             output.size
         });
         sizes.sum()
@@ -163,6 +220,11 @@ impl Plan {
     /// The manifest that is planned.
     pub(super) fn stored(&self) -> &Arc<Manifest> {
         &self.stored
+    }
+
+    /// Which of its lists is planned.
+    pub(super) fn list(&self) -> List {
+        self.list
     }
 
     /// The run that is planned.
@@ -177,12 +239,16 @@ impl Plan {
 
     /// Whether the file of this index has this key.
     pub(super) fn is_key(&self, index: usize, key: &str) -> bool {
-        let output = self.stored.output(index);
+        let output = self.output(index);
         output.is_some_and(|output| self.key(index, &output) == key)
     }
 
     fn key(&self, index: usize, output: &Output<'_>) -> String {
-        layout::file_key(&self.run, output.resource_type, index, &output.url)
+        self.list.key(&self.run, index, output)
+    }
+
+    fn output(&self, index: usize) -> Option<Output<'_>> {
+        self.list.output(&self.stored, index)
     }
 }
 
