@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::faults::{Answer, Fault, Place, TokenClaim};
+use crate::faults::{Answer, DeletedJob, ErrorContent, Fault, Place, TokenClaim};
 
 /// A name that is no fault's, or an argument that it does not take.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,7 +17,7 @@ impl fmt::Display for ParseFaultError {
 impl std::error::Error for ParseFaultError {}
 
 /// Places by name.
-const PLACES: [(&str, Place); 13] = [
+const PLACES: [(&str, Place); 14] = [
     ("smart-configuration", Place::SmartConfiguration),
     ("source-metadata", Place::SourceMetadata),
     ("token", Place::Token),
@@ -25,6 +25,7 @@ const PLACES: [(&str, Place); 13] = [
     ("status", Place::Status),
     ("status-delete", Place::StatusDelete),
     ("file", Place::File),
+    ("error-file", Place::ErrorFile),
     (
         "target-smart-configuration",
         Place::TargetSmartConfiguration,
@@ -44,8 +45,26 @@ const CLAIMS: [(&str, TokenClaim); 4] = [
     ("absent", TokenClaim::Absent),
 ];
 
+/// How a deleted job may be answered, by name.
+const DELETED: [(&str, DeletedJob); 4] = [
+    ("gone", DeletedJob::Gone),
+    ("goes-on", DeletedJob::GoesOn),
+    ("empty", DeletedJob::Empty),
+    ("bare", DeletedJob::Bare),
+];
+
+/// What a file of errors may hold, by name.
+const ERRORS: [(&str, ErrorContent); 6] = [
+    ("errors", ErrorContent::Errors),
+    ("fatal", ErrorContent::Fatal),
+    ("warnings", ErrorContent::Warnings),
+    ("garbage", ErrorContent::Garbage),
+    ("nothing", ErrorContent::Nothing),
+    ("long-line", ErrorContent::LongLine(1 << 20)),
+];
+
 /// Faults without an argument, by name.
-const PLAIN: [(&str, Fault); 62] = [
+const PLAIN: [(&str, Fault); 65] = [
     (
         "kick-off-without-content-location",
         Fault::KickOffWithoutContentLocation,
@@ -58,8 +77,11 @@ const PLAIN: [(&str, Fault); 62] = [
     ("kick-off-reuses-job", Fault::KickOffReusesJob),
     ("job-numbers-repeat", Fault::JobNumbersRepeat),
     ("source-loses-job", Fault::SourceLosesJob),
+    ("source-cancels-job", Fault::SourceCancelsJob),
     ("manifest-is-array", Fault::ManifestIsArray),
     ("manifest-is-outcome", Fault::ManifestIsOutcome),
+    ("error-file-without-url", Fault::ErrorFileWithoutUrl),
+    ("errors-as-outcome", Fault::ErrorsAsOutcome),
     ("output-absent", Fault::OutputAbsent),
     ("output-without-url", Fault::OutputWithoutUrl),
     ("output-urls-relative", Fault::OutputUrlsRelative),
@@ -150,6 +172,15 @@ pub(crate) fn name(fault: &Fault) -> String {
         Fault::RequiresAccessToken(claim) => {
             format!("requires-access-token={}", key(&CLAIMS, claim))
         }
+        Fault::ExportErrors(content) => match content {
+            ErrorContent::LongLine(bytes) if *bytes != 1 << 20 => {
+                format!("export-errors=long-line:{bytes}")
+            }
+            content => format!("export-errors={}", key(&ERRORS, content)),
+        },
+        Fault::DeletedJobAnswers(answer) => {
+            format!("deleted-job-answers={}", key(&DELETED, answer))
+        }
         Fault::FileLongLine(bytes) => format!("file-long-line={bytes}"),
         Fault::FileCutAt(bytes) => format!("file-cut-at={bytes}"),
         Fault::FileEndsAt(bytes) => format!("file-ends-at={bytes}"),
@@ -213,6 +244,22 @@ pub(crate) fn parse(text: &str) -> Result<Fault, ParseFaultError> {
             .find(|(known, _)| *known == text)
             .map(|(_, claim)| Fault::RequiresAccessToken(*claim))
             .ok_or_else(|| wrong("true, false, text or absent")),
+        "export-errors" => {
+            let long = text.strip_prefix("long-line:");
+            let long = long.and_then(|bytes| bytes.parse().ok());
+            let known = ERRORS.iter().find(|(known, _)| *known == text);
+            long.map(ErrorContent::LongLine)
+                .or(known.map(|(_, content)| *content))
+                .map(Fault::ExportErrors)
+                .ok_or_else(|| {
+                    wrong("errors, fatal, warnings, garbage, nothing or long-line[:BYTES]")
+                })
+        }
+        "deleted-job-answers" => DELETED
+            .iter()
+            .find(|(known, _)| *known == text)
+            .map(|(_, answer)| Fault::DeletedJobAnswers(*answer))
+            .ok_or_else(|| wrong("gone, goes-on, empty or bare")),
         "file-long-line" => Ok(Fault::FileLongLine(times()?)),
         "file-cut-at" => Ok(Fault::FileCutAt(bytes()?)),
         "file-ends-at" => Ok(Fault::FileEndsAt(bytes()?)),
@@ -257,6 +304,8 @@ pub(crate) fn names() -> String {
         "manifest-lacks=MEMBER",
         "output-type=TYPE",
         "requires-access-token=true|false|text|absent",
+        "deleted-job-answers=gone|goes-on|empty|bare",
+        "export-errors=errors|fatal|warnings|garbage|nothing|long-line[:BYTES]",
         "file-long-line=BYTES",
         "file-cut-at=BYTES",
         "file-ends-at=BYTES",
@@ -334,6 +383,11 @@ mod tests {
             "manifest-lacks=transactionTime",
             "output-type=../../x",
             "requires-access-token=text",
+            "deleted-job-answers=goes-on",
+            "export-errors=garbage",
+            "export-errors=long-line",
+            "export-errors=long-line:5",
+            "hang=error-file",
             "file-long-line=100",
             "file-cut-at=0",
             "file-ends-at=7",

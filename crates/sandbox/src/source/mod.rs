@@ -4,6 +4,7 @@
 mod body;
 mod content;
 mod download;
+mod errors;
 mod gzip;
 mod job;
 mod kick_off;
@@ -23,7 +24,7 @@ use serde_json::json;
 
 use crate::call::{Call, Reply, empty, fhir, operation_outcome, outcome, plain_json, set, with};
 use crate::dataset::{Dataset, Resource};
-use crate::faults::{Fault, Place};
+use crate::faults::{DeletedJob, Fault, Place};
 use crate::rate::Rate;
 use crate::record::Service;
 use crate::server;
@@ -227,8 +228,15 @@ impl Source {
             self.jobs().remove(id);
         }
         let mut jobs = self.jobs();
+        if jobs.get(id).is_some() && self.world.faults.fires(&Fault::SourceCancelsJob) {
+            jobs.delete(id);
+        }
         let Some(job) = jobs.get_mut(id) else {
-            return outcome(404, "not-found", "There is no such export");
+            return if jobs.was_deleted(id) {
+                self.deleted_job()
+            } else {
+                outcome(404, "not-found", "There is no such export")
+            };
         };
         let wanted = self.world.settings.polls;
         if job.polls < wanted {
@@ -247,6 +255,28 @@ impl Source {
         job.manifest_reply(&self.world)
     }
 
+    /// A poll of a job that was deleted: each vendor has an answer of its own.
+    fn deleted_job(&self) -> Reply {
+        let answer = self.world.faults.peek(|fault| match fault {
+            Fault::DeletedJobAnswers(answer) => Some(*answer),
+            _ => None,
+        });
+        match answer {
+            None => outcome(404, "not-found", "There is no such export"),
+            Some(DeletedJob::Gone) => outcome(410, "deleted", "The export was cancelled"),
+            Some(DeletedJob::GoesOn) => {
+                let mut reply = empty(202);
+                set(&mut reply, "x-progress", "The export is under way");
+                reply
+            }
+            Some(DeletedJob::Empty) => empty(200),
+            Some(DeletedJob::Bare) => plain_json(
+                200,
+                &json!({"requiresAccessToken": false, "output": [], "error": []}),
+            ),
+        }
+    }
+
     /// DELETE on a status URL: the job and its files are gone.
     async fn cancel(&self, call: &Call, id: &str) -> Reply {
         if let Some(told) = self.world.gate(Place::StatusDelete, call).await {
@@ -255,7 +285,7 @@ impl Source {
         if let Err(refusal) = self.authorise(call) {
             return refusal;
         }
-        if self.jobs().remove(id) {
+        if self.jobs().delete(id) {
             empty(202)
         } else {
             outcome(404, "not-found", "There is no such export")
