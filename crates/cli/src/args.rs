@@ -7,7 +7,7 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, ValueEnum};
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use pathling_import_core::config::table::{Form, Need, SETTINGS};
 use pathling_import_core::error::TABLE;
 
@@ -19,8 +19,17 @@ const WIDTH: usize = 79;
 /// A run that was interrupted, or failed for a passing reason, goes on where it stopped when the same command is
 /// started again.
 #[derive(Debug, Parser)]
-#[command(name = "pathling-import", version, max_term_width = 100)]
+#[command(
+    name = "pathling-import",
+    version,
+    max_term_width = 100,
+    args_conflicts_with_subcommands = true
+)]
 pub(crate) struct Args {
+    /// What to do instead of a synchronisation.
+    #[command(subcommand)]
+    pub(crate) instead: Option<Instead>,
+
     /// What to synchronise.
     #[command(flatten)]
     pub(crate) sync: Sync,
@@ -38,6 +47,17 @@ pub(crate) struct Args {
         global = true
     )]
     pub(crate) log_format: Format,
+}
+
+/// What else the program does.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Instead {
+    /// Give the run in progress up: end its export at the source, and do not go on with it.
+    Cancel {
+        /// The settings that the run was started with.
+        #[arg(value_name = "CONFIGURATION FILE")]
+        file: Option<PathBuf>,
+    },
 }
 
 /// What the synchronisation is told.
@@ -222,6 +242,28 @@ mod tests {
             (args.verbose, args.log_format, args.sync.fresh),
             (0, Format::Human, false)
         );
+    }
+
+    #[test]
+    fn a_subcommand_comes_before_a_file_of_its_name() {
+        let args = parse(&["cancel", "settings.json", "-v"]).unwrap();
+        let Some(Instead::Cancel { file }) = args.instead else {
+            panic!("no subcommand: {args:?}");
+        };
+        assert_eq!(
+            (file, args.verbose),
+            (Some(PathBuf::from("settings.json")), 1)
+        );
+        let args = parse(&["./cancel"]).unwrap();
+        assert!(args.instead.is_none());
+        assert_eq!(args.sync.file, Some(PathBuf::from("./cancel")));
+        for wrong in [
+            &["--fresh", "cancel"][..],
+            &["cancel", "--fresh"],
+            &["cancel", "a", "b"],
+        ] {
+            assert_eq!(parse(wrong).unwrap_err().exit_code(), 2, "{wrong:?}");
+        }
     }
 
     #[test]

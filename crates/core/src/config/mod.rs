@@ -3,6 +3,7 @@
 //! Settings come from the environment, or from a JSON file whose keys are the same names in lower camel case; what the
 //! file lacks is read from the environment. An empty value is an unset one.
 
+mod after_export;
 mod endpoint;
 mod origin;
 mod parse;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use url::Url;
 
 pub use self::sentry::Sentry;
+pub use after_export::{AfterExport, ExportErrors};
 pub use endpoint::{Credentials, Endpoint};
 pub(crate) use origin::has_userinfo;
 pub use origin::{Origin, is_loopback};
@@ -64,6 +66,8 @@ pub struct Settings {
     pub retries: Retries,
     /// How the transfer works.
     pub transfer: TransferSettings,
+    /// What is done about an export beside moving its files.
+    pub after_export: AfterExport,
     /// Whether batches for the distributed workflow are written.
     pub batches: bool,
     /// The longest that a server's Retry-After is obeyed.
@@ -142,6 +146,7 @@ impl Settings {
             fail_on_unsupported_types: reader.choice("UNSUPPORTED_TYPES") == "fail",
             retries: Retries::read(&mut reader),
             transfer: TransferSettings::read(&mut reader),
+            after_export: AfterExport::read(&mut reader),
             batches: reader.flag("TRANSFER_BATCHES"),
             retry_after_max: reader.seconds("RETRY_AFTER_MAX"),
             sentry: sentry(&mut reader),

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use url::Url;
 
 use super::contract::{Carried, ExportComplete, ExportStarted, ManifestPlace, StatusQuery};
-use super::run::{keep_manifest, since_of};
+use super::run::{keep_manifest, refuse_cancelled, since_of, stored_head};
 use super::{Context, batches, require_staging_for_key};
 use crate::config::{Place, Settings, Step};
 use crate::error::{Error, Kind, Result};
@@ -152,6 +153,31 @@ pub(super) async fn check_export_status(
     let url = export::parse_status_url(&status_url)?;
     let (client, endpoint) = context.source().await?;
     let url = http::status_url_for_polling(endpoint, &url);
+    if carried.run.is_empty() {
+        carried.run = layout::run_of(&status_url);
+    }
+    let staging = context.staging_if_any().await?;
+    let record = match staging {
+        Some(staging) => Some(RunRecord::load_newest(staging, &carried.run).await?),
+        None => None,
+    };
+    if let (Some(staging), Some(record)) = (staging, &record) {
+        refuse_cancelled(record)?;
+        // Of a job that was deleted after all was staged, the source knows nothing, or what is not so.
+        if record.deletion().is_some()
+            && let Some(complete) = Box::pin(told_before(
+                context,
+                staging,
+                record,
+                &carried,
+                &status_url,
+                &url,
+            ))
+            .await?
+        {
+            return Ok(complete);
+        }
+    }
     let told = match export::status(client, endpoint, &url).await? {
         Status::InProgress {
             progress,
@@ -159,10 +185,7 @@ pub(super) async fn check_export_status(
         } => return Err(in_progress(progress, retry_after)),
         Status::Complete(told) => told,
     };
-    if carried.run.is_empty() {
-        carried.run = layout::run_of(&status_url);
-    }
-    let Some(staging) = context.staging_if_any().await? else {
+    let Some(staging) = staging else {
         carried.since = since_of(&carried, None, &told.head);
         return Ok(ExportComplete {
             result: carried_whole(&told)?,
@@ -179,7 +202,7 @@ pub(super) async fn check_export_status(
     let result = if with_batches || told.text.len() > CARRIED_WHOLE {
         by_reference(staging, &carried.run, &told.head)?
     } else {
-        value(&told)?
+        value(&told.text)?
     };
     // Before more is read: a large manifest is not held twice.
     drop(told);
@@ -194,6 +217,54 @@ pub(super) async fn check_export_status(
         batches,
         carried,
     })
+}
+
+/// The answer to a call that comes again after the export's job was deleted: from the manifest that the run follows;
+/// `None` where that is no longer there.
+async fn told_before(
+    context: &Context,
+    staging: &Staging,
+    record: &RunRecord,
+    carried: &Carried,
+    status_url: &str,
+    url: &Url,
+) -> Result<Option<ExportComplete>> {
+    let key = layout::manifest_key(&record.run);
+    let Some(stored) = staging.head(&key).await? else {
+        return Ok(None);
+    };
+    let Some(head) = stored_head(staging, &key, Some(url)).await? else {
+        return Ok(None);
+    };
+    let mut carried = carried.clone();
+    carried.run.clone_from(&record.run);
+    carried.since = since_of(&carried, Some(record), &head);
+    let with_batches = context.settings().batches;
+    let large = stored.size > CARRIED_WHOLE as u64;
+    let small = if with_batches || large {
+        None
+    } else {
+        staging.read(&key).await?
+    };
+    let result = match small {
+        Some(object) => value(&object.bytes)?,
+        None => by_reference(staging, &record.run, &head)?,
+    };
+    let batches = if with_batches {
+        Some(batches::write(staging, &record.run, status_url, url).await?)
+    } else {
+        None
+    };
+    tracing::info!(
+        run = record.run,
+        "the export's job is deleted, so its stored manifest is given"
+    );
+    Ok(Some(ExportComplete {
+        result,
+        status_url: status_url.to_owned(),
+        batches,
+        carried,
+    }))
 }
 
 fn in_progress(progress: Option<String>, retry_after: Option<Duration>) -> Error {
@@ -231,12 +302,12 @@ fn carried_whole(told: &Told) -> Result<Value> {
             .error(format!("the manifest has {size} bytes, and Step Functions carries at most 262144"))
             .next("Set STAGING_URL for this function too, so that what is large can be kept there, or run the command, which has no such limit."));
     }
-    value(told)
+    value(&told.text)
 }
 
 /// The manifest exactly as the source sent it, as far as that can be told from its JSON.
-fn value(told: &Told) -> Result<Value> {
-    serde_json::from_slice(manifest::without_mark(&told.text)).map_err(|error| {
+fn value(text: &[u8]) -> Result<Value> {
+    serde_json::from_slice(manifest::without_mark(text)).map_err(|error| {
         Kind::Manifest.error(format!(
             "what the source calls a manifest is not one: {error}"
         ))

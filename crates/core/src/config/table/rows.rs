@@ -132,6 +132,8 @@ pub const SETTINGS: &[Setting] = &[
         "How closely files are looked at: `lines` checks of every line that it is one JSON object's text of the declared type with an `id`, `json` parses it whole, and `none` only counts."),
     optional("STAGING_CHECKSUM", Form::Choice(&["crc64nvme", "crc32", "none"]), Need::Default("crc64nvme"), &[TransferToS3],
         "The checksum of every file that S3 is told to compare. For stores that know only `crc32`, or refuse a right one."),
+    optional("DELETE_EXPORT_JOB", Form::Flag, Need::Default("true"), &[TransferToS3],
+        "Whether the source is asked to delete the export's job and files once everything is staged and checked. A source that cannot, or refuses, does no harm."),
     optional("TRANSFER_BATCHES", Form::Flag, Need::Default("false"), &[CheckExportStatus],
         "Whether `check-export-status` writes batches of the manifest's files for the workers of the distributed workflow."),
     optional("RETRY_AFTER_MAX", WAIT, Need::Default("21600"), &[TransferToS3, Command],

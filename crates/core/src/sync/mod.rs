@@ -3,6 +3,8 @@
 //! Both are small JSON objects, changed only by conditional writes. Fields that a later version of this program added
 //! are kept as they are.
 
+mod job;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -12,6 +14,8 @@ use serde_json::{Map, Value};
 use crate::config::Settings;
 use crate::error::Result;
 use crate::staging::{Staging, layout};
+
+pub use self::job::{CANCELLED, JobDeleted};
 
 /// How many ended runs the state remembers.
 const RUNS_KEPT: usize = 50;
@@ -53,6 +57,9 @@ pub struct RunRecord {
     /// What was staged, once all was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transfer: Option<Transferred>,
+    /// That the source was asked to delete the export's job, once everything was staged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub job_deleted: Option<JobDeleted>,
     /// Every try to import what was staged, the oldest first.
     pub attempts: Vec<Attempt>,
     /// How the run ended, once it did.
@@ -151,7 +158,7 @@ pub struct Attempt {
 pub struct Outcome {
     /// When, by this machine's clock.
     pub at: String,
-    /// `imported`, `nothing to import`, or an error's name.
+    /// `imported`, `nothing to import`, `cancelled`, or an error's name.
     pub name: String,
     /// The error's text.
     pub message: Option<String>,
@@ -308,11 +315,10 @@ pub async fn end_run(
         message: message.map(str::to_owned),
     };
     let record = RunRecord::update(staging, run, |record| {
-        if record
-            .outcome
-            .as_ref()
-            .is_some_and(|known| known.name == ended.name)
-        {
+        let known = record.outcome.as_ref();
+        // What fails because a run was cancelled is not how it ended.
+        let follows = record.cancelled().is_some() && ended.name.ends_with("Error");
+        if follows || known.is_some_and(|known| known.name == ended.name) {
             return false;
         }
         record.outcome = Some(ended.clone());

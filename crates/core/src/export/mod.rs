@@ -1,5 +1,8 @@
-//! The export at the source: kick-off and status (Bulk Data Access IG, "Bulk Data Kick-off Request" and "Bulk Data
-//! Status Request"). What comes back is told as it is; what it means for the run is for the steps to say.
+//! The export at the source: kick-off, status and end (Bulk Data Access IG, "Bulk Data Kick-off Request", "Bulk Data
+//! Status Request" and "Bulk Data Delete Request"). What comes back is told as it is; what it means for the run is for the
+//! steps to say.
+
+mod ending;
 
 use std::time::Duration;
 
@@ -10,6 +13,8 @@ use url::Url;
 use crate::error::{Error, Kind, Result};
 use crate::http::{self, Client, OperationOutcome, Request, Response, TokenUse, shown};
 use crate::manifest::{self, Head, Manifest};
+
+pub use self::ending::{Deleted, delete};
 
 const FHIR_JSON: &str = "application/fhir+json";
 
