@@ -7,7 +7,8 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use pathling_import_core::config::table::{Form, Need, SETTINGS};
 use pathling_import_core::error::TABLE;
 
@@ -19,12 +20,7 @@ const WIDTH: usize = 79;
 /// A run that was interrupted, or failed for a passing reason, goes on where it stopped when the same command is
 /// started again.
 #[derive(Debug, Parser)]
-#[command(
-    name = "pathling-import",
-    version,
-    max_term_width = 100,
-    args_conflicts_with_subcommands = true
-)]
+#[command(name = "pathling-import", version, max_term_width = 100)]
 pub(crate) struct Args {
     /// What to do instead of a synchronisation.
     #[command(subcommand)]
@@ -84,8 +80,19 @@ pub(crate) enum Format {
 impl Args {
     /// Reads the command line; prints help, version or what is wrong with it, and ends the process, where that is asked.
     pub(crate) fn read() -> Self {
-        let matches = command().get_matches();
-        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+        Self::of(&command().get_matches()).unwrap_or_else(|error| error.exit())
+    }
+
+    fn of(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let args = Self::from_arg_matches(matches)?;
+        let of_sync = args.sync.fresh || args.sync.file.is_some();
+        if args.instead.is_some() && of_sync {
+            return Err(command().error(
+                ErrorKind::ArgumentConflict,
+                "what stands before the subcommand is for a synchronisation alone; put the configuration file behind it",
+            ));
+        }
+        Ok(args)
     }
 }
 
@@ -172,7 +179,7 @@ mod tests {
     use super::*;
 
     fn parse(args: &[&str]) -> Result<Args, clap::Error> {
-        Args::try_parse_from([&["pathling-import"], args].concat())
+        Args::of(&command().try_get_matches_from([&["pathling-import"], args].concat())?)
     }
 
     fn help() -> String {
@@ -254,12 +261,15 @@ mod tests {
             (file, args.verbose),
             (Some(PathBuf::from("settings.json")), 1)
         );
+        let args = parse(&["-v", "cancel"]).unwrap();
+        assert!(args.instead.is_some() && args.verbose == 1);
         let args = parse(&["./cancel"]).unwrap();
         assert!(args.instead.is_none());
         assert_eq!(args.sync.file, Some(PathBuf::from("./cancel")));
         for wrong in [
             &["--fresh", "cancel"][..],
             &["cancel", "--fresh"],
+            &["settings.json", "cancel"],
             &["cancel", "a", "b"],
         ] {
             assert_eq!(parse(wrong).unwrap_err().exit_code(), 2, "{wrong:?}");

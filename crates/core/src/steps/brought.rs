@@ -77,12 +77,6 @@ fn warn(manifest: &Manifest, unsupported: &[String]) {
             "the export names deletions, which are not applied to the target"
         );
     }
-    if manifest.head.errors > 0 {
-        tracing::warn!(
-            files = manifest.head.errors,
-            "the source reports errors of the export in files of their own"
-        );
-    }
 }
 
 /// Says that everything is staged.

@@ -10,6 +10,7 @@ pub mod contract;
 mod ending;
 mod exporting;
 mod importing;
+mod issues;
 mod renewal;
 mod run;
 mod transferring;

@@ -13,6 +13,7 @@ use super::contract::{
     BatchStaged, BatchTransfer, Carried, Staged, ToldManifest, TransferRequest, WholeTransfer,
 };
 use super::ending::Ending;
+use super::issues;
 use super::renewal::renewal;
 use super::run::{keep_manifest, refuse_cancelled, saw_manifest, since_of, stored_manifest};
 use super::{Context, Deadline, require_staging_for_key};
@@ -76,6 +77,15 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
     let mode = import_mode(settings, &carried)?;
     refuse_unsupported(settings, &stored)?;
     let until = by(settings, deadline);
+    Box::pin(issues::look_at(
+        context,
+        &carried.run,
+        &record,
+        &stored,
+        status_url.as_ref(),
+        until,
+    ))
+    .await?;
 
     let mut plan = Plan::new(&carried.run, Arc::clone(&stored))?;
     if let Some(fresh) = fresh {

@@ -3,6 +3,7 @@
 //! Both are small JSON objects, changed only by conditional writes. Fields that a later version of this program added
 //! are kept as they are.
 
+mod issues;
 mod job;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use crate::config::Settings;
 use crate::error::Result;
 use crate::staging::{Staging, layout};
 
+pub use self::issues::{ExportIssues, FirstIssue, HELD};
 pub use self::job::{CANCELLED, JobDeleted};
 
 /// How many ended runs the state remembers.
@@ -57,6 +59,9 @@ pub struct RunRecord {
     /// What was staged, once all was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transfer: Option<Transferred>,
+    /// What the source reported of the export in files of errors, where it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub export_issues: Option<ExportIssues>,
     /// That the source was asked to delete the export's job, once everything was staged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub job_deleted: Option<JobDeleted>,

@@ -134,6 +134,8 @@ pub const SETTINGS: &[Setting] = &[
         "The checksum of every file that S3 is told to compare. For stores that know only `crc32`, or refuse a right one."),
     optional("DELETE_EXPORT_JOB", Form::Flag, Need::Default("true"), &[TransferToS3],
         "Whether the source is asked to delete the export's job and files once everything is staged and checked. A source that cannot, or refuses, does no harm."),
+    optional("EXPORT_ERRORS", Form::Choice(&["warn", "hold", "fail"]), Need::Default("hold"), &[TransferToS3],
+        "What follows where the source reports errors of the export, of severity error or fatal: `warn` only says so, `hold` imports the run and does not count it as complete, and `fail` ends it before anything is imported."),
     optional("TRANSFER_BATCHES", Form::Flag, Need::Default("false"), &[CheckExportStatus],
         "Whether `check-export-status` writes batches of the manifest's files for the workers of the distributed workflow."),
     optional("RETRY_AFTER_MAX", WAIT, Need::Default("21600"), &[TransferToS3, Command],
