@@ -36,9 +36,15 @@ async fn the_summary_has_the_counts_and_says_what_follows() {
             "3 issues: 2 error, 1 warning (1 not-found, 1 processing, 1 timeout)",
             "/_run.json",
         ] {
-            assert!(finished.stdout.contains(words), "{words}: {}", finished.stdout);
+            assert!(
+                finished.stdout.contains(words),
+                "{words}: {}",
+                finished.stdout
+            );
         }
-        let said = finished.stdout.contains("does not count as complete (EXPORT_ERRORS=hold)");
+        let said = finished
+            .stdout
+            .contains("does not count as complete (EXPORT_ERRORS=hold)");
         assert_eq!(said, held, "{}", finished.stdout);
         assert_arrived(&sandbox);
     }
@@ -49,7 +55,10 @@ async fn a_program_reads_the_counts_too() {
     let sandbox = sandbox(ErrorContent::Errors).await;
     let command = pathling_import(&sandbox).arg("--log-format").arg("json");
     let summary = run(command).await.summary();
-    assert_eq!(summary["exportIssues"]["bySeverity"], json!({"error": 2, "warning": 1}));
+    assert_eq!(
+        summary["exportIssues"]["bySeverity"],
+        json!({"error": 2, "warning": 1})
+    );
     assert_eq!(summary["exportIssues"]["watermark"], "held");
     assert_eq!(summary["skipped"]["exportErrors"], 1);
 }
@@ -60,7 +69,11 @@ async fn files_of_errors_without_an_error_are_said_to_have_none() {
     let finished = run(pathling_import(&sandbox)).await.expect_code(0);
     let words = "1 file of errors, in which there is none";
     assert!(finished.stdout.contains(words), "{}", finished.stdout);
-    assert!(!finished.stdout.contains("does not count"), "{}", finished.stdout);
+    assert!(
+        !finished.stdout.contains("does not count"),
+        "{}",
+        finished.stdout
+    );
 }
 
 #[tokio::test]
@@ -79,7 +92,9 @@ async fn under_fail_the_run_is_over_and_the_next_start_asks_for_another_export()
 #[tokio::test]
 async fn a_file_of_errors_that_is_not_there_is_said() {
     let sandbox = sandbox(ErrorContent::Fatal).await;
-    sandbox.faults().on(Fault::answers(Place::ErrorFile, Answer::new(404)));
+    sandbox
+        .faults()
+        .on(Fault::answers(Place::ErrorFile, Answer::new(404)));
     let finished = run(pathling_import(&sandbox)).await.expect_code(0);
     let words = "no issues; 1 file that could not be had";
     assert!(finished.stdout.contains(words), "{}", finished.stdout);

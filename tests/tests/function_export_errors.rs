@@ -54,25 +54,41 @@ async fn errors_are_kept_counted_and_held_against_the_run_which_is_imported_all_
         let issues = &record["exportIssues"];
         assert_eq!(issues["files"], 2);
         assert_eq!(issues["missing"], 0);
-        assert_eq!(issues["bySeverity"], json!({"error": 2, "fatal": 1, "warning": 1}));
+        assert_eq!(
+            issues["bySeverity"],
+            json!({"error": 2, "fatal": 1, "warning": 1})
+        );
         assert_eq!(
             issues["byCode"],
             json!({"exception": 1, "not-found": 1, "processing": 1, "timeout": 1})
         );
         assert_eq!(issues["policy"], "hold");
         assert_eq!(issues["watermark"], "held");
-        assert!(issues["first"][0]["text"].as_str().unwrap().contains(PATIENT));
+        assert!(
+            issues["first"][0]["text"]
+                .as_str()
+                .unwrap()
+                .contains(PATIENT)
+        );
         assert_eq!(files.len(), 2);
         assert!(files[0].0.starts_with("00000-") && files[0].1.contains(PATIENT));
         assert!(files[1].0.starts_with("00001-") && files[1].1.contains("half-way"));
         let requests = sandbox.file_requests();
         let mut of_errors = requests.iter().filter(|it| it.path.contains("/error."));
-        assert!(of_errors.all(|it| it.has_token() && it.accept.as_deref().unwrap().contains("ndjson")));
+        assert!(
+            of_errors.all(|it| it.has_token() && it.accept.as_deref().unwrap().contains("ndjson"))
+        );
         // Counts are for everyone, names are not.
         let logs = story.logs();
-        assert!(logs.contains("4 issues: 1 fatal, 2 error, 1 warning"), "{logs}");
+        assert!(
+            logs.contains("4 issues: 1 fatal, 2 error, 1 warning"),
+            "{logs}"
+        );
         assert!(logs.contains("\"watermark\":\"held\""), "{logs}");
-        assert!(!logs.contains(PATIENT) && !logs.contains("half-way"), "{logs}");
+        assert!(
+            !logs.contains(PATIENT) && !logs.contains("half-way"),
+            "{logs}"
+        );
         assert_arrived(&sandbox);
         assert_nothing_half_staged(&sandbox);
         assert_no_token_leaks(&sandbox);
@@ -85,9 +101,16 @@ async fn warnings_hold_nothing_and_warn_only_says_what_there_is() {
     let mut story = Story::of(&sandbox);
     story.tell().await.unwrap();
     let (record, _) = kept(&sandbox);
-    assert_eq!(record["exportIssues"]["bySeverity"], json!({"information": 1, "warning": 1}));
+    assert_eq!(
+        record["exportIssues"]["bySeverity"],
+        json!({"information": 1, "warning": 1})
+    );
     assert_eq!(record["exportIssues"]["watermark"], Value::Null);
-    assert!(!story.logs().contains("\"level\":\"WARN\""), "{}", story.logs());
+    assert!(
+        !story.logs().contains("\"level\":\"WARN\""),
+        "{}",
+        story.logs()
+    );
 
     let sandbox = with(&[ErrorContent::Fatal]).await;
     let mut story = Story::of(&sandbox).with("EXPORT_ERRORS", "warn");
@@ -95,7 +118,11 @@ async fn warnings_hold_nothing_and_warn_only_says_what_there_is() {
     let (record, _) = kept(&sandbox);
     assert_eq!(record["exportIssues"]["policy"], "warn");
     assert_eq!(record["exportIssues"]["watermark"], Value::Null);
-    assert!(story.logs().contains("the source reports errors of the export"));
+    assert!(
+        story
+            .logs()
+            .contains("the source reports errors of the export")
+    );
     assert_arrived(&sandbox);
 }
 
@@ -104,7 +131,10 @@ async fn fail_ends_the_run_before_anything_is_fetched_or_imported() {
     let sandbox = with(&[ErrorContent::Errors]).await;
     let mut story = Story::of(&sandbox).with("EXPORT_ERRORS", "fail");
     let failed = story.tell().await.unwrap_err();
-    assert_eq!((failed.step, failed.error_type.as_str()), (Step::TransferToS3, "ExportFailedError"));
+    assert_eq!(
+        (failed.step, failed.error_type.as_str()),
+        (Step::TransferToS3, "ExportFailedError")
+    );
     for word in ["2 error, 1 warning", "EXPORT_ERRORS", "_run.json"] {
         assert!(failed.error_message.contains(word), "{word}: {failed:?}");
     }
@@ -160,8 +190,15 @@ async fn a_file_that_cannot_be_had_is_a_warning_and_counts_as_an_error_and_under
     let mut story = Story::of(&sandbox);
     story.tell().await.unwrap();
     let issues = kept(&sandbox).0["exportIssues"].clone();
-    assert_eq!((&issues["missing"], &issues["watermark"]), (&json!(2), &json!("held")));
-    assert!(story.logs().contains("a file of the export's errors cannot be had"));
+    assert_eq!(
+        (&issues["missing"], &issues["watermark"]),
+        (&json!(2), &json!("held"))
+    );
+    assert!(
+        story
+            .logs()
+            .contains("a file of the export's errors cannot be had")
+    );
     assert!(story.logs().contains("2 files that could not be had"));
     assert_arrived(&sandbox);
 
@@ -191,13 +228,18 @@ async fn they_are_fetched_with_the_patience_that_outputs_get_and_not_again() {
     let sandbox = with(&[ErrorContent::Errors, ErrorContent::Warnings]).await;
     let busy = Fault::answers(Place::ErrorFile, Answer::new(503).retry_after(0));
     sandbox.faults().times(3, busy);
-    sandbox.faults().once(Fault::answers(Place::ErrorFile, Answer::new(500)));
+    sandbox
+        .faults()
+        .once(Fault::answers(Place::ErrorFile, Answer::new(500)));
     let mut story = Story::of(&sandbox);
     let told = story.tell().await.unwrap();
     assert_eq!(kept(&sandbox).0["exportIssues"]["missing"], 0);
     let asked = sandbox.file_requests().len();
     story.restart().await;
-    story.finish(Step::TransferToS3, &told.complete).await.unwrap();
+    story
+        .finish(Step::TransferToS3, &told.complete)
+        .await
+        .unwrap();
     assert_eq!(sandbox.file_requests().len(), asked);
     assert_eq!(kept(&sandbox).0["exportIssues"]["bySeverity"]["error"], 2);
 }
@@ -205,13 +247,17 @@ async fn they_are_fetched_with_the_patience_that_outputs_get_and_not_again() {
 #[tokio::test]
 async fn files_at_another_origin_get_no_token_and_expired_links_are_had_anew() {
     let sandbox = source().files_elsewhere().start().await.unwrap();
-    sandbox.faults().on(Fault::ExportErrors(ErrorContent::Errors));
+    sandbox
+        .faults()
+        .on(Fault::ExportErrors(ErrorContent::Errors));
     Story::of(&sandbox).tell().await.unwrap();
     assert_eq!(kept(&sandbox).0["exportIssues"]["missing"], 0);
     assert_no_token_leaks(&sandbox);
 
     let sandbox = source().signed_links(true).start().await.unwrap();
-    sandbox.faults().on(Fault::ExportErrors(ErrorContent::Errors));
+    sandbox
+        .faults()
+        .on(Fault::ExportErrors(ErrorContent::Errors));
     let mut story = Story::of(&sandbox);
     let event = story.until(Step::TransferToS3).await.unwrap();
     sandbox.expire_links(403);

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::faults::{Answer, DeletedJob, ErrorContent, Fault, Place, TokenClaim};
+use crate::fault_words as words;
+use crate::faults::{Answer, Fault, Place, TokenClaim};
 
 /// A name that is no fault's, or an argument that it does not take.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,26 +46,8 @@ const CLAIMS: [(&str, TokenClaim); 4] = [
     ("absent", TokenClaim::Absent),
 ];
 
-/// How a deleted job may be answered, by name.
-const DELETED: [(&str, DeletedJob); 4] = [
-    ("gone", DeletedJob::Gone),
-    ("goes-on", DeletedJob::GoesOn),
-    ("empty", DeletedJob::Empty),
-    ("bare", DeletedJob::Bare),
-];
-
-/// What a file of errors may hold, by name.
-const ERRORS: [(&str, ErrorContent); 6] = [
-    ("errors", ErrorContent::Errors),
-    ("fatal", ErrorContent::Fatal),
-    ("warnings", ErrorContent::Warnings),
-    ("garbage", ErrorContent::Garbage),
-    ("nothing", ErrorContent::Nothing),
-    ("long-line", ErrorContent::LongLine(1 << 20)),
-];
-
 /// Faults without an argument, by name.
-const PLAIN: [(&str, Fault); 65] = [
+const PLAIN: [(&str, Fault); 67] = [
     (
         "kick-off-without-content-location",
         Fault::KickOffWithoutContentLocation,
@@ -77,6 +60,8 @@ const PLAIN: [(&str, Fault); 65] = [
     ("kick-off-reuses-job", Fault::KickOffReusesJob),
     ("job-numbers-repeat", Fault::JobNumbersRepeat),
     ("source-loses-job", Fault::SourceLosesJob),
+    ("separate-status", Fault::SeparateStatus),
+    ("status-body-not-json", Fault::StatusBodyNotJson),
     ("source-cancels-job", Fault::SourceCancelsJob),
     ("manifest-is-array", Fault::ManifestIsArray),
     ("manifest-is-outcome", Fault::ManifestIsOutcome),
@@ -172,14 +157,12 @@ pub(crate) fn name(fault: &Fault) -> String {
         Fault::RequiresAccessToken(claim) => {
             format!("requires-access-token={}", key(&CLAIMS, claim))
         }
-        Fault::ExportErrors(content) => match content {
-            ErrorContent::LongLine(bytes) if *bytes != 1 << 20 => {
-                format!("export-errors=long-line:{bytes}")
-            }
-            content => format!("export-errors={}", key(&ERRORS, content)),
-        },
+        Fault::ExportErrors(content) => {
+            format!("export-errors={}", words::error_content_name(*content))
+        }
+        Fault::SeparateStatusSays(status) => format!("separate-status-says={status}"),
         Fault::DeletedJobAnswers(answer) => {
-            format!("deleted-job-answers={}", key(&DELETED, answer))
+            format!("deleted-job-answers={}", words::deleted_job_name(*answer))
         }
         Fault::FileLongLine(bytes) => format!("file-long-line={bytes}"),
         Fault::FileCutAt(bytes) => format!("file-cut-at={bytes}"),
@@ -244,21 +227,12 @@ pub(crate) fn parse(text: &str) -> Result<Fault, ParseFaultError> {
             .find(|(known, _)| *known == text)
             .map(|(_, claim)| Fault::RequiresAccessToken(*claim))
             .ok_or_else(|| wrong("true, false, text or absent")),
-        "export-errors" => {
-            let long = text.strip_prefix("long-line:");
-            let long = long.and_then(|bytes| bytes.parse().ok());
-            let known = ERRORS.iter().find(|(known, _)| *known == text);
-            long.map(ErrorContent::LongLine)
-                .or(known.map(|(_, content)| *content))
-                .map(Fault::ExportErrors)
-                .ok_or_else(|| {
-                    wrong("errors, fatal, warnings, garbage, nothing or long-line[:BYTES]")
-                })
-        }
-        "deleted-job-answers" => DELETED
-            .iter()
-            .find(|(known, _)| *known == text)
-            .map(|(_, answer)| Fault::DeletedJobAnswers(*answer))
+        "separate-status-says" => Ok(Fault::SeparateStatusSays(number()?)),
+        "export-errors" => words::error_content(text)
+            .map(Fault::ExportErrors)
+            .ok_or_else(|| wrong("errors, fatal, warnings, garbage, nothing or long-line[:BYTES]")),
+        "deleted-job-answers" => words::deleted_job(text)
+            .map(Fault::DeletedJobAnswers)
             .ok_or_else(|| wrong("gone, goes-on, empty or bare")),
         "file-long-line" => Ok(Fault::FileLongLine(times()?)),
         "file-cut-at" => Ok(Fault::FileCutAt(bytes()?)),
@@ -304,6 +278,7 @@ pub(crate) fn names() -> String {
         "manifest-lacks=MEMBER",
         "output-type=TYPE",
         "requires-access-token=true|false|text|absent",
+        "separate-status-says=STATUS",
         "deleted-job-answers=gone|goes-on|empty|bare",
         "export-errors=errors|fatal|warnings|garbage|nothing|long-line[:BYTES]",
         "file-long-line=BYTES",
@@ -383,6 +358,7 @@ mod tests {
             "manifest-lacks=transactionTime",
             "output-type=../../x",
             "requires-access-token=text",
+            "separate-status-says=500",
             "deleted-job-answers=goes-on",
             "export-errors=garbage",
             "export-errors=long-line",

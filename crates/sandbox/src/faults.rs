@@ -155,6 +155,14 @@ pub enum Fault {
     JobNumbersRepeat,
     /// The source forgets the job: 404 on its status URL and its files.
     SourceLosesJob,
+    /// The source supports `separate-export-status` (STU4): where the kick-off prefers it, polls are answered 200 and
+    /// `X-Export-Status` says how the job is.
+    SeparateStatus,
+    /// The source answers polls with 200, and says in `X-Export-Status` that the job ended with this status.
+    /// `separate-status-says=STATUS`
+    SeparateStatusSays(u16),
+    /// The 202 of a poll has a body that is not JSON.
+    StatusBodyNotJson,
     /// The source cancels the job by itself when it is polled, as if somebody had deleted it.
     SourceCancelsJob,
     /// How polls of a job that was deleted are answered; 404 without this. `deleted-job-answers=gone|goes-on|empty|bare`

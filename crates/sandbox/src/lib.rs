@@ -52,6 +52,7 @@ mod control;
 mod dataset;
 mod fault_names;
 mod fault_switches;
+mod fault_words;
 mod faults;
 mod leaks;
 mod pathling;

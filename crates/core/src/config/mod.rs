@@ -3,8 +3,8 @@
 //! Settings come from the environment, or from a JSON file whose keys are the same names in lower camel case; what the
 //! file lacks is read from the environment. An empty value is an unset one.
 
-mod after_export;
 mod endpoint;
+mod job;
 mod origin;
 mod parse;
 mod place;
@@ -22,8 +22,8 @@ use std::time::Duration;
 use url::Url;
 
 pub use self::sentry::Sentry;
-pub use after_export::{AfterExport, ExportErrors};
 pub use endpoint::{Credentials, Endpoint};
+pub use job::{ExportErrors, JobSettings};
 pub(crate) use origin::has_userinfo;
 pub use origin::{Origin, is_loopback};
 pub use place::Place;
@@ -66,8 +66,8 @@ pub struct Settings {
     pub retries: Retries,
     /// How the transfer works.
     pub transfer: TransferSettings,
-    /// What is done about an export beside moving its files.
-    pub after_export: AfterExport,
+    /// How an export's job is dealt with.
+    pub job: JobSettings,
     /// Whether batches for the distributed workflow are written.
     pub batches: bool,
     /// The longest that a server's Retry-After is obeyed.
@@ -146,7 +146,7 @@ impl Settings {
             fail_on_unsupported_types: reader.choice("UNSUPPORTED_TYPES") == "fail",
             retries: Retries::read(&mut reader),
             transfer: TransferSettings::read(&mut reader),
-            after_export: AfterExport::read(&mut reader),
+            job: JobSettings::read(&mut reader),
             batches: reader.flag("TRANSFER_BATCHES"),
             retry_after_max: reader.seconds("RETRY_AFTER_MAX"),
             sentry: sentry(&mut reader),

@@ -11,12 +11,18 @@ use futures_util::stream;
 use url::Url;
 
 use crate::error::{Error, Kind, Result};
-use crate::http::{self, Client, OperationOutcome, Request, Response, TokenUse, shown};
+use crate::http::{self, Client, OperationOutcome, Request, Response, StatusCode, TokenUse, shown};
 use crate::manifest::{self, Head, Manifest};
 
 pub use self::ending::{Deleted, delete};
 
 const FHIR_JSON: &str = "application/fhir+json";
+
+/// What a status request is for, in messages.
+const STATUS: &str = "the status of the export";
+
+/// The preference for an answer whose status is that of the request, and not of the job (STU4).
+const SEPARATE_STATUS: &str = "separate-export-status";
 
 /// The largest answer that is looked through for an `OperationOutcome`, in bytes.
 const OUTCOME_LIMIT: usize = 1 << 20;
@@ -28,6 +34,8 @@ pub struct Wanted {
     pub types: Vec<String>,
     /// Only what changed after this instant, in UTC.
     pub since: Option<String>,
+    /// Whether status requests are to be answered with the status of the request, and not of the job (STU4).
+    pub separate_status: bool,
 }
 
 /// An accepted kick-off.
@@ -48,9 +56,18 @@ pub enum Status {
         progress: Option<String>,
         /// When the server wants to be asked again.
         retry_after: Option<Duration>,
+        /// Whether that tells that it knows the job.
+        known: bool,
     },
     /// The job is done, and this is its manifest.
     Complete(Told),
+    /// There is no such job, or none any more.
+    Absent {
+        /// The status that was answered: 404, or 410 for one that was cancelled or has expired.
+        status: u16,
+        /// The answer in words.
+        said: String,
+    },
 }
 
 /// A manifest as the source told it.
@@ -67,9 +84,12 @@ enum Answer {
     InProgress {
         progress: Option<String>,
         retry_after: Option<Duration>,
+        known: bool,
     },
     /// With 200 and a body that should be the manifest.
     Complete(Response),
+    /// With 404 or 410.
+    Absent(Response),
 }
 
 /// The URL of the kick-off at `endpoint`.
@@ -95,9 +115,14 @@ pub fn kick_off_url(endpoint: &Url, wanted: &Wanted) -> Url {
 /// [`Kind::Authentication`] as the table of errors says.
 pub async fn kick_off(client: &Client, endpoint: &Url, wanted: &Wanted) -> Result<Accepted> {
     let url = kick_off_url(endpoint, wanted);
+    let prefer = if wanted.separate_status {
+        format!("respond-async, {SEPARATE_STATUS}")
+    } else {
+        "respond-async".to_owned()
+    };
     let request = Request::get(url.clone())
         .accept(FHIR_JSON)
-        .header("prefer", "respond-async");
+        .header("prefer", &prefer);
     let response = client.send(request.token(TokenUse::WhereTrusted)).await?;
     let status = response.status();
     if status.as_u16() != 202 {
@@ -139,10 +164,18 @@ pub async fn status(client: &Client, endpoint: &Url, status_url: &Url) -> Result
         Answer::InProgress {
             progress,
             retry_after,
+            known,
         } => Ok(Status::InProgress {
             progress,
             retry_after,
+            known,
         }),
+        Answer::Absent(response) => {
+            let (status, at) = (response.status().as_u16(), response.described());
+            let (said, _) = http::said(response).await;
+            let said = format!("{at}{said}");
+            Ok(Status::Absent { status, said })
+        }
         Answer::Complete(response) => {
             let url = http::status_url_for_polling(endpoint, status_url);
             told(response, &url).await.map(Status::Complete)
@@ -158,9 +191,11 @@ pub async fn manifest_again(client: &Client, endpoint: &Url, status_url: &Url) -
     let base = http::status_url_for_polling(endpoint, status_url);
     let response = match ask(client, endpoint, status_url).await? {
         Answer::Complete(response) => response,
+        Answer::Absent(response) => return Err(http::failure(response, STATUS).await),
         Answer::InProgress {
             progress,
             retry_after,
+            ..
         } => {
             let says = progress.unwrap_or_else(|| "the export is in progress".to_owned());
             let error = Kind::SourceUnavailable.error(format!("GET {}: {says}", shown(&base)));
@@ -178,28 +213,52 @@ pub async fn manifest_again(client: &Client, endpoint: &Url, status_url: &Url) -
 
 async fn ask(client: &Client, endpoint: &Url, status_url: &Url) -> Result<Answer> {
     let url = http::status_url_for_polling(endpoint, status_url);
-    let request = Request::get(url.clone()).accept("application/json, application/fhir+json;q=0.9");
+    let request = Request::get(url.clone())
+        .accept("application/json")
+        // Who does not know it ignores it (RFC 7240, section 2).
+        .header("prefer", SEPARATE_STATUS);
     let response = client.send(request.token(TokenUse::WhereTrusted)).await?;
+    let of_job = match response.status().as_u16() {
+        200 => separate_status(&response).unwrap_or(200),
+        code => code,
+    };
     let retry_after = response.retry_after();
-    match response.status().as_u16() {
-        200 => Ok(Answer::Complete(response)),
+    match of_job {
         202 => Ok(Answer::InProgress {
             progress: response.header("x-progress").map(bounded),
             retry_after,
+            known: true,
         }),
         code @ (429 | 503) => {
             let progress = Some(format!("the source answered {code}"));
             Ok(Answer::InProgress {
                 progress,
                 retry_after,
+                known: false,
             })
         }
+        200 => Ok(Answer::Complete(response)),
+        _ if response.status().as_u16() == 200 => {
+            let status = StatusCode::from_u16(of_job).unwrap_or_default();
+            Err(
+                http::failure_as(status, response, &format!("the export ended with {of_job}"))
+                    .await,
+            )
+        }
+        404 | 410 => Ok(Answer::Absent(response)),
         code if (200..300).contains(&code) => Err(Kind::ExportFailed.error(format!(
             "GET {} answered {code}, which is no answer of a status request",
             shown(&url)
         ))),
-        _ => Err(http::failure(response, "the status of the export").await),
+        _ => Err(http::failure(response, STATUS).await),
     }
+}
+
+/// The job's own status, where the answer's is that of the request alone (STU4, "separate-export-status"): `202 Accepted`.
+fn separate_status(response: &Response) -> Option<u16> {
+    let words = response.header("x-export-status")?;
+    let code = words.split_whitespace().next()?.parse().ok()?;
+    (100..600).contains(&code).then_some(code)
 }
 
 /// The whole text of a manifest, checked. Its files are not kept beside it.
@@ -226,6 +285,13 @@ async fn told(response: Response, base: &Url) -> Result<Told> {
         Ok(head) => return Ok(Told { text, head }),
         Err(error) => error,
     };
+    if manifest::without_mark(&text).trim_ascii().is_empty() {
+        return Err(Kind::Manifest
+            .error(format!(
+                "{at} with nothing instead of a manifest, as some sources do of an export that was cancelled"
+            ))
+            .next("If it was cancelled, start a new export; if not, report it to whoever runs the source."));
+    }
     if text.len() <= OUTCOME_LIMIT
         && let Ok(value) = serde_json::from_slice(manifest::without_mark(&text))
         && let Some(outcome) = OperationOutcome::from_value(&value)
@@ -299,6 +365,7 @@ mod tests {
         let wanted = Wanted {
             types: vec!["Patient".into(), "Condition".into()],
             since: Some("2026-01-01T00:00:00Z".into()),
+            ..Wanted::default()
         };
         assert_eq!(
             kick_off_url(&endpoint, &wanted).as_str(),

@@ -75,7 +75,8 @@ impl Members {
         }
         let transaction_time = self.transaction_time.into_text();
         let Some(transaction_time) = transaction_time.filter(|time| !time.is_empty()) else {
-            return Err(wrong("it has no transactionTime"));
+            return Err(wrong("it has no transactionTime")
+                .next("If the export was cancelled, which some sources answer so, start a new one; if not, report it to whoever runs the source: its answer breaks the Bulk Data specification."));
         };
         Ok(Head {
             transaction_time,

@@ -222,7 +222,10 @@ fn files_of_errors_are_known_by_where_they_are_and_one_that_is_nowhere_counts_al
     );
     assert_eq!(count, 5);
     let url = |url: &str| Some(url.to_owned());
-    assert_eq!(urls, [url("https://h/e/1"), None, None, None, url("https://h/3")]);
+    assert_eq!(
+        urls,
+        [url("https://h/e/1"), None, None, None, url("https://h/3")]
+    );
 }
 
 #[test]

@@ -27,9 +27,7 @@ impl Ending {
     /// What there is to delete of a run whose record was this when the transfer began: nothing where that is not wanted, or
     /// the job is not known.
     pub(super) fn of(context: &Context, url: Option<&Url>, record: &RunRecord) -> Option<Self> {
-        let url = url
-            .filter(|_| context.settings().after_export.delete_job)?
-            .clone();
+        let url = url.filter(|_| context.settings().job.delete)?.clone();
         let planned = JobDeleted::now(url.as_str(), record);
         Some(Self { url, planned })
     }

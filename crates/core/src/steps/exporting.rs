@@ -32,6 +32,7 @@ pub(super) async fn fhir_export(context: &Context) -> Result<ExportStarted> {
     let wanted = Wanted {
         types: settings.types.clone(),
         since: settings.since.clone(),
+        separate_status: settings.job.separate_status,
     };
     let state = match context.staging_if_any().await? {
         Some(staging) => Some((staging, announce(staging, settings).await?)),
@@ -72,6 +73,7 @@ pub(super) async fn fhir_export(context: &Context) -> Result<ExportStarted> {
             mode: None,
             types: settings.types.clone(),
             key: key.clone(),
+            seen: None,
         };
         write_down(staging, &run, kick_off).await?;
         carried.key = Some(key);
@@ -182,7 +184,16 @@ pub(super) async fn check_export_status(
         Status::InProgress {
             progress,
             retry_after,
-        } => return Err(in_progress(progress, retry_after)),
+            known,
+        } => {
+            if let (true, Some(staging), Some(record)) = (known, staging, &record) {
+                record.saw_job(staging, &status_url).await;
+            }
+            return Err(in_progress(progress, retry_after));
+        }
+        Status::Absent { status, said } => {
+            return Err(absent(status, &said, record.as_ref(), &status_url));
+        }
         Status::Complete(told) => told,
     };
     let Some(staging) = staging else {
@@ -265,6 +276,36 @@ async fn told_before(
         batches,
         carried,
     }))
+}
+
+/// What is said of an export that the source does not know.
+fn absent(status: u16, said: &str, record: Option<&RunRecord>, status_url: &str) -> Error {
+    let kick_off = record.and_then(|record| record.kick_off_of(status_url));
+    let was_deleted = record
+        .and_then(|record| record.job_deleted.as_ref())
+        .is_some_and(|deleted| deleted.status_url == status_url);
+    let what = match (status, kick_off) {
+        (410, _) => format!("the export was cancelled at the source, or has expired there: {said}"),
+        (_, Some(KickOff { seen: Some(at), .. })) => {
+            format!("the source lost the export, which it still knew at {at}: {said}")
+        }
+        (_, Some(_)) if was_deleted => {
+            return Kind::ExportFailed
+                .error(format!(
+                    "the source answered the kick-off with the job of an earlier one, which was deleted when all of it was staged: {said}"
+                ))
+                .next("Set DELETE_EXPORT_JOB=false for this source, and start again.");
+        }
+        (_, Some(_)) => {
+            format!(
+                "the source does not know the export that it had accepted, on the first poll: {said}"
+            )
+        }
+        (_, None) => format!("the source does not know this export, or lost it: {said}"),
+    };
+    Kind::ExportFailed.error(what).next(
+        "Start a new export. If that happens again, ask whoever runs the source what becomes of its export jobs, for instance when it restarts.",
+    )
 }
 
 fn in_progress(progress: Option<String>, retry_after: Option<Duration>) -> Error {

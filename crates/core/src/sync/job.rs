@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{RunRecord, now};
+use super::{KickOff, RunRecord, now};
 use crate::error::Result;
 use crate::staging::Staging;
 
@@ -27,13 +27,11 @@ impl JobDeleted {
     /// The deletion, to be asked for now, of the job of `status_url`.
     #[must_use]
     pub fn now(status_url: &str, record: &RunRecord) -> Self {
-        let newest = record.newest_kick_off();
+        let kick_off = record.kick_off_of(status_url);
         Self {
             at: now(),
             status_url: status_url.to_owned(),
-            kick_off: newest
-                .filter(|kick_off| kick_off.status_url == status_url)
-                .map(|kick_off| kick_off.at.clone()),
+            kick_off: kick_off.map(|kick_off| kick_off.at.clone()),
             answer: None,
         }
     }
@@ -59,6 +57,33 @@ impl RunRecord {
         }
     }
 
+    /// The newest kick-off, if it is the one that led to this status URL.
+    #[must_use]
+    pub fn kick_off_of(&self, status_url: &str) -> Option<&KickOff> {
+        self.newest_kick_off()
+            .filter(|kick_off| kick_off.status_url == status_url)
+    }
+
+    /// Writes down that the source knows the job of this status URL, the first time. Best effort: it only chooses words.
+    pub async fn saw_job(&self, staging: &Staging, status_url: &str) {
+        let Some(kick_off) = self.kick_off_of(status_url).filter(|it| it.seen.is_none()) else {
+            return;
+        };
+        let seen = now();
+        let written = Self::update(staging, &self.run, |record| {
+            let mut known = record.kick_offs.iter_mut();
+            let known = known.find(|known| known.at == kick_off.at && known.seen.is_none());
+            known.map(|known| known.seen = Some(seen.clone())).is_some()
+        });
+        if let Err(error) = written.await {
+            tracing::debug!(
+                run = self.run,
+                error = error.what(),
+                "that the export was seen could not be written down"
+            );
+        }
+    }
+
     /// The deletion of the job that the newest kick-off began. A kick-off after it may have begun another at the same URL.
     #[must_use]
     pub fn deletion(&self) -> Option<&JobDeleted> {
@@ -77,7 +102,6 @@ impl RunRecord {
 
 #[cfg(test)]
 mod tests {
-    use super::super::KickOff;
     use super::*;
 
     fn record(kick_offs: &[&str]) -> RunRecord {

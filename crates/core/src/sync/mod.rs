@@ -95,6 +95,9 @@ pub struct KickOff {
     pub types: Vec<String>,
     /// The synchronisation's name.
     pub key: String,
+    /// When the source was first seen to know the job, by this machine's clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seen: Option<String>,
 }
 
 /// That a manifest was seen.

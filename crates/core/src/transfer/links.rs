@@ -9,7 +9,8 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use url::Url;
 
-use super::plan::{List, Plan};
+use super::list::List;
+use super::plan::Plan;
 use crate::error::{Error, Kind, Result};
 use crate::manifest::{Manifest, Output};
 

@@ -14,6 +14,7 @@ mod copy;
 mod engine;
 pub mod fetch;
 pub mod links;
+mod list;
 pub mod listing;
 pub mod logged;
 mod outbound;

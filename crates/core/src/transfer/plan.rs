@@ -9,6 +9,7 @@ use std::sync::Arc;
 use url::Url;
 
 use super::links::Links;
+use super::list::List;
 use crate::error::{Kind, Result};
 use crate::http::shown_str;
 use crate::manifest::{Manifest, Output};
@@ -34,45 +35,6 @@ pub struct File {
     pub key: String,
     /// The key of its own record, where it needs one.
     pub part_key: String,
-}
-
-/// Which of a manifest's lists of files is planned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum List {
-    /// The exported resources.
-    Outputs,
-    /// The errors of the export.
-    Errors,
-}
-
-impl List {
-    /// What the manifest says of the file of this index.
-    pub(super) fn output(self, manifest: &Manifest, index: usize) -> Option<Output<'_>> {
-        match self {
-            Self::Outputs => manifest.output(index),
-            Self::Errors => manifest.error_file(index).map(|url| Output {
-                resource_type: "OperationOutcome",
-                url,
-                count: None,
-                size: None,
-            }),
-        }
-    }
-
-    /// The key of the file of this index.
-    pub(super) fn key(self, run: &str, index: usize, output: &Output<'_>) -> String {
-        match self {
-            Self::Outputs => layout::file_key(run, output.resource_type, index, &output.url),
-            Self::Errors => layout::error_key(run, index, &output.url),
-        }
-    }
-
-    fn part_key(self, run: &str, index: usize) -> String {
-        match self {
-            Self::Outputs => layout::part_key(run, index),
-            Self::Errors => layout::error_part_key(run, index),
-        }
-    }
 }
 
 /// The files of the manifest that a run keeps, each of which is made when it is asked for: a plan of 100,000 files is

@@ -42,6 +42,8 @@ pub(super) struct Job {
     pub(super) links: Links,
     /// Whether the manifest said that its files want no token.
     pub(super) files_are_open: bool,
+    /// Whether its own status stands in `X-Export-Status`.
+    pub(super) separate_status: bool,
     /// Whether somebody has deleted it: it and its files are gone, and only what it held is remembered.
     is_deleted: bool,
 }
@@ -84,6 +86,7 @@ impl Job {
             errors: errors::files(&world.faults),
             links: Links::default(),
             files_are_open: false,
+            separate_status: false,
             is_deleted: false,
         }
     }

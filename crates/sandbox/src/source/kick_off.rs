@@ -40,6 +40,8 @@ impl Source {
         let request = format!("{origin}{}{question}{}", call.path, call.raw_query);
         let faults = &self.world.faults;
 
+        let separate =
+            call.prefers("separate-export-status") && faults.fires(&Fault::SeparateStatus);
         let reused = faults
             .fires(&Fault::KickOffReusesJob)
             .then(|| self.jobs().find(&request))
@@ -58,7 +60,8 @@ impl Source {
                 })
                 .cloned()
                 .collect();
-            let job = Job::new(&self.world, request, time, snapshot, synthetic);
+            let mut job = Job::new(&self.world, request, time, snapshot, synthetic);
+            job.separate_status = separate;
             self.jobs().add(job, faults.fires(&Fault::JobNumbersRepeat))
         });
 
@@ -79,6 +82,10 @@ impl Source {
             format!("{origin}{BASE}/jobs/{id}")
         };
         set(&mut accepted, "content-location", &location);
+        if separate {
+            let applied = "respond-async, separate-export-status";
+            set(&mut accepted, "preference-applied", applied);
+        }
         accepted
     }
 

@@ -22,7 +22,9 @@ use http::{Method, Request};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use crate::call::{Call, Reply, empty, fhir, operation_outcome, outcome, plain_json, set, with};
+use crate::call::{
+    Call, Reply, empty, fhir, operation_outcome, outcome, plain_json, reply, set, with,
+};
 use crate::dataset::{Dataset, Resource};
 use crate::faults::{DeletedJob, Fault, Place};
 use crate::rate::Rate;
@@ -238,21 +240,41 @@ impl Source {
                 outcome(404, "not-found", "There is no such export")
             };
         };
+        let ended = self.world.faults.take(|fault| match fault {
+            Fault::SeparateStatusSays(status) => Some(*status),
+            _ => None,
+        });
+        if let Some(status) = ended {
+            let said = outcome(200, "exception", "The export stopped half-way");
+            return with(said, "x-export-status", &status.to_string());
+        }
         let wanted = self.world.settings.polls;
         if job.polls < wanted {
             job.polls += 1;
             let percent = 100 * job.polls / (wanted + 1);
-            let mut reply = fhir(
-                202,
-                &operation_outcome("information", "informational", "The export is under way"),
-            );
+            let status = if job.separate_status { 200 } else { 202 };
+            let mut reply = if self.world.faults.fires(&Fault::StatusBodyNotJson) {
+                reply(status, "text/html", "<p>Your export is under way</p>")
+            } else {
+                fhir(
+                    status,
+                    &operation_outcome("information", "informational", "The export is under way"),
+                )
+            };
+            if job.separate_status {
+                set(&mut reply, "x-export-status", "202 Accepted");
+            }
             set(&mut reply, "x-progress", &format!("{percent}% complete"));
             if let Some(value) = &self.world.settings.retry_after {
                 set(&mut reply, "retry-after", value);
             }
             return reply;
         }
-        job.manifest_reply(&self.world)
+        let mut reply = job.manifest_reply(&self.world);
+        if job.separate_status {
+            set(&mut reply, "x-export-status", "200 OK");
+        }
+        reply
     }
 
     /// A poll of a job that was deleted: each vendor has an answer of its own.
@@ -277,6 +299,11 @@ impl Source {
         }
     }
 
+    fn is_complete(&self, id: &str) -> bool {
+        let polls = self.world.settings.polls;
+        self.jobs().get(id).is_some_and(|job| job.polls >= polls)
+    }
+
     /// DELETE on a status URL: the job and its files are gone.
     async fn cancel(&self, call: &Call, id: &str) -> Reply {
         if let Some(told) = self.world.gate(Place::StatusDelete, call).await {
@@ -284,6 +311,11 @@ impl Source {
         }
         if let Err(refusal) = self.authorise(call) {
             return refusal;
+        }
+        // A server that gives jobs again does not let go of a complete one.
+        let reuses = |fault: &Fault| matches!(fault, Fault::KickOffReusesJob).then_some(());
+        if self.world.faults.peek(reuses).is_some() && self.is_complete(id) {
+            return outcome(404, "not-found", "The export is complete: nothing to do");
         }
         if self.jobs().delete(id) {
             empty(202)

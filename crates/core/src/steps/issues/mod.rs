@@ -34,7 +34,7 @@ pub(super) async fn look_at(
         return Ok(());
     }
     let staging = context.staging().await?;
-    let policy = context.settings().after_export.errors;
+    let policy = context.settings().job.errors;
     // A run's manifest never changes, and neither do its files; but one that could not be had may be there now, as long as
     // the job is.
     let known = record.export_issues.as_ref();

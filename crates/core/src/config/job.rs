@@ -1,12 +1,14 @@
-//! What is done about an export beside moving its files.
+//! How an export's job at the source is dealt with, beside asking for it and moving its files.
 
 use super::read::Reader;
 
-/// What is done about an export beside moving its files.
+/// How an export's job at the source is dealt with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AfterExport {
-    /// Whether its job is deleted at the source once everything is staged.
-    pub delete_job: bool,
+pub struct JobSettings {
+    /// Whether its own status is to be told apart from that of status requests (STU4).
+    pub separate_status: bool,
+    /// Whether it is deleted once everything is staged.
+    pub delete: bool,
     /// What follows from errors that the source reports of it.
     pub errors: ExportErrors,
 }
@@ -34,10 +36,11 @@ impl ExportErrors {
     }
 }
 
-impl AfterExport {
+impl JobSettings {
     pub(super) fn read(reader: &mut Reader) -> Self {
         Self {
-            delete_job: reader.flag("DELETE_EXPORT_JOB"),
+            separate_status: reader.flag("SEPARATE_EXPORT_STATUS"),
+            delete: reader.flag("DELETE_EXPORT_JOB"),
             errors: match reader.choice("EXPORT_ERRORS").as_str() {
                 "warn" => ExportErrors::Warn,
                 "fail" => ExportErrors::Fail,
