@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use crate::fault_words as words;
-use crate::faults::{Answer, Fault, Place, TokenClaim};
+use crate::fault_words::{self as words, PLACES, place, place_name};
+use crate::faults::{Answer, Fault, TokenClaim};
 
 /// A name that is no fault's, or an argument that it does not take.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,27 +17,6 @@ impl fmt::Display for ParseFaultError {
 
 impl std::error::Error for ParseFaultError {}
 
-/// Places by name.
-const PLACES: [(&str, Place); 14] = [
-    ("smart-configuration", Place::SmartConfiguration),
-    ("source-metadata", Place::SourceMetadata),
-    ("token", Place::Token),
-    ("kick-off", Place::KickOff),
-    ("status", Place::Status),
-    ("status-delete", Place::StatusDelete),
-    ("file", Place::File),
-    ("error-file", Place::ErrorFile),
-    (
-        "target-smart-configuration",
-        Place::TargetSmartConfiguration,
-    ),
-    ("target-metadata", Place::TargetMetadata),
-    ("import-kick-off", Place::ImportKickOff),
-    ("import-status", Place::ImportStatus),
-    ("count", Place::Count),
-    ("delete", Place::Delete),
-];
-
 /// What a manifest may say in `requiresAccessToken`, by name.
 const CLAIMS: [(&str, TokenClaim); 4] = [
     ("true", TokenClaim::True),
@@ -47,7 +26,7 @@ const CLAIMS: [(&str, TokenClaim); 4] = [
 ];
 
 /// Faults without an argument, by name.
-const PLAIN: [(&str, Fault); 67] = [
+const PLAIN: &[(&str, Fault)] = &[
     (
         "kick-off-without-content-location",
         Fault::KickOffWithoutContentLocation,
@@ -71,6 +50,9 @@ const PLAIN: [(&str, Fault); 67] = [
     ("output-without-url", Fault::OutputWithoutUrl),
     ("output-urls-relative", Fault::OutputUrlsRelative),
     ("output-twice", Fault::OutputTwice),
+    ("page-not-ready", Fault::PageNotReady),
+    ("pages-in-circle", Fault::PagesInCircle),
+    ("pages-differ", Fault::PagesDiffer),
     ("count-wrong", Fault::CountWrong),
     ("count-absent", Fault::CountAbsent),
     ("files-elsewhere", Fault::FilesElsewhere),
@@ -180,7 +162,7 @@ pub(crate) fn name(fault: &Fault) -> String {
         Fault::S3SlowDowns(times) => format!("s3-slow-down={times}"),
         Fault::S3Rate(bytes) => format!("s3-rate={bytes}"),
         Fault::S3PartFails(number) => format!("s3-part-fails={number}"),
-        plain => key(&PLAIN, plain).to_owned(),
+        plain => key(PLAIN, plain).to_owned(),
     }
 }
 
@@ -322,17 +304,6 @@ fn answers(text: &str) -> Option<Fault> {
     rest.is_empty().then_some(Fault::Answers(at, answer))
 }
 
-fn place(name: &str) -> Option<Place> {
-    PLACES
-        .iter()
-        .find(|(known, _)| *known == name)
-        .map(|(_, place)| *place)
-}
-
-fn place_name(place: Place) -> &'static str {
-    key(&PLACES, &place)
-}
-
 /// The name under which a table has a value.
 fn key<T: PartialEq>(table: &[(&'static str, T)], value: &T) -> &'static str {
     table
@@ -382,8 +353,8 @@ mod tests {
             assert_eq!(parse(text).unwrap().name(), text);
         }
         for (name, fault) in PLAIN {
-            assert_eq!(parse(name).unwrap(), fault);
-            assert_eq!(fault.name(), name);
+            assert_eq!(&parse(name).unwrap(), fault);
+            assert_eq!(fault.name(), *name);
         }
     }
 

@@ -1,6 +1,27 @@
-//! The words that faults of an export's job and of its errors take as arguments.
+//! The words that faults take as arguments: places, and what becomes of an export's job and of its errors.
 
-use crate::faults::{DeletedJob, ErrorContent};
+use crate::faults::{DeletedJob, ErrorContent, Place};
+
+/// Places by name.
+pub(crate) const PLACES: [(&str, Place); 14] = [
+    ("smart-configuration", Place::SmartConfiguration),
+    ("source-metadata", Place::SourceMetadata),
+    ("token", Place::Token),
+    ("kick-off", Place::KickOff),
+    ("status", Place::Status),
+    ("status-delete", Place::StatusDelete),
+    ("file", Place::File),
+    ("error-file", Place::ErrorFile),
+    (
+        "target-smart-configuration",
+        Place::TargetSmartConfiguration,
+    ),
+    ("target-metadata", Place::TargetMetadata),
+    ("import-kick-off", Place::ImportKickOff),
+    ("import-status", Place::ImportStatus),
+    ("count", Place::Count),
+    ("delete", Place::Delete),
+];
 
 /// How long the long line is where that is not said, in bytes.
 const LONG: usize = 1 << 20;
@@ -52,4 +73,18 @@ pub(crate) fn error_content_name(content: ErrorContent) -> String {
     }
     let found = ERRORS.iter().find(|(_, known)| *known == content);
     found.map_or("", |(word, _)| word).to_owned()
+}
+
+/// The place of that name.
+pub(crate) fn place(name: &str) -> Option<Place> {
+    PLACES
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, place)| *place)
+}
+
+/// The name of a place.
+pub(crate) fn place_name(place: Place) -> &'static str {
+    let found = PLACES.iter().find(|(_, known)| *known == place);
+    found.map_or("", |(name, _)| name)
 }

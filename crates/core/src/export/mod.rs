@@ -3,18 +3,21 @@
 //! steps to say.
 
 mod ending;
+mod pages;
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream;
 use url::Url;
 
 use crate::error::{Error, Kind, Result};
 use crate::http::{self, Client, OperationOutcome, Request, Response, StatusCode, TokenUse, shown};
-use crate::manifest::{self, Head, Manifest};
+use crate::manifest::{self, Head};
+
+use self::pages::all_pages;
 
 pub use self::ending::{Deleted, delete};
+pub use self::pages::manifest_again;
 
 const FHIR_JSON: &str = "application/fhir+json";
 
@@ -178,37 +181,10 @@ pub async fn status(client: &Client, endpoint: &Url, status_url: &Url) -> Result
         }
         Answer::Complete(response) => {
             let url = http::status_url_for_polling(endpoint, status_url);
-            told(response, &url).await.map(Status::Complete)
+            let first = told(response, &url).await?;
+            all_pages(client, endpoint, first, url).await
         }
     }
-}
-
-/// Asks for the manifest of an export that was complete before. [`Kind::SourceUnavailable`] where it is not to be had just
-/// now, with the time that the source asks for.
-///
-/// It is read as it arrives, and only its compact form is held.
-pub async fn manifest_again(client: &Client, endpoint: &Url, status_url: &Url) -> Result<Manifest> {
-    let base = http::status_url_for_polling(endpoint, status_url);
-    let response = match ask(client, endpoint, status_url).await? {
-        Answer::Complete(response) => response,
-        Answer::Absent(response) => return Err(http::failure(response, STATUS).await),
-        Answer::InProgress {
-            progress,
-            retry_after,
-            ..
-        } => {
-            let says = progress.unwrap_or_else(|| "the export is in progress".to_owned());
-            let error = Kind::SourceUnavailable.error(format!("GET {}: {says}", shown(&base)));
-            return Err(error.retry_after(retry_after).throttle());
-        }
-    };
-    let chunks = stream::unfold(response.into_body(), |mut body| async {
-        let chunk = body.chunk().await?;
-        Some((chunk, body))
-    });
-    Manifest::of_stream(chunks, Some(&base), no_json)
-        .await
-        .map_err(|error| within_manifest(error, &format!("GET {}", shown(&base))))
 }
 
 async fn ask(client: &Client, endpoint: &Url, status_url: &Url) -> Result<Answer> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::address::carries_secrets;
+use super::guard::Guard;
 use super::request::{Request, TokenUse};
 use super::response::Response;
 use super::shown::shown;
@@ -40,6 +41,8 @@ pub struct ClientOptions {
     pub trusted_origins: Vec<Origin>,
     /// Whether credentials may leave this machine without TLS.
     pub allow_plaintext: bool,
+    /// Whether the server may lead to private addresses although its own is a public one.
+    pub allow_private_hosts: bool,
     /// How long a connection may take, TLS included.
     pub connect_timeout: Duration,
     /// How long an answer, or the next piece of its body, may take.
@@ -54,6 +57,7 @@ impl fmt::Debug for ClientOptions {
             .field("credentials", &self.credentials)
             .field("trusted_origins", &self.trusted_origins)
             .field("allow_plaintext", &self.allow_plaintext)
+            .field("allow_private_hosts", &self.allow_private_hosts)
             .field("connect_timeout", &self.connect_timeout)
             .field("idle_timeout", &self.idle_timeout)
             .finish()
@@ -87,6 +91,7 @@ impl Client {
             credentials,
             trusted_origins,
             allow_plaintext,
+            allow_private_hosts,
             connect_timeout,
             idle_timeout,
         } = options;
@@ -109,6 +114,7 @@ impl Client {
                 side.setting("AUTHENTICATION_ENABLED")
             )));
         }
+        let guard = Guard::new(&endpoint, &trusted_origins, allow_private_hosts);
         let mut trusted = trusted_origins;
         trusted.push(Origin::from(&endpoint));
         let tokens = credentials
@@ -119,7 +125,7 @@ impl Client {
                 trusted,
                 allow_plaintext,
                 tokens,
-                transport: Transport::new(side, connect_timeout, idle_timeout),
+                transport: Transport::new(side, connect_timeout, idle_timeout, guard),
             }),
         })
     }

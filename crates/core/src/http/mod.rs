@@ -13,6 +13,7 @@ mod client;
 mod connections;
 mod failure;
 mod flight;
+mod guard;
 mod outcome;
 mod request;
 mod response;

@@ -47,9 +47,8 @@ impl<'de, K: Keep> Take<'de> for Errors<'_, K> {
                 self.keep.forget_errors();
             }
             let url = url.into_text().filter(|url| !url.is_empty());
-            let url = url.and_then(|url| absolute(&url, self.base).ok());
-            self.keep
-                .keep_error(url.filter(|url| matches!(url.scheme(), "http" | "https")));
+            let url = url.and_then(|url| absolute(&url, self.base));
+            self.keep.keep_error(url);
             count += 1;
         }
         Ok(Ok(count))

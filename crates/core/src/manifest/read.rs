@@ -12,7 +12,7 @@ use crate::error::{Error, Kind, Result};
 
 /// One exported file, as it streams by.
 pub(super) struct Found {
-    /// The type of every resource in it.
+    /// The type of every resource in it; empty where that is not said.
     pub(super) resource_type: String,
     /// Where it can be fetched, absolute.
     pub(super) url: Url,
@@ -61,14 +61,22 @@ struct Members {
     transaction_time: Given,
     request: Given,
     requires_access_token: Given,
-    outputs: Result<usize>,
+    outputs: Result<Counted>,
     deleted: Result<usize>,
     errors: Result<usize>,
     outcomes: Result<usize>,
+    next: Option<String>,
+}
+
+/// How many outputs there are, and which is the first without a type.
+#[derive(Default)]
+struct Counted {
+    all: usize,
+    untyped: Option<usize>,
 }
 
 impl Members {
-    fn head(self) -> Result<Head> {
+    fn head(self, base: Option<&Url>) -> Result<Head> {
         if let Some(kind) = self.resource_type.into_text() {
             let kind: String = kind.chars().take(40).collect();
             return Err(wrong(&format!("it is a FHIR {kind}")));
@@ -78,6 +86,7 @@ impl Members {
             return Err(wrong("it has no transactionTime")
                 .next("If the export was cancelled, which some sources answer so, start a new one; if not, report it to whoever runs the source: its answer breaks the Bulk Data specification."));
         };
+        let outputs = self.outputs?;
         Ok(Head {
             transaction_time,
             request: self.request.into_text(),
@@ -87,11 +96,20 @@ impl Members {
                 Given::Text(text) => Some(!text.eq_ignore_ascii_case("false")),
                 _ => None,
             },
-            outputs: self.outputs?,
+            outputs: outputs.all,
+            untyped: outputs.untyped,
             deleted: self.deleted?,
             errors: match (self.errors?, self.outcomes?) {
                 (0, outcomes) => outcomes,
                 (errors, _) => errors,
+            },
+            next: match self.next {
+                Some(text) => {
+                    Some(absolute(&text, base).ok_or_else(|| {
+                        wrong("its link to the next page is no http or https URL")
+                    })?)
+                }
+                None => None,
             },
         })
     }
@@ -110,10 +128,11 @@ impl<'de, K: Keep> Take<'de> for Root<'_, K> {
             transaction_time: Given::Other,
             request: Given::Other,
             requires_access_token: Given::Other,
-            outputs: Ok(0),
+            outputs: Ok(Counted::default()),
             deleted: Ok(0),
             errors: Ok(0),
             outcomes: Ok(0),
+            next: None,
         };
         while let Some(name) = object.next_key::<String>()? {
             match name.as_str() {
@@ -143,12 +162,13 @@ impl<'de, K: Keep> Take<'de> for Root<'_, K> {
                     let errors = Errors::of("outcome", self.base, &mut *self.keep, false);
                     members.outcomes = object.next_value_seed(Next(errors))?;
                 }
+                "link" => members.next = object.next_value_seed(Next(Links))?,
                 _ => {
                     object.next_value::<IgnoredAny>()?;
                 }
             }
         }
-        Ok(members.head())
+        Ok(members.head(self.base))
     }
 }
 
@@ -175,35 +195,84 @@ impl<'de> Take<'de> for Files {
     }
 }
 
+/// The links of a manifest in pages: of them, that to the next page.
+struct Links;
+
+impl<'de> Take<'de> for Links {
+    type Value = Option<String>;
+
+    fn other(self) -> Option<String> {
+        None
+    }
+
+    fn list<A: SeqAccess<'de>>(self, mut list: A) -> Result<Option<String>, A::Error> {
+        let mut next = None;
+        while let Some(url) = list.next_element_seed(Next(Link))? {
+            next = next.or(url);
+        }
+        Ok(next)
+    }
+}
+
+struct Link;
+
+impl<'de> Take<'de> for Link {
+    type Value = Option<String>;
+
+    fn other(self) -> Option<String> {
+        None
+    }
+
+    fn object<A: MapAccess<'de>>(self, mut object: A) -> Result<Option<String>, A::Error> {
+        let (mut relation, mut url) = (Given::Other, Given::Other);
+        while let Some(name) = object.next_key::<String>()? {
+            match name.as_str() {
+                "relation" => relation = object.next_value()?,
+                "url" => url = object.next_value()?,
+                _ => {
+                    object.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        let is_next = relation.into_text().as_deref() == Some("next");
+        Ok(url.into_text().filter(|_| is_next))
+    }
+}
+
 struct Outputs<'a, K> {
     base: Option<&'a Url>,
     keep: &'a mut K,
 }
 
 impl<'de, K: Keep> Take<'de> for Outputs<'_, K> {
-    type Value = Result<usize>;
+    type Value = Result<Counted>;
 
-    fn other(self) -> Result<usize> {
+    fn other(self) -> Result<Counted> {
         Err(wrong("its output is no array"))
     }
 
-    fn nothing(self) -> Result<usize> {
-        Ok(0)
+    fn nothing(self) -> Result<Counted> {
+        Ok(Counted::default())
     }
 
-    fn list<A: SeqAccess<'de>>(self, mut list: A) -> Result<Result<usize>, A::Error> {
-        let mut count = 0;
+    fn list<A: SeqAccess<'de>>(self, mut list: A) -> Result<Result<Counted>, A::Error> {
+        let mut counted = Counted::default();
         let mut first_wrong = None;
         while let Some(item) = list.next_element_seed(Next(Item))? {
             if first_wrong.is_none() {
-                match item.check(count, self.base) {
-                    Ok(found) => self.keep.keep(found),
+                match item.check(counted.all, self.base) {
+                    Ok(found) => {
+                        if found.resource_type.is_empty() {
+                            counted.untyped.get_or_insert(counted.all);
+                        }
+                        self.keep.keep(found);
+                    }
                     Err(error) => first_wrong = Some(error),
                 }
             }
-            count += 1;
+            counted.all += 1;
         }
-        Ok(first_wrong.map_or(Ok(count), Err))
+        Ok(first_wrong.map_or(Ok(counted), Err))
     }
 }
 
@@ -212,7 +281,8 @@ struct Item;
 /// The members of an output that matter, unchecked.
 #[derive(Default)]
 struct Unchecked {
-    resource_type: Given,
+    /// `None` where there is none at all: a file of several types.
+    resource_type: Option<Given>,
     url: Given,
     count: Given,
     size: Given,
@@ -229,7 +299,7 @@ impl<'de> Take<'de> for Item {
         let mut item = Unchecked::default();
         while let Some(name) = object.next_key::<String>()? {
             match name.as_str() {
-                "type" => item.resource_type = object.next_value()?,
+                "type" => item.resource_type = Some(object.next_value()?),
                 "url" => item.url = object.next_value()?,
                 "count" => item.count = object.next_value()?,
                 // Not of the specification; servers that add it write a number, or its digits.
@@ -246,11 +316,15 @@ impl<'de> Take<'de> for Item {
 impl Unchecked {
     fn check(self, index: usize, base: Option<&Url>) -> Result<Found> {
         let place = format_args!("output {} of the manifest", index + 1);
-        let Some(resource_type) = self.resource_type.into_text() else {
+        let untyped = self.resource_type.is_none() && matches!(self.url, Given::Text(_));
+        let Some(resource_type) = (match self.resource_type {
+            None if untyped => Some(String::new()),
+            given => given.and_then(Given::into_text),
+        }) else {
             return Err(wrong(&format!("{place} has no type")));
         };
         // The type becomes a path in staging.
-        if !is_type_name(&resource_type) {
+        if !untyped && !is_type_name(&resource_type) {
             let shown: String = resource_type.chars().take(40).collect();
             return Err(wrong(&format!(
                 "{place} has the type {shown:?}, which is no resource type's name"
@@ -259,7 +333,7 @@ impl Unchecked {
         let Some(text) = self.url.into_text().filter(|url| !url.is_empty()) else {
             return Err(wrong(&format!("{place} ({resource_type}) has no url")));
         };
-        let url = absolute(&text, base);
+        let url = joined(&text, base);
         let url =
             url.map_err(|_| wrong(&format!("{place} ({resource_type}) has a url that is none")))?;
         if !matches!(url.scheme(), "http" | "https") {
@@ -281,11 +355,16 @@ impl Unchecked {
     }
 }
 
-/// A URL of a manifest that was found at `base`.
-pub(super) fn absolute(text: &str, base: Option<&Url>) -> Result<Url, url::ParseError> {
+/// An http or https URL as a manifest that was found at `base` means it.
+pub(super) fn absolute(text: &str, base: Option<&Url>) -> Option<Url> {
+    let url = joined(text, base).ok();
+    url.filter(|url| matches!(url.scheme(), "http" | "https"))
+}
+
+fn joined(text: &str, base: Option<&Url>) -> Result<Url, url::ParseError> {
     match (Url::parse(text), base) {
         (Err(url::ParseError::RelativeUrlWithoutBase), Some(base)) => base.join(text),
-        (url, _) => url,
+        (parsed, _) => parsed,
     }
 }
 

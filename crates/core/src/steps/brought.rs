@@ -19,15 +19,12 @@ pub(super) fn transferred(
     brought: &Brought,
     started: Instant,
 ) -> Result<Transferred> {
-    let (held, unsupported): (Vec<&String>, Vec<&String>) = brought
-        .resources
-        .keys()
-        .partition(|resource_type| pathling::holds(settings.dialect, resource_type));
+    let unsupported = unsupported(settings, brought)?;
+    let held = brought.resources.keys();
     let locations: Vec<Location> = held
-        .into_iter()
+        .filter(|resource_type| !unsupported.contains(resource_type))
         .map(|resource_type| location(settings, run, resource_type, mode))
         .collect::<Result<_>>()?;
-    let unsupported: Vec<String> = unsupported.into_iter().cloned().collect();
     warn(stored, &unsupported);
     log(run, brought);
     Ok(Transferred {
@@ -42,6 +39,18 @@ pub(super) fn transferred(
         export_errors: stored.head.errors,
         parameters: pathling::parameters(&locations),
     })
+}
+
+/// The types that came and that no target can hold. Those of mixed files are in no manifest, so it is here that they stop
+/// the run.
+fn unsupported(settings: &Settings, brought: &Brought) -> Result<Vec<String>> {
+    let types = brought.resources.keys();
+    let unsupported = types.filter(|name| !pathling::holds(settings.dialect, name));
+    let unsupported: Vec<String> = unsupported.cloned().collect();
+    if settings.fail_on_unsupported_types {
+        super::fail_on(&unsupported.iter().map(String::as_str).collect())?;
+    }
+    Ok(unsupported)
 }
 
 /// The glob over a type's files, as the target sees it.

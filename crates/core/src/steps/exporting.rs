@@ -8,7 +8,7 @@ use url::Url;
 use super::contract::{Carried, ExportComplete, ExportStarted, ManifestPlace, StatusQuery};
 use super::run::{keep_manifest, refuse_cancelled, since_of, stored_head};
 use super::{Context, batches, require_staging_for_key};
-use crate::config::{Place, Settings, Step};
+use crate::config::{MixedFiles, Place, Settings, Step};
 use crate::error::{Error, Kind, Result};
 use crate::export::{self, Status, Told, Wanted};
 use crate::http;
@@ -196,6 +196,9 @@ pub(super) async fn check_export_status(
         }
         Status::Complete(told) => told,
     };
+    if context.settings().mixed_files == MixedFiles::Refuse {
+        told.head.refuse_untyped()?;
+    }
     let Some(staging) = staging else {
         carried.since = since_of(&carried, None, &told.head);
         return Ok(ExportComplete {
@@ -247,6 +250,9 @@ async fn told_before(
     let Some(head) = stored_head(staging, &key, Some(url)).await? else {
         return Ok(None);
     };
+    if context.settings().mixed_files == MixedFiles::Refuse {
+        head.refuse_untyped()?;
+    }
     let mut carried = carried.clone();
     carried.run.clone_from(&record.run);
     carried.since = since_of(&carried, Some(record), &head);

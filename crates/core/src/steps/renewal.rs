@@ -59,6 +59,7 @@ mod tests {
             credentials: None,
             trusted_origins: Vec::new(),
             allow_plaintext: false,
+            allow_private_hosts: false,
             connect_timeout: timeout,
             idle_timeout: timeout,
         });

@@ -17,7 +17,7 @@ use super::issues;
 use super::renewal::renewal;
 use super::run::{keep_manifest, refuse_cancelled, saw_manifest, since_of, stored_manifest};
 use super::{Context, Deadline, require_staging_for_key};
-use crate::config::{ImportMode, PARTIAL_OVERWRITE, Settings};
+use crate::config::{ImportMode, MixedFiles, PARTIAL_OVERWRITE, Settings};
 use crate::error::{Kind, Result};
 use crate::export;
 use crate::http;
@@ -25,7 +25,7 @@ use crate::manifest::{Asked, Manifest};
 use crate::pathling;
 use crate::staging::{Staging, layout};
 use crate::sync::RunRecord;
-use crate::transfer::{Links, Listing, Plan, Transfer};
+use crate::transfer::{Links, Listing, Plan, Transfer, remove_other_pieces};
 
 /// Does what the event asks for: all files of a manifest and then the Parameters, or just a batch of them.
 pub(super) async fn transfer_to_s3(
@@ -75,7 +75,7 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
             .and_then(|kick_off| kick_off.mode.clone())
     });
     let mode = import_mode(settings, &carried)?;
-    refuse_unsupported(settings, &stored)?;
+    refuse(settings, &stored)?;
     let until = by(settings, deadline);
     Box::pin(issues::look_at(
         context,
@@ -110,6 +110,9 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
     };
     let started = std::time::Instant::now();
     let brought = transfer.run(&plan).await?;
+    if stored.head.untyped.is_some() {
+        remove_other_pieces(staging, &plan, &brought.pieces).await?;
+    }
     staging.sweep(&layout::run_folder(&carried.run)).await;
 
     let transferred =
@@ -213,6 +216,11 @@ async fn find(
         }
     };
     let told = Manifest::read(&value, base)?;
+    if told.head.next.is_some() {
+        return Err(Kind::Input
+            .error("transfer-to-s3: the event's manifest is one page of several")
+            .next("Pass on what check-export-status gives: it puts the pages together."));
+    }
     let run = if run.is_empty() {
         let request = told.head.request.as_deref().unwrap_or_default();
         let urls = told.outputs().map(|output| output.url);
@@ -309,15 +317,20 @@ fn import_mode(settings: &Settings, carried: &Carried) -> Result<ImportMode> {
     Ok(asked)
 }
 
-/// Stops before anything is fetched where types that no target can hold are not to be left out.
-fn refuse_unsupported(settings: &Settings, manifest: &Manifest) -> Result<()> {
+/// Stops before anything is fetched where there are mixed files, or types that no target can hold, and they are not wanted.
+fn refuse(settings: &Settings, manifest: &Manifest) -> Result<()> {
+    if settings.mixed_files == MixedFiles::Refuse {
+        manifest.head.refuse_untyped()?;
+    }
     if !settings.fail_on_unsupported_types {
         return Ok(());
     }
     let types: BTreeSet<&str> = manifest
         .outputs()
         .filter(|output| {
-            output.count != Some(0) && !pathling::holds(settings.dialect, output.resource_type)
+            output.count != Some(0)
+                && !output.resource_type.is_empty()
+                && !pathling::holds(settings.dialect, output.resource_type)
         })
         .map(|output| output.resource_type)
         .collect();

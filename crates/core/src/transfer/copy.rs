@@ -17,6 +17,7 @@ use super::outbound::Outbound;
 use super::pace::Slot;
 use super::plan::File;
 use super::progress::Event;
+use super::split::Splitter;
 use crate::config::Validate;
 use crate::error::{Error, Kind, Result};
 use crate::http::shown;
@@ -75,6 +76,8 @@ struct Copy {
     url: Url,
     checker: Checker,
     outbound: Outbound,
+    /// In the place of checker and outbound, where the file holds several types.
+    splitter: Option<Splitter>,
     /// Where the source's next byte is, and what identifies the bytes before it.
     at: Option<(u64, Mark)>,
     /// How many bytes there were at most before something broke.
@@ -98,6 +101,9 @@ impl Copy {
             url: file.url.clone(),
             checker: Checker::new(&file.resource_type, engine.settings.validate),
             outbound: Outbound::new(Arc::clone(&engine), Arc::clone(&file), upload),
+            splitter: file
+                .is_mixed()
+                .then(|| Splitter::new(Arc::clone(&engine), Arc::clone(&file))),
             engine,
             file,
             at: None,
@@ -113,6 +119,12 @@ impl Copy {
     /// How far the file is in staging. Where a listing says that nothing is there, nothing is asked.
     async fn state(&self, hint: Hint) -> Result<FileState> {
         let (staging, file) = (&self.engine.staging, &self.file);
+        if self.splitter.is_some() {
+            let ask = || staging.recorded_pieces(&file.part_key, hint);
+            let what = staging.url(&file.part_key);
+            let done = self.engine.to_store(&what, 0, ask, || false).await?;
+            return Ok(done.map_or(FileState::Absent, FileState::Done));
+        }
         let ask = || staging.state(&file.key, &file.part_key, hint);
         if hint == NOTHING {
             return ask().await;
@@ -124,8 +136,9 @@ impl Copy {
     /// A file that is staged already must be the one that the manifest promises.
     fn as_promised(&self, record: DoneRecord) -> Result<Outcome> {
         let found: u64 = record.resources.values().sum();
-        if record.export == self.engine.export && self.file.count.is_none_or(|count| count == found)
-        {
+        // Whether the count of a mixed file holds its headers was looked at when it came.
+        let promised = |count| count == found || self.file.is_mixed();
+        if record.export == self.engine.export && self.file.count.is_none_or(promised) {
             return Ok(Outcome::Done {
                 record,
                 fetched: false,
@@ -230,7 +243,10 @@ impl Copy {
             };
             self.engine.tell(&shown(&self.url), &error, wait);
             self.outbound.rest(self.at.is_none());
-            if !self.outbound.holds_memory() {
+            if let Some(splitter) = &mut self.splitter {
+                splitter.rest();
+            }
+            if !self.holds_memory() {
                 self.slot = None;
             }
             let engine = Arc::clone(&self.engine);
@@ -297,7 +313,7 @@ impl Copy {
         let slot = match self.slot.take() {
             Some(slot) => slot,
             // Its slot went with the server's request to wait.
-            None if self.outbound.holds_memory() => engine.unless_stopped(pace.again()).await?,
+            None if self.holds_memory() => engine.unless_stopped(pace.again()).await?,
             None => engine.unless_stopped(pace.slot()).await?,
         };
         // While it waited for its turn, another process may have staged it.
@@ -311,7 +327,10 @@ impl Copy {
                 return Err(Halt::Elsewhere(record));
             }
         }
-        self.outbound.reserve().await?;
+        match &mut self.splitter {
+            Some(splitter) => splitter.reserve().await?,
+            None => self.outbound.reserve().await?,
+        }
         let from = self.at.as_ref().filter(|(offset, _)| *offset > 0);
         let from = from.map(|(offset, mark)| (*offset, mark));
         let opening = fetch::open(&engine.source, &self.url, engine.token, from);
@@ -364,6 +383,11 @@ impl Copy {
             let chunk = chunk?;
             slot.moved(chunk.len() as u64);
             (engine.observer)(Event::Bytes(chunk.len() as u64));
+            if let Some(splitter) = &mut self.splitter {
+                splitter.take(&chunk).await?;
+                self.furthest = self.furthest.max(splitter.seen());
+                continue;
+            }
             let before = self.checker.mark();
             let length = chunk.len() as u64;
             self.checker
@@ -375,6 +399,9 @@ impl Copy {
             }
             self.stage(&mut kept, &before).await?;
         }
+        if self.splitter.is_some() {
+            return Ok(LineMark::default());
+        }
         let before = self.checker.mark();
         self.checker
             .finish(|bytes| kept.push(bytes))
@@ -385,6 +412,9 @@ impl Copy {
 
     /// Sees whether everything came that was promised, and makes the file appear.
     async fn conclude(&mut self, before: &LineMark) -> Result<DoneRecord, Halt> {
+        if let Some(splitter) = &mut self.splitter {
+            return splitter.finish().await;
+        }
         let found = self.checker.resources();
         if let Some(count) = self.file.count.filter(|count| *count != found) {
             return Err(Kind::Integrity
@@ -414,6 +444,10 @@ impl Copy {
             }
             self.outbound.begin(source, opened.length).await?;
             self.begun = true;
+            if let Some(splitter) = &mut self.splitter {
+                self.at = None;
+                splitter.begin();
+            }
         }
         if !std::mem::replace(&mut self.announced, true) {
             (self.engine.observer)(Event::FileStarted {
@@ -434,6 +468,11 @@ impl Copy {
             self.outbound.also(self.checker.held()).await?;
         }
         self.outbound.look().await
+    }
+
+    fn holds_memory(&self) -> bool {
+        let splits = self.splitter.as_ref().is_some_and(Splitter::holds_memory);
+        splits || self.outbound.holds_memory()
     }
 
     fn bad(&self, bad: &BadLine) -> Error {

@@ -22,8 +22,10 @@ pub mod pace;
 pub mod plan;
 pub mod progress;
 mod sizes;
+mod split;
+mod weights;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +42,7 @@ pub use links::{Links, Renew};
 pub use listing::Listing;
 pub use plan::{File, Plan};
 pub use progress::{Event, Observer};
+pub use split::remove_other_pieces;
 
 /// How many files are at work at once. Most of them wait for their turn at a server, or for memory.
 const AT_WORK: usize = 128;
@@ -81,6 +84,8 @@ pub struct Brought {
     pub bytes: u64,
     /// Resources by type.
     pub resources: BTreeMap<String, u64>,
+    /// The objects of files of several types.
+    pub pieces: BTreeSet<String>,
 }
 
 /// One file's end, as its task tells it.
@@ -221,6 +226,10 @@ impl Work {
         self.done += 1;
         self.brought.fetched += usize::from(fetched);
         self.brought.bytes += record.size;
+        if file.is_mixed() {
+            let keys = record.objects.iter().map(|object| object.key.clone());
+            self.brought.pieces.extend(keys);
+        }
         let mut resources = 0;
         for (resource_type, count) in record.resources.iter().filter(|(_, count)| **count > 0) {
             let of_type = self.brought.resources.entry(resource_type.clone());

@@ -10,20 +10,20 @@ use url::Url;
 
 use super::links::Links;
 use super::list::List;
+use super::weights::Weights;
 use crate::error::{Kind, Result};
 use crate::http::shown_str;
 use crate::manifest::{Manifest, Output};
 use crate::staging::layout;
 
-/// What a resource takes where only their number is known, in bytes: enough to tell large files from small ones.
-const RESOURCE: u64 = 1024;
-
 /// One file of the manifest and its place in staging.
 #[derive(Clone, Debug, PartialEq)]
 pub struct File {
+    /// The run that it is of.
+    pub run: String,
     /// Its index among all outputs of the stored manifest.
     pub index: usize,
-    /// The type of every resource in it.
+    /// The type of every resource in it; empty where it holds several.
     pub resource_type: String,
     /// Where it is fetched.
     pub url: Url,
@@ -47,6 +47,14 @@ pub struct Plan {
     /// Indices of outputs, in the order in which the files should begin.
     order: Vec<u32>,
     links: Option<Links>,
+}
+
+impl File {
+    /// Whether it holds resources of several types.
+    #[must_use]
+    pub fn is_mixed(&self) -> bool {
+        self.resource_type.is_empty()
+    }
 }
 
 impl Plan {
@@ -138,6 +146,7 @@ impl Plan {
                 None => Url::parse(&output.url).ok()?,
             };
             Some(File {
+                run: self.run.clone(),
                 index,
                 key: self.key(index, &output),
                 part_key: self.list.part_key(&self.run, index),
@@ -205,6 +214,14 @@ impl Plan {
         output.is_some_and(|output| self.key(index, &output) == key)
     }
 
+    /// Whether a key may be one of the objects that the file of this index becomes, which holds several types.
+    pub(super) fn is_piece(&self, index: usize, key: &str) -> bool {
+        let output = self.stored.output(index);
+        output.is_some_and(|output| {
+            output.resource_type.is_empty() && layout::is_piece(index, &output.url, key)
+        })
+    }
+
     fn key(&self, index: usize, output: &Output<'_>) -> String {
         self.list.key(&self.run, index, output)
     }
@@ -252,36 +269,6 @@ fn distinct(stored: &Manifest) -> Result<Vec<u32>> {
         first.push(slot);
     }
     Ok(first)
-}
-
-/// What is known of the sizes of a manifest's outputs, by index.
-struct Weights {
-    all: Vec<Option<u64>>,
-    /// What one counts for of which nothing is known.
-    mean: u64,
-}
-
-impl Weights {
-    fn of(stored: &Manifest) -> Self {
-        let by_count = |count: u64| count.saturating_mul(RESOURCE);
-        let all: Vec<Option<u64>> = stored
-            .sizes()
-            .map(|(size, count)| size.or(count.map(by_count)))
-            .collect();
-        let known = all.iter().flatten();
-        let (sum, number) = known.fold((0_u64, 0), |(sum, number), weight| {
-            (sum.saturating_add(*weight), number + 1)
-        });
-        Self {
-            all,
-            mean: sum.checked_div(number).unwrap_or_default(),
-        }
-    }
-
-    fn get(&self, slot: u32) -> u64 {
-        let weight = self.all.get(slot as usize).copied().flatten();
-        weight.unwrap_or(self.mean)
-    }
 }
 
 /// The largest first. Those of one size, or of none that is known, stay in the manifest's order.

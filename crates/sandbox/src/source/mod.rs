@@ -270,7 +270,8 @@ impl Source {
             }
             return reply;
         }
-        let mut reply = job.manifest_reply(&self.world);
+        let page = call.parameter("page").and_then(|page| page.parse().ok());
+        let mut reply = job.manifest_reply(&self.world, page.unwrap_or(1));
         if job.separate_status {
             set(&mut reply, "x-export-status", "200 OK");
         }
