@@ -173,7 +173,16 @@ impl Summary {
         };
         writeln!(out, "Run     {}{kind}", finished.run)?;
         if let Some(as_of) = &self.as_of {
-            writeln!(out, "As of   {as_of}, which is the SINCE of a next delta")?;
+            let held = self
+                .issues
+                .as_ref()
+                .is_some_and(|it| it.watermark.is_some());
+            let next = if held {
+                "; for a next delta, keep the SINCE before it, because the source reports errors"
+            } else {
+                ", which is the SINCE of a next delta"
+            };
+            writeln!(out, "As of   {as_of}{next}")?;
         }
         if let Some(mode) = self.mode.as_ref().filter(|_| finished.imported) {
             let attempt = match self.attempts {
