@@ -219,12 +219,12 @@ mod tests {
         assert!(matches!(waits.after(wish()), Then::End(_)));
     }
 
-    /// Waits until it is given up, in milliseconds, and the end.
-    fn all(waits: &mut Waits) -> (Vec<u128>, Error) {
+    /// Waits until it is given up, and the end.
+    fn all(waits: &mut Waits) -> (Vec<Duration>, Error) {
         let mut all = Vec::new();
         loop {
             match waits.after(IN_PROGRESS.error("the export is at 40 %.")) {
-                Then::Wait(wait) => all.push(wait.as_millis()),
+                Then::Wait(wait) => all.push(wait),
                 Then::Retry(wait) => panic!("{wait:?}"),
                 Then::End(error) => return (all, error),
             }
@@ -240,10 +240,14 @@ mod tests {
         ];
         let (all, error) = all(&mut waits(Step::CheckExportStatus, &more));
         let (early, full) = all.split_at(all.len() - 2);
-        assert_eq!(full, [20_000, 40_000]);
-        assert_eq!(early.iter().sum::<u128>(), 10_000, "{early:?}");
+        assert_eq!(full, [20, 40].map(Duration::from_secs));
+        assert_eq!(
+            early.iter().sum::<Duration>(),
+            Duration::from_secs(10),
+            "{early:?}"
+        );
         // From one, two and four seconds to half as much more, and what is left of ten.
-        for (wait, least) in early.iter().zip([1000, 2000, 4000]) {
+        for (wait, least) in early.iter().zip([1, 2, 4].map(Duration::from_secs)) {
             let most = least * 3 / 2;
             assert!(
                 (least..=most).contains(wait) || wait == early.last().unwrap(),
@@ -259,9 +263,14 @@ mod tests {
     fn early_polls_take_nothing_from_the_six_hours_of_the_defaults() {
         for step in [Step::CheckExportStatus, Step::CheckImportStatus] {
             let (all, _) = all(&mut waits(step, &[]));
-            assert_eq!(all.iter().sum::<u128>(), 6 * 3_600_000);
-            assert_eq!(all.iter().filter(|wait| **wait == 900_000).count(), 23);
-            assert!((1000..=1500).contains(&all[0]), "{all:?}");
+            assert_eq!(all.iter().sum::<Duration>(), Duration::from_hours(6));
+            assert_eq!(
+                all.iter()
+                    .filter(|wait| **wait == Duration::from_mins(15))
+                    .count(),
+                23
+            );
+            assert_eq!(all[0].as_secs(), 1, "{all:?}");
         }
     }
 
@@ -276,7 +285,7 @@ mod tests {
     fn waits_below_a_second_have_no_early_polls() {
         let more = [("EXPORT_RETRY_TIMES", "3"), ("EXPORT_RETRY_WAIT", "0.01")];
         let (all, _) = all(&mut waits(Step::CheckExportStatus, &more));
-        assert_eq!(all, [10, 10, 10]);
+        assert_eq!(all, [Duration::from_millis(10); 3]);
     }
 
     #[test]
