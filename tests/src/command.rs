@@ -1,10 +1,13 @@
 //! The command `pathling-import` as a process.
 
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use nix::pty::openpty;
 use sandbox::Sandbox;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
@@ -21,6 +24,7 @@ pub struct CommandRun {
     arguments: Vec<OsString>,
     folder: TempDir,
     patience: Duration,
+    terminal: bool,
 }
 
 /// What became of a run.
@@ -43,6 +47,8 @@ pub struct Running {
     pub stderr: Output,
     readers: [JoinHandle<()>; 2],
     patience: Duration,
+    /// Where a person would sit, if its standard input is a terminal.
+    person: Option<File>,
     // The working folder lives as long as the process.
     _folder: TempDir,
 }
@@ -59,6 +65,7 @@ pub fn pathling_import(sandbox: &Sandbox) -> CommandRun {
         arguments: Vec::new(),
         folder: TempDir::new().expect("a folder can be made"),
         patience: PATIENCE,
+        terminal: false,
     }
 }
 
@@ -117,6 +124,13 @@ impl CommandRun {
         self
     }
 
+    /// With a terminal as its standard input, at which [`Running::types`] types.
+    #[must_use]
+    pub fn at_a_terminal(mut self) -> Self {
+        self.terminal = true;
+        self
+    }
+
     /// Runs the command to its end.
     pub async fn run(self) -> Finished {
         self.spawn().wait().await
@@ -125,12 +139,18 @@ impl CommandRun {
     /// Starts the command.
     #[must_use]
     pub fn spawn(self) -> Running {
+        let (stdin, person) = if self.terminal {
+            let pair = openpty(None, None).expect("a terminal can be made");
+            (Stdio::from(pair.slave), Some(File::from(pair.master)))
+        } else {
+            (Stdio::null(), None)
+        };
         let mut child = Command::new(binary("pathling-import"))
             .args(&self.arguments)
             .current_dir(self.folder.path())
             .env_clear()
             .envs(self.env.iter())
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
@@ -144,6 +164,7 @@ impl CommandRun {
             stderr,
             readers: [first, second],
             patience: self.patience,
+            person,
             _folder: self.folder,
         }
     }
@@ -165,6 +186,14 @@ impl Running {
             stdout: self.stdout.text(),
             stderr: self.stderr.text(),
         }
+    }
+
+    /// Types this at its terminal.
+    pub fn types(&self, text: &str) {
+        let mut person = self.person.as_ref().expect("it has a terminal");
+        person
+            .write_all(text.as_bytes())
+            .expect("a terminal takes what is typed");
     }
 
     /// Whether the process still runs.

@@ -8,6 +8,10 @@ pub trait Records {
     fn file_requests(&self) -> Vec<Recorded>;
     /// The kick-offs of exports.
     fn export_kick_offs(&self) -> Vec<Recorded>;
+    /// The polls of exports' status URLs.
+    fn polls(&self) -> Vec<Recorded>;
+    /// The wishes that the source delete an export's job.
+    fn deletions(&self) -> Vec<Recorded>;
     /// The kick-offs of imports.
     fn import_kick_offs(&self) -> Vec<Recorded>;
     /// The `_nonce` of each kick-off of an import that was accepted.
@@ -24,6 +28,12 @@ fn requests(sandbox: &Sandbox, wanted: impl Fn(&Recorded) -> bool) -> Vec<Record
     requests
 }
 
+fn is_status_url(request: &Recorded) -> bool {
+    request.service == Service::Source
+        && request.path.starts_with("/fhir/jobs/")
+        && !request.path.contains("/files/")
+}
+
 impl Records for Sandbox {
     fn file_requests(&self) -> Vec<Recorded> {
         requests(self, |request| {
@@ -36,6 +46,18 @@ impl Records for Sandbox {
     fn export_kick_offs(&self) -> Vec<Recorded> {
         requests(self, |request| {
             request.service == Service::Source && request.path.ends_with("$export")
+        })
+    }
+
+    fn polls(&self) -> Vec<Recorded> {
+        requests(self, |request| {
+            is_status_url(request) && request.method == "GET"
+        })
+    }
+
+    fn deletions(&self) -> Vec<Recorded> {
+        requests(self, |request| {
+            is_status_url(request) && request.method == "DELETE"
         })
     }
 

@@ -7,7 +7,8 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use pathling_import_core::config::table::{Form, Need, SETTINGS};
 use pathling_import_core::error::TABLE;
 
@@ -21,6 +22,10 @@ const WIDTH: usize = 79;
 #[derive(Debug, Parser)]
 #[command(name = "pathling-import", version, max_term_width = 100)]
 pub(crate) struct Args {
+    /// What to do instead of a synchronisation.
+    #[command(subcommand)]
+    pub(crate) instead: Option<Instead>,
+
     /// What to synchronise.
     #[command(flatten)]
     pub(crate) sync: Sync,
@@ -38,6 +43,17 @@ pub(crate) struct Args {
         global = true
     )]
     pub(crate) log_format: Format,
+}
+
+/// What else the program does.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Instead {
+    /// Give the run in progress up: end its export at the source, and do not go on with it.
+    Cancel {
+        /// The settings that the run was started with.
+        #[arg(value_name = "CONFIGURATION FILE")]
+        file: Option<PathBuf>,
+    },
 }
 
 /// What the synchronisation is told.
@@ -64,8 +80,19 @@ pub(crate) enum Format {
 impl Args {
     /// Reads the command line; prints help, version or what is wrong with it, and ends the process, where that is asked.
     pub(crate) fn read() -> Self {
-        let matches = command().get_matches();
-        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+        Self::of(&command().get_matches()).unwrap_or_else(|error| error.exit())
+    }
+
+    fn of(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let args = Self::from_arg_matches(matches)?;
+        let of_sync = args.sync.fresh || args.sync.file.is_some();
+        if args.instead.is_some() && of_sync {
+            return Err(command().error(
+                ErrorKind::ArgumentConflict,
+                "what stands before the subcommand is for a synchronisation alone; put the configuration file behind it",
+            ));
+        }
+        Ok(args)
     }
 }
 
@@ -152,7 +179,7 @@ mod tests {
     use super::*;
 
     fn parse(args: &[&str]) -> Result<Args, clap::Error> {
-        Args::try_parse_from([&["pathling-import"], args].concat())
+        Args::of(&command().try_get_matches_from([&["pathling-import"], args].concat())?)
     }
 
     fn help() -> String {
@@ -222,6 +249,31 @@ mod tests {
             (args.verbose, args.log_format, args.sync.fresh),
             (0, Format::Human, false)
         );
+    }
+
+    #[test]
+    fn a_subcommand_comes_before_a_file_of_its_name() {
+        let args = parse(&["cancel", "settings.json", "-v"]).unwrap();
+        let Some(Instead::Cancel { file }) = args.instead else {
+            panic!("no subcommand: {args:?}");
+        };
+        assert_eq!(
+            (file, args.verbose),
+            (Some(PathBuf::from("settings.json")), 1)
+        );
+        let args = parse(&["-v", "cancel"]).unwrap();
+        assert!(args.instead.is_some() && args.verbose == 1);
+        let args = parse(&["./cancel"]).unwrap();
+        assert!(args.instead.is_none());
+        assert_eq!(args.sync.file, Some(PathBuf::from("./cancel")));
+        for wrong in [
+            &["--fresh", "cancel"][..],
+            &["cancel", "--fresh"],
+            &["settings.json", "cancel"],
+            &["cancel", "a", "b"],
+        ] {
+            assert_eq!(parse(wrong).unwrap_err().exit_code(), 2, "{wrong:?}");
+        }
     }
 
     #[test]

@@ -14,10 +14,11 @@ use pathling_import_core::sync::RunRecord;
 use pathling_import_core::telemetry::{self, LogFormat, Telemetry, TelemetryOptions};
 use pathling_import_core::{Error, Kind, Result};
 
-use crate::args::{Args, Format};
+use crate::args::{Args, Format, Instead};
+use crate::cancel;
 use crate::drive::{Drive, Finished, Position};
 use crate::progress::{Form, Progress, log_line};
-use crate::stop::{self, Stop};
+use crate::stop::{self, FirstStop, Stop};
 use crate::summary::Summary;
 use crate::words;
 
@@ -33,17 +34,20 @@ pub(crate) fn run(args: &Args) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let code = runtime.block_on(synchronise(args));
+    let code = runtime.block_on(obey(args));
     // A write that is under way removes its temporary file when it is done. One that hangs, or a name look-up, must not
     // keep the process.
     runtime.shutdown_timeout(LETTING_GO);
     ExitCode::from(code)
 }
 
-/// One synchronisation, from settings to summary. Gives the exit code.
-async fn synchronise(args: &Args) -> u8 {
-    let mut told_to_stop = stop::listen();
-    let file = args.sync.file.as_deref();
+/// Reads the settings and does what is asked with them. Gives the exit code.
+async fn obey(args: &Args) -> u8 {
+    let told_to_stop = stop::listen();
+    let file = match &args.instead {
+        Some(Instead::Cancel { file }) => file.as_deref(),
+        None => args.sync.file.as_deref(),
+    };
     let environment = environment();
     let settings = match &environment {
         Ok(environment) => Settings::load(Step::Command, environment, file),
@@ -74,7 +78,50 @@ async fn synchronise(args: &Args) -> u8 {
         Ok(settings) => settings,
         Err(error) => return ending.failed(&error, &Position::default()),
     };
-    let progress = Progress::new(form);
+    match &args.instead {
+        Some(Instead::Cancel { .. }) => {
+            cancel(
+                &Context::new(settings),
+                args.log_format,
+                &ending,
+                told_to_stop,
+            )
+            .await
+        }
+        None => synchronise(settings, args, &ending, told_to_stop).await,
+    }
+}
+
+/// Gives the run in progress up. Gives the exit code.
+async fn cancel(
+    context: &Context,
+    format: Format,
+    ending: &Ending<'_>,
+    mut told_to_stop: FirstStop,
+) -> u8 {
+    let nowhere = Position::default();
+    let done = tokio::select! {
+        biased;
+        done = cancel::cancel(context, format) => done,
+        stop = told_to_stop.told() => return ending.stopped(stop, &nowhere),
+    };
+    match done {
+        Ok(text) => {
+            print(&text, "the run is cancelled");
+            0
+        }
+        Err(error) => ending.failed(&error, &nowhere),
+    }
+}
+
+/// One synchronisation, to its summary. Gives the exit code.
+async fn synchronise(
+    settings: Settings,
+    args: &Args,
+    ending: &Ending<'_>,
+    mut told_to_stop: FirstStop,
+) -> u8 {
+    let progress = Progress::new(ending.form);
     let context = Context::new(settings).observed_by(progress.observer());
     let drive = Drive::new(&context, &progress, context.settings());
     let outcome = tokio::select! {
@@ -95,7 +142,18 @@ async fn synchronise(args: &Args) -> u8 {
         Ok(Err(error)) => ending.failed(&error, &drive.position()),
         Err(stop) => {
             context.settle().await;
-            ending.stopped(stop, &drive.position())
+            let position = drive.position();
+            let ask = stop == Stop::Interrupt && ending.form != Form::Log;
+            if ask && cancel::may_ask(&position) && cancel::ask().await {
+                return match cancel::cancel(&context, Format::Human).await {
+                    Ok(text) => {
+                        say(text.trim_end());
+                        stop.exit_code()
+                    }
+                    Err(error) => ending.failed(&error, &position),
+                };
+            }
+            ending.stopped(stop, &position)
         }
     }
 }
@@ -228,13 +286,18 @@ async fn summarise(context: &Context, finished: Finished, format: Format) {
         Format::Human => format!("\n{}", summary.human()),
         Format::Json => format!("{}\n", summary.json()),
     };
+    print(&text, "the run is done");
+}
+
+/// Writes to stdout, of which the exit code does not depend: what was to be done is.
+fn print(text: &str, done: &str) {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         // Whoever read the output has stopped doing so, and does not want it.
         Ok(()) => {}
         Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
         Err(error) => {
-            tracing::warn!(%error, "the run is done, but the summary cannot be written to stdout");
+            tracing::warn!(%error, "{done}, but what there is to say of it cannot be written to stdout");
         }
     }
 }

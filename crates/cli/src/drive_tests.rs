@@ -127,14 +127,14 @@ async fn waits_are_slept_and_shown_and_the_same_event_is_asked_again() {
         .go(false)
         .await
         .unwrap();
-    assert_eq!(*script.paused.borrow(), [900, 60, 20]);
+    assert_eq!(*script.paused.borrow(), [1, 60, 20]);
     assert_eq!(
         notes.0.borrow()[..7],
         [
             "fhir-export begins",
             "fhir-export ends",
             "check-export-status begins",
-            "10 %: wait 900 s",
+            "10 %: wait 1 s",
             "502: retry after 60 s",
             "40 %: wait 20 s",
             "check-export-status ends",
@@ -153,12 +153,12 @@ async fn a_step_that_goes_on_for_too_long_is_given_up_and_the_position_says_wher
             .take(4)
             .chain([in_progress(), in_progress(), in_progress()]);
     let (script, notes) = (Script::of(answers), Notes::default());
-    let settings = settings(&[("IMPORT_RETRY_TIMES", "2"), ("IMPORT_RETRY_WAIT", "5")]);
+    let settings = settings(&[("IMPORT_RETRY_TIMES", "2"), ("IMPORT_RETRY_WAIT", "0.5")]);
     let drive = Drive::new(&script, &notes, &settings);
     let error = drive.go(false).await.unwrap_err();
     assert_eq!(error.kind(), Kind::JobInProgress);
     assert!(
-        error.what().contains("gave up after 2 waits, 10 s in all"),
+        error.what().contains("gave up after 2 waits, 1 s in all"),
         "{error}"
     );
     let expected = Position {

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use pathling_import_core::config::Step;
-use pathling_import_core::sync::RunRecord;
+use pathling_import_core::sync::{ExportIssues, RunRecord};
 use serde_json::{Value, json};
 
 use crate::drive::{Extent, Finished};
@@ -27,6 +27,7 @@ pub(crate) struct Summary {
     bytes: u64,
     deletions: usize,
     export_errors: usize,
+    issues: Option<ExportIssues>,
     attempts: usize,
     unanswered: Vec<String>,
     as_of: Option<String>,
@@ -67,6 +68,7 @@ impl Summary {
             bytes: transfer.bytes,
             deletions: transfer.deletions,
             export_errors: transfer.export_errors,
+            issues: record.export_issues.clone(),
             attempts: record.attempts.len(),
             unanswered: record
                 .newest_kick_off()
@@ -97,7 +99,7 @@ impl Summary {
             .map(|(step, took)| (step.name().to_owned(), rounded(*took)))
             .collect();
         seconds.insert("total".to_owned(), rounded(self.took()));
-        let mut summary = json!({
+        let mut all = json!({
             "outcome": if finished.imported { "imported" } else { "nothing to import" },
             "run": finished.run,
             "resumed": finished.resumed,
@@ -123,9 +125,20 @@ impl Summary {
             "seconds": seconds,
         });
         if !self.unanswered.is_empty() {
-            summary["unanswered"] = json!(self.unanswered);
+            all["unanswered"] = json!(self.unanswered);
         }
-        summary
+        if let Some(issues) = &self.issues {
+            all["exportIssues"] = json!({
+                "files": issues.files,
+                "missing": issues.missing,
+                "bySeverity": issues.by_severity,
+                "byCode": issues.by_code,
+                "notOutcomes": issues.not_outcomes,
+                "tooLong": issues.too_long,
+                "watermark": issues.watermark,
+            });
+        }
+        all
     }
 
     /// Lines for a person.
@@ -175,7 +188,16 @@ impl Summary {
         };
         writeln!(out, "Run     {}{kind}", finished.run)?;
         if let Some(as_of) = &self.as_of {
-            writeln!(out, "As of   {as_of}, which is the SINCE of a next delta")?;
+            let held = self
+                .issues
+                .as_ref()
+                .is_some_and(|it| it.watermark.is_some());
+            let next = if held {
+                "; for a next delta, keep the SINCE before it, because the source reports errors"
+            } else {
+                ", which is the SINCE of a next delta"
+            };
+            writeln!(out, "As of   {as_of}{next}")?;
         }
         if let Some(mode) = self.mode.as_ref().filter(|_| finished.imported) {
             let attempt = match self.attempts {
@@ -207,12 +229,35 @@ impl Summary {
         }
         if self.export_errors > 0 {
             let files = words::count(self.export_errors as u64, "file", "files");
+            self.write_issues(out, &files)?;
+        }
+        Ok(())
+    }
+
+    /// What the source could not export, as far as it says so.
+    fn write_issues(&self, out: &mut String, files: &str) -> std::fmt::Result {
+        let Some(issues) = &self.issues else {
+            return writeln!(
+                out,
+                "  {files} of errors: the source could not export everything"
+            );
+        };
+        if issues.has_errors() {
             writeln!(
                 out,
                 "  {files} of errors: the source could not export everything"
             )?;
+        } else {
+            writeln!(out, "  {files} of errors, in which there is none")?;
         }
-        Ok(())
+        writeln!(out, "    {}", issues.words())?;
+        if issues.watermark.is_some() {
+            writeln!(
+                out,
+                "    So the run does not count as complete (EXPORT_ERRORS=hold)"
+            )?;
+        }
+        writeln!(out, "    The first are in {}/_run.json", self.staged)
     }
 
     fn size(&self) -> String {

@@ -1,5 +1,8 @@
 //! How long a step is waited for, and when the command gives up: the settings' retries, applied to one step's answers.
 //!
+//! A job may be done in a moment, so the first wait of the settings is spent in several polls, each after twice as long as
+//! the one before. The sum of all waits stays what the settings make it, and a server's own wish comes before both.
+//!
 //! Pure bookkeeping: nothing here sleeps. [`crate::drive`] does, for as long as [`Waits::after`] says.
 
 use std::time::Duration;
@@ -14,6 +17,12 @@ const TRIES: u32 = 5;
 
 /// The first wait after a failure, where the settings do not ask for less; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_mins(1);
+
+/// The first early poll comes after this long.
+const FIRST_POLL: Duration = Duration::from_secs(1);
+
+/// By how much of itself an early wait may be longer: clients that began together do not ask together.
+const JITTER: f64 = 0.5;
 
 /// The shortest wait that a server can ask for: some ask for none, which would be a storm of requests.
 const SHORTEST: Duration = Duration::from_secs(1);
@@ -35,9 +44,15 @@ pub(crate) struct Waits {
     retry: Retry,
     longest: Duration,
     settings: &'static str,
+    /// How many early polls there were; `None` for a step that has none.
+    early: Option<u32>,
+    /// How many of the settings' own waits have been used up.
     asked: u32,
+    /// How many times it was waited.
+    times: u32,
     waited: Duration,
-    /// How much of the next of the settings' own waits has been used up by shorter ones that the server asked for.
+    /// How much of the next of the settings' own waits has been used up by shorter ones: early ones, and those that the server
+    /// asked for.
     used: Duration,
     failures: u32,
     paused: Duration,
@@ -58,7 +73,10 @@ impl Waits {
             retry,
             longest: settings.retry_after_max,
             settings: name,
+            // The others are not polls of a job: a transfer is called again to work on.
+            early: matches!(step, Step::CheckExportStatus | Step::CheckImportStatus).then_some(0),
             asked: 0,
+            times: 0,
             waited: Duration::ZERO,
             used: Duration::ZERO,
             failures: 0,
@@ -90,8 +108,9 @@ impl Waits {
             return Then::End(self.ran_out(error));
         }
         let own = self.retry.wait_number(self.asked);
-        let wait = self.asked_for(error).unwrap_or(own);
-        // A server that wants to be asked often does not use up the patience that the settings have.
+        let wait = self.asked_for(error).unwrap_or_else(|| self.own_wait(own));
+        // Being asked often does not use up the patience that the settings have.
+        self.times += 1;
         self.used += wait;
         if self.used >= own {
             self.asked += 1;
@@ -104,6 +123,22 @@ impl Waits {
         Then::Wait(wait)
     }
 
+    /// How long to wait where the server does not say: what is left of the settings' own wait, or in the first of them less,
+    /// for an early poll.
+    fn own_wait(&mut self, own: Duration) -> Duration {
+        let left = own.saturating_sub(self.used);
+        let Some(early) = &mut self.early else {
+            return left;
+        };
+        let next = FIRST_POLL.saturating_mul(2_u32.saturating_pow(*early));
+        if self.asked > 0 || next >= left {
+            return left;
+        }
+        *early += 1;
+        let jitter = rand::random_range(0.0..=JITTER);
+        next.mul_f64(1.0 + jitter).min(left)
+    }
+
     /// The server's own wish, within bounds.
     fn asked_for(&self, error: &Error) -> Option<Duration> {
         error
@@ -114,7 +149,7 @@ impl Waits {
     /// The error for a job that outlasted the waits.
     fn ran_out(&self, error: &Error) -> Error {
         let name = self.settings;
-        let waits = match self.asked {
+        let waits = match self.times {
             0 => format!("it is not waited for, because {name}_TIMES is 0"),
             n => format!(
                 "gave up after {}, {} in all",
@@ -184,14 +219,83 @@ mod tests {
         assert!(matches!(waits.after(wish()), Then::End(_)));
     }
 
+    /// Waits until it is given up, and the end.
+    fn all(waits: &mut Waits) -> (Vec<Duration>, Error) {
+        let mut all = Vec::new();
+        loop {
+            match waits.after(IN_PROGRESS.error("the export is at 40 %.")) {
+                Then::Wait(wait) => all.push(wait),
+                Then::Retry(wait) => panic!("{wait:?}"),
+                Then::End(error) => return (all, error),
+            }
+        }
+    }
+
     #[test]
-    fn a_job_is_waited_for_as_often_and_as_long_as_the_settings_say() {
+    fn the_first_wait_is_spent_in_early_polls_and_the_sum_stays_what_the_settings_say() {
+        let more = [
+            ("EXPORT_RETRY_TIMES", "3"),
+            ("EXPORT_RETRY_WAIT", "10"),
+            ("EXPORT_RETRY_BACK_OFF", "2"),
+        ];
+        let (all, error) = all(&mut waits(Step::CheckExportStatus, &more));
+        let (early, full) = all.split_at(all.len() - 2);
+        assert_eq!(full, [20, 40].map(Duration::from_secs));
+        assert_eq!(
+            early.iter().sum::<Duration>(),
+            Duration::from_secs(10),
+            "{early:?}"
+        );
+        // From one, two and four seconds to half as much more, and what is left of ten.
+        for (wait, least) in early.iter().zip([1, 2, 4].map(Duration::from_secs)) {
+            let most = least * 3 / 2;
+            assert!(
+                (least..=most).contains(wait) || wait == early.last().unwrap(),
+                "{early:?}"
+            );
+        }
+        assert!((3..=4).contains(&early.len()), "{early:?}");
+        let words = format!("gave up after {} waits, 1 min 10 s in all", all.len());
+        assert!(error.what().ends_with(&words), "{error}");
+    }
+
+    #[test]
+    fn early_polls_take_nothing_from_the_six_hours_of_the_defaults() {
+        for step in [Step::CheckExportStatus, Step::CheckImportStatus] {
+            let (all, _) = all(&mut waits(step, &[]));
+            assert_eq!(all.iter().sum::<Duration>(), Duration::from_hours(6));
+            assert_eq!(
+                all.iter()
+                    .filter(|wait| **wait == Duration::from_mins(15))
+                    .count(),
+                23
+            );
+            assert_eq!(all[0].as_secs(), 1, "{all:?}");
+        }
+    }
+
+    #[test]
+    fn early_waits_are_drawn_anew_for_every_client() {
+        let first = || all(&mut waits(Step::CheckExportStatus, &[])).0[0];
+        let drawn: std::collections::HashSet<_> = std::iter::repeat_with(first).take(20).collect();
+        assert!(drawn.len() > 10, "{drawn:?}");
+    }
+
+    #[test]
+    fn waits_below_a_second_have_no_early_polls() {
+        let more = [("EXPORT_RETRY_TIMES", "3"), ("EXPORT_RETRY_WAIT", "0.01")];
+        let (all, _) = all(&mut waits(Step::CheckExportStatus, &more));
+        assert_eq!(all, [Duration::from_millis(10); 3]);
+    }
+
+    #[test]
+    fn a_transfer_is_called_again_as_often_and_after_as_long_as_the_settings_say() {
         let mut waits = waits(
-            Step::CheckExportStatus,
+            Step::TransferToS3,
             &[
-                ("EXPORT_RETRY_TIMES", "3"),
-                ("EXPORT_RETRY_WAIT", "10"),
-                ("EXPORT_RETRY_BACK_OFF", "2"),
+                ("TRANSFER_RETRY_TIMES", "3"),
+                ("TRANSFER_RETRY_WAIT", "10"),
+                ("TRANSFER_RETRY_BACK_OFF", "2"),
             ],
         );
         for expected in [10, 20, 40] {
@@ -205,7 +309,7 @@ mod tests {
             error.what(),
             "the export is at 40 %; gave up after 3 waits, 1 min 10 s in all"
         );
-        assert!(error.advice().contains("EXPORT_RETRY_TIMES"), "{error}");
+        assert!(error.advice().contains("TRANSFER_RETRY_TIMES"), "{error}");
     }
 
     #[test]
@@ -219,7 +323,8 @@ mod tests {
             let then = waits(step, &more).after(IN_PROGRESS.error("goes on"));
             seconds(&then)
         });
-        assert_eq!(first, [1, 1, 2, 3, 3]);
+        // Three seconds of waiting for the import begin with an early poll.
+        assert_eq!(first, [1, 1, 2, 3, 1]);
     }
 
     #[test]
@@ -271,7 +376,7 @@ mod tests {
             seconds(&waits.after(Kind::SourceUnavailable.error("502"))),
             60
         );
-        assert_eq!(seconds(&waits.after(IN_PROGRESS.error("goes on"))), 900);
+        assert_eq!(seconds(&waits.after(IN_PROGRESS.error("goes on"))), 1);
         assert_eq!(
             seconds(&waits.after(Kind::SourceUnavailable.error("502"))),
             60

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::faults::{Answer, Fault, Place, TokenClaim};
+use crate::fault_words::{self as words, PLACES, place, place_name};
+use crate::faults::{Answer, Fault, TokenClaim};
 use crate::named_faults;
 
 /// A name that is no fault's, or an argument that it does not take.
@@ -16,26 +17,6 @@ impl fmt::Display for ParseFaultError {
 }
 
 impl std::error::Error for ParseFaultError {}
-
-/// Places by name.
-const PLACES: [(&str, Place); 13] = [
-    ("smart-configuration", Place::SmartConfiguration),
-    ("source-metadata", Place::SourceMetadata),
-    ("token", Place::Token),
-    ("kick-off", Place::KickOff),
-    ("status", Place::Status),
-    ("status-delete", Place::StatusDelete),
-    ("file", Place::File),
-    (
-        "target-smart-configuration",
-        Place::TargetSmartConfiguration,
-    ),
-    ("target-metadata", Place::TargetMetadata),
-    ("import-kick-off", Place::ImportKickOff),
-    ("import-status", Place::ImportStatus),
-    ("count", Place::Count),
-    ("delete", Place::Delete),
-];
 
 /// What a manifest may say in `requiresAccessToken`, by name.
 const CLAIMS: [(&str, TokenClaim); 4] = [
@@ -63,8 +44,13 @@ const PLAIN: &[(&str, Fault)] = &[
     ("kick-off-stu4", Fault::KickOffStu4),
     ("job-numbers-repeat", Fault::JobNumbersRepeat),
     ("source-loses-job", Fault::SourceLosesJob),
+    ("separate-status", Fault::SeparateStatus),
+    ("status-body-not-json", Fault::StatusBodyNotJson),
+    ("source-cancels-job", Fault::SourceCancelsJob),
     ("manifest-is-array", Fault::ManifestIsArray),
     ("manifest-is-outcome", Fault::ManifestIsOutcome),
+    ("error-file-without-url", Fault::ErrorFileWithoutUrl),
+    ("errors-as-outcome", Fault::ErrorsAsOutcome),
     ("output-absent", Fault::OutputAbsent),
     ("output-without-url", Fault::OutputWithoutUrl),
     ("output-urls-relative", Fault::OutputUrlsRelative),
@@ -158,6 +144,13 @@ pub(crate) fn name(fault: &Fault) -> String {
         Fault::RequiresAccessToken(claim) => {
             format!("requires-access-token={}", key(&CLAIMS, claim))
         }
+        Fault::ExportErrors(content) => {
+            format!("export-errors={}", words::error_content_name(*content))
+        }
+        Fault::SeparateStatusSays(status) => format!("separate-status-says={status}"),
+        Fault::DeletedJobAnswers(answer) => {
+            format!("deleted-job-answers={}", words::deleted_job_name(*answer))
+        }
         Fault::FileLongLine(bytes) => format!("file-long-line={bytes}"),
         Fault::FileCutAt(bytes) => format!("file-cut-at={bytes}"),
         Fault::FileEndsAt(bytes) => format!("file-ends-at={bytes}"),
@@ -224,6 +217,13 @@ pub(crate) fn parse(text: &str) -> Result<Fault, ParseFaultError> {
             .find(|(known, _)| *known == text)
             .map(|(_, claim)| Fault::RequiresAccessToken(*claim))
             .ok_or_else(|| wrong("true, false, text or absent")),
+        "separate-status-says" => Ok(Fault::SeparateStatusSays(number()?)),
+        "export-errors" => words::error_content(text)
+            .map(Fault::ExportErrors)
+            .ok_or_else(|| wrong("errors, fatal, warnings, garbage, nothing or long-line[:BYTES]")),
+        "deleted-job-answers" => words::deleted_job(text)
+            .map(Fault::DeletedJobAnswers)
+            .ok_or_else(|| wrong("gone, goes-on, empty or bare")),
         "file-long-line" => Ok(Fault::FileLongLine(times()?)),
         "file-cut-at" => Ok(Fault::FileCutAt(bytes()?)),
         "file-ends-at" => Ok(Fault::FileEndsAt(bytes()?)),
@@ -268,6 +268,9 @@ pub(crate) fn names() -> String {
         "manifest-lacks=MEMBER",
         "output-type=TYPE",
         "requires-access-token=true|false|text|absent",
+        "separate-status-says=STATUS",
+        "deleted-job-answers=gone|goes-on|empty|bare",
+        "export-errors=errors|fatal|warnings|garbage|nothing|long-line[:BYTES]",
         "file-long-line=BYTES",
         "file-cut-at=BYTES",
         "file-ends-at=BYTES",
@@ -313,17 +316,6 @@ fn answers(text: &str) -> Option<Fault> {
     rest.is_empty().then_some(Fault::Answers(at, answer))
 }
 
-fn place(name: &str) -> Option<Place> {
-    PLACES
-        .iter()
-        .find(|(known, _)| *known == name)
-        .map(|(_, place)| *place)
-}
-
-fn place_name(place: Place) -> &'static str {
-    key(&PLACES, &place)
-}
-
 /// The name under which a table has a value.
 fn key<T: PartialEq>(table: &[(&'static str, T)], value: &T) -> &'static str {
     table
@@ -349,6 +341,12 @@ mod tests {
             "manifest-lacks=transactionTime",
             "output-type=../../x",
             "requires-access-token=text",
+            "separate-status-says=500",
+            "deleted-job-answers=goes-on",
+            "export-errors=garbage",
+            "export-errors=long-line",
+            "export-errors=long-line:5",
+            "hang=error-file",
             "file-long-line=100",
             "file-cut-at=0",
             "file-ends-at=7",

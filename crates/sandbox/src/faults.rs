@@ -27,6 +27,8 @@ pub enum Place {
     StatusDelete,
     /// A file's download, at either origin.
     File,
+    /// The download of a file of errors, at either origin; [`Place::File`] holds for it too.
+    ErrorFile,
     /// The target's `.well-known/smart-configuration`.
     TargetSmartConfiguration,
     /// The target's `metadata`.
@@ -97,6 +99,36 @@ pub enum TokenClaim {
     Absent,
 }
 
+/// How a source answers polls of a job that was deleted, by DELETE on its status URL or by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeletedJob {
+    /// 410, with an `OperationOutcome`.
+    Gone,
+    /// 202, for ever.
+    GoesOn,
+    /// 200 with nothing.
+    Empty,
+    /// 200 with a manifest of no files and no `transactionTime`.
+    Bare,
+}
+
+/// What a file of errors holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorContent {
+    /// Two issues of severity `error`, of other codes, and a warning; their diagnostics name a patient.
+    Errors,
+    /// One issue of severity `fatal`.
+    Fatal,
+    /// A warning and an information.
+    Warnings,
+    /// A line that is no JSON, a Patient, and an information.
+    Garbage,
+    /// A line of this many bytes, and an information.
+    LongLine(usize),
+    /// Nothing.
+    Nothing,
+}
+
 /// One thing that goes wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
@@ -141,6 +173,18 @@ pub enum Fault {
     JobNumbersRepeat,
     /// The source forgets the job: 404 on its status URL and its files.
     SourceLosesJob,
+    /// The source supports `separate-export-status` (STU4): where the kick-off prefers it, polls are answered 200 and
+    /// `X-Export-Status` says how the job is.
+    SeparateStatus,
+    /// The source answers polls with 200, and says in `X-Export-Status` that the job ended with this status.
+    /// `separate-status-says=STATUS`
+    SeparateStatusSays(u16),
+    /// The 202 of a poll has a body that is not JSON.
+    StatusBodyNotJson,
+    /// The source cancels the job by itself when it is polled, as if somebody had deleted it.
+    SourceCancelsJob,
+    /// How polls of a job that was deleted are answered; 404 without this. `deleted-job-answers=gone|goes-on|empty|bare`
+    DeletedJobAnswers(DeletedJob),
 
     /// The manifest is a JSON array.
     ManifestIsArray,
@@ -168,6 +212,12 @@ pub enum Fault {
     CountWrong,
     /// No output has a `count`.
     CountAbsent,
+    /// The export has a file of errors; switched on more than once, as many. `export-errors=errors|fatal|warnings|garbage|nothing|long-line[:BYTES]`
+    ExportErrors(ErrorContent),
+    /// The first file of errors has no `url`.
+    ErrorFileWithoutUrl,
+    /// The manifest has `outcome` in the place of `error`, as STU4 does.
+    ErrorsAsOutcome,
     /// What the manifest says in `requiresAccessToken`. `requires-access-token=true|false|text|absent`
     RequiresAccessToken(TokenClaim),
 

@@ -52,6 +52,7 @@ mod control;
 mod dataset;
 mod fault_names;
 mod fault_switches;
+mod fault_words;
 mod faults;
 mod leaks;
 mod named_faults;
@@ -73,7 +74,9 @@ mod world;
 
 pub use builder::{Builder, Ports};
 pub use dataset::{Dataset, Resource};
-pub use faults::{Answer, Fault, Faults, ParseFaultError, Place, Switch, TokenClaim};
+pub use faults::{
+    Answer, DeletedJob, ErrorContent, Fault, Faults, ParseFaultError, Place, Switch, TokenClaim,
+};
 pub use pathling::{PathlingVersion, Row};
 pub use record::{Credential, CredentialKind, Recorded, Service};
 pub use s3::{ACCESS_KEY, BUCKET, REGION, S3Policy, SECRET_KEY};

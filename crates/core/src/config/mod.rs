@@ -6,6 +6,7 @@
 mod endpoint;
 mod export;
 mod headers;
+mod job;
 mod lists;
 mod origin;
 mod parse;
@@ -27,6 +28,7 @@ pub use self::sentry::Sentry;
 pub use endpoint::{Credentials, Endpoint};
 pub use export::{ExportSettings, Handling, Level, Method};
 pub use headers::Header;
+pub use job::{ExportErrors, JobSettings};
 pub(crate) use origin::has_userinfo;
 pub use origin::{Origin, is_loopback};
 pub use place::Place;
@@ -71,6 +73,8 @@ pub struct Settings {
     pub retries: Retries,
     /// How the transfer works.
     pub transfer: TransferSettings,
+    /// How an export's job is dealt with.
+    pub job: JobSettings,
     /// What becomes of files of several types.
     pub mixed_files: MixedFiles,
     /// Whether batches for the distributed workflow are written.
@@ -162,6 +166,7 @@ impl Settings {
             fail_on_unsupported_types: reader.choice("UNSUPPORTED_TYPES") == "fail",
             retries: Retries::read(&mut reader),
             transfer: TransferSettings::read(&mut reader),
+            job: JobSettings::read(&mut reader),
             mixed_files: match reader.choice("MIXED_FILES").as_str() {
                 "split" => MixedFiles::Split,
                 _ => MixedFiles::Refuse,

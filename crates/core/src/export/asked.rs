@@ -22,6 +22,8 @@ pub struct Wanted {
     pub types: Vec<String>,
     /// Only what changed after this instant, in UTC.
     pub since: Option<String>,
+    /// Whether status requests are to be answered with the status of the request, and not of the job (STU4).
+    pub separate_status: bool,
     /// All else.
     pub export: ExportSettings,
 }

@@ -9,6 +9,7 @@ pub(in crate::export) fn plain() -> Wanted {
     Wanted {
         types: Vec::new(),
         since: None,
+        separate_status: false,
         export: ExportSettings {
             level: Level::System,
             until: None,

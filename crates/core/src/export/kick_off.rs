@@ -11,7 +11,7 @@ use tracing::{info, warn};
 use url::Url;
 
 use super::capability::Capability;
-use super::{FHIR_JSON, Wanted};
+use super::{FHIR_JSON, SEPARATE_STATUS, Wanted};
 use crate::config::Method;
 use crate::error::{Error, Kind, Result};
 use crate::http::{self, Backoff, Client, Request, Response, TokenUse, shown};
@@ -226,10 +226,13 @@ impl Asking<'_> {
                 FHIR_JSON,
             ),
         };
-        let prefer = match self.wanted.export.handling {
-            Some(handling) => format!("respond-async, handling={}", handling.as_str()),
-            None => "respond-async".to_owned(),
-        };
+        let mut prefer = "respond-async".to_owned();
+        if let Some(handling) = self.wanted.export.handling {
+            prefer = format!("{prefer}, handling={}", handling.as_str());
+        }
+        if self.wanted.separate_status {
+            prefer = format!("{prefer}, {SEPARATE_STATUS}");
+        }
         let request = request
             .accept(FHIR_JSON)
             .header("prefer", &prefer)

@@ -4,18 +4,26 @@
 //! - [`asked`](Wanted) is what an export is asked for, as a query or as FHIR Parameters;
 //! - [`kick_off`] sends it, and waits a little where the source has too much to do;
 //! - [`Capability`] is what the source says beforehand about its operation;
-//! - [`status`] asks how it goes.
+//! - [`status`] asks how it goes, and [`manifest_again`] for what it came to;
+//! - [`delete`] ends its job.
 
 mod asked;
 mod capability;
+mod ending;
 mod kick_off;
+mod pages;
 mod status;
 
 pub use asked::Wanted;
 pub use capability::Capability;
 pub(crate) use capability::unread as capabilities_unread;
+pub use ending::{Deleted, delete};
 pub use kick_off::{Accepted, Failed, Patience, kick_off};
-pub use status::{Status, Told, manifest_again, parse_status_url, status};
+pub use pages::manifest_again;
+pub use status::{Status, Told, parse_status_url, status};
 
 /// The media type of all FHIR resources here.
 const FHIR_JSON: &str = "application/fhir+json";
+
+/// The preference for an answer whose status is that of the request, and not of the job (STU4).
+const SEPARATE_STATUS: &str = "separate-export-status";

@@ -1,18 +1,19 @@
 //! How an export goes (Bulk Data Access IG, "Bulk Data Status Request"), up to its manifest.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream;
 use url::Url;
 
 use crate::error::{Error, Kind, Result};
-use crate::http::{self, Client, OperationOutcome, Request, Response, TokenUse, shown};
-use crate::manifest::{self, Head, Manifest, Pages};
+use crate::http::{self, Client, OperationOutcome, Request, Response, StatusCode, TokenUse, shown};
+use crate::manifest::{self, Head};
 
-/// How many pages a manifest may have.
-const PAGES: usize = 10_000;
+use super::SEPARATE_STATUS;
+use super::pages::all_pages;
+
+/// What a status request is for, in messages.
+pub(super) const STATUS: &str = "the status of the export";
 
 /// The largest answer that is looked through for an `OperationOutcome`, in bytes.
 const OUTCOME_LIMIT: usize = 1 << 20;
@@ -26,9 +27,18 @@ pub enum Status {
         progress: Option<String>,
         /// When the server wants to be asked again.
         retry_after: Option<Duration>,
+        /// Whether that tells that it knows the job.
+        known: bool,
     },
     /// The job is done, and this is its manifest.
     Complete(Told),
+    /// There is no such job, or none any more.
+    Absent {
+        /// The status that was answered: 404, or 410 for one that was cancelled or has expired.
+        status: u16,
+        /// The answer in words.
+        said: String,
+    },
 }
 
 /// A manifest as the source told it.
@@ -41,13 +51,16 @@ pub struct Told {
 }
 
 /// How a status request was answered.
-enum Answer {
+pub(super) enum Answer {
     InProgress {
         progress: Option<String>,
         retry_after: Option<Duration>,
+        known: bool,
     },
     /// With 200 and a body that should be the manifest.
     Complete(Response),
+    /// With 404 or 410.
+    Absent(Response),
 }
 
 /// Asks how the export of `status_url` goes.
@@ -56,10 +69,18 @@ pub async fn status(client: &Client, endpoint: &Url, status_url: &Url) -> Result
         Answer::InProgress {
             progress,
             retry_after,
+            known,
         } => Ok(Status::InProgress {
             progress,
             retry_after,
+            known,
         }),
+        Answer::Absent(response) => {
+            let (status, at) = (response.status().as_u16(), response.described());
+            let (said, _) = http::said(response).await;
+            let said = format!("{at}{said}");
+            Ok(Status::Absent { status, said })
+        }
         Answer::Complete(response) => {
             let url = http::status_url_for_polling(endpoint, status_url);
             let first = told(response, &url).await?;
@@ -68,129 +89,58 @@ pub async fn status(client: &Client, endpoint: &Url, status_url: &Url) -> Result
     }
 }
 
-/// The whole of a manifest whose first page was found at `base`. Its later pages may not be there yet.
-async fn all_pages(client: &Client, endpoint: &Url, first: Told, base: Url) -> Result<Status> {
-    let Some(mut next) = first.head.next else {
-        return Ok(Status::Complete(first));
-    };
-    let mut pages = Pages::default();
-    pages.add(&first.text, &base)?;
-    drop(first.text);
-    let mut trail = Trail::from(&base);
-    loop {
-        trail.step(&next)?;
-        let url = http::status_url_for_polling(endpoint, &next);
-        let page = match ask(client, endpoint, &url).await? {
-            Answer::Complete(response) => told(response, &url).await?,
-            Answer::InProgress {
-                progress,
-                retry_after,
-            } => {
-                return Ok(Status::InProgress {
-                    progress,
-                    retry_after,
-                });
-            }
-        };
-        pages.add(&page.text, &url)?;
-        match page.head.next {
-            Some(further) => next = further,
-            None => break,
-        }
-    }
-    let text = pages.text()?;
-    let head = Head::of_text(&text, Some(&base), no_json)?;
-    tracing::debug!(pages = trail.0.len(), "manifest");
-    Ok(Status::Complete(Told { text, head }))
-}
-
-/// The pages that were read, so that none is read twice.
-struct Trail(HashSet<Url>);
-
-impl Trail {
-    fn from(first: &Url) -> Self {
-        Self(HashSet::from([first.clone()]))
-    }
-
-    fn step(&mut self, next: &Url) -> Result<()> {
-        if !self.0.insert(next.clone()) {
-            return Err(Kind::Manifest
-                .error(format!("the manifest's pages lead in a circle, to {} again", shown(next)))
-                .next("Report it to whoever runs the source: the last page must have no link to a next one."));
-        }
-        if self.0.len() > PAGES {
-            return Err(Kind::Manifest
-                .error(format!("the manifest has more than {PAGES} pages"))
-                .next("Export fewer types at a time, by TYPES."));
-        }
-        Ok(())
-    }
-}
-
-/// Asks for the manifest of an export that was complete before. [`Kind::SourceUnavailable`] where it is not to be had just
-/// now, with the time that the source asks for.
-///
-/// It is read as it arrives, page after page, and only its compact form is held.
-pub async fn manifest_again(client: &Client, endpoint: &Url, status_url: &Url) -> Result<Manifest> {
-    let mut manifest = page_again(client, endpoint, status_url).await?;
-    let mut trail = Trail::from(&http::status_url_for_polling(endpoint, status_url));
-    while let Some(next) = manifest.head.next.clone() {
-        trail.step(&next)?;
-        manifest.join(&page_again(client, endpoint, &next).await?)?;
-    }
-    Ok(manifest)
-}
-
-async fn page_again(client: &Client, endpoint: &Url, url: &Url) -> Result<Manifest> {
-    let base = http::status_url_for_polling(endpoint, url);
-    let response = match ask(client, endpoint, url).await? {
-        Answer::Complete(response) => response,
-        Answer::InProgress {
-            progress,
-            retry_after,
-        } => {
-            let says = progress.unwrap_or_else(|| "the export is in progress".to_owned());
-            let error = Kind::SourceUnavailable.error(format!("GET {}: {says}", shown(&base)));
-            return Err(error.retry_after(retry_after).throttle());
-        }
-    };
-    let chunks = stream::unfold(response.into_body(), |mut body| async {
-        let chunk = body.chunk().await?;
-        Some((chunk, body))
-    });
-    Manifest::of_stream(chunks, Some(&base), no_json)
-        .await
-        .map_err(|error| within_manifest(error, &format!("GET {}", shown(&base))))
-}
-
-async fn ask(client: &Client, endpoint: &Url, status_url: &Url) -> Result<Answer> {
+pub(super) async fn ask(client: &Client, endpoint: &Url, status_url: &Url) -> Result<Answer> {
     let url = http::status_url_for_polling(endpoint, status_url);
-    let request = Request::get(url.clone()).accept("application/json, application/fhir+json;q=0.9");
+    let request = Request::get(url.clone())
+        .accept("application/json")
+        // Who does not know it ignores it (RFC 7240, section 2).
+        .header("prefer", SEPARATE_STATUS);
     let response = client.send(request.token(TokenUse::WhereTrusted)).await?;
+    let of_job = match response.status().as_u16() {
+        200 => separate_status(&response).unwrap_or(200),
+        code => code,
+    };
     let retry_after = response.retry_after();
-    match response.status().as_u16() {
-        200 => Ok(Answer::Complete(response)),
+    match of_job {
         202 => Ok(Answer::InProgress {
             progress: response.header("x-progress").map(bounded),
             retry_after,
+            known: true,
         }),
         code @ (429 | 503) => {
             let progress = Some(format!("the source answered {code}"));
             Ok(Answer::InProgress {
                 progress,
                 retry_after,
+                known: false,
             })
         }
+        200 => Ok(Answer::Complete(response)),
+        _ if response.status().as_u16() == 200 => {
+            let status = StatusCode::from_u16(of_job).unwrap_or_default();
+            Err(
+                http::failure_as(status, response, &format!("the export ended with {of_job}"))
+                    .await,
+            )
+        }
+        404 | 410 => Ok(Answer::Absent(response)),
         code if (200..300).contains(&code) => Err(Kind::ExportFailed.error(format!(
             "GET {} answered {code}, which is no answer of a status request",
             shown(&url)
         ))),
-        _ => Err(http::failure(response, "the status of the export").await),
+        _ => Err(http::failure(response, STATUS).await),
     }
 }
 
+/// The job's own status, where the answer's is that of the request alone (STU4, "separate-export-status"): `202 Accepted`.
+fn separate_status(response: &Response) -> Option<u16> {
+    let words = response.header("x-export-status")?;
+    let code = words.split_whitespace().next()?.parse().ok()?;
+    (100..600).contains(&code).then_some(code)
+}
+
 /// The whole text of a manifest, checked. Its files are not kept beside it.
-async fn told(response: Response, base: &Url) -> Result<Told> {
+pub(super) async fn told(response: Response, base: &Url) -> Result<Told> {
     let quoter = response.quoter();
     let at = response.described();
     let text = whole(response)
@@ -213,6 +163,13 @@ async fn told(response: Response, base: &Url) -> Result<Told> {
         Ok(head) => return Ok(Told { text, head }),
         Err(error) => error,
     };
+    if manifest::without_mark(&text).trim_ascii().is_empty() {
+        return Err(Kind::Manifest
+            .error(format!(
+                "{at} with nothing instead of a manifest, as some sources do of an export that was cancelled"
+            ))
+            .next("If it was cancelled, start a new export; if not, report it to whoever runs the source."));
+    }
     if text.len() <= OUTCOME_LIMIT
         && let Ok(value) = serde_json::from_slice(manifest::without_mark(&text))
         && let Some(outcome) = OperationOutcome::from_value(&value)
@@ -245,7 +202,7 @@ async fn whole(response: Response) -> Result<Bytes> {
 }
 
 /// What is wrong with a manifest, with where it was; other errors say that themselves.
-fn within_manifest(error: Error, at: &str) -> Error {
+pub(super) fn within_manifest(error: Error, at: &str) -> Error {
     if error.kind() == Kind::Manifest {
         error.within(at)
     } else {
@@ -253,7 +210,7 @@ fn within_manifest(error: Error, at: &str) -> Error {
     }
 }
 
-fn no_json() -> Error {
+pub(super) fn no_json() -> Error {
     Kind::Manifest.error("the answer is something else than JSON")
 }
 

@@ -20,7 +20,11 @@ const LONGEST: usize = 64 * 1024;
 /// other 5xx without an `OperationOutcome`, and one with an issue of code `transient` are unavailable, with the Retry-After
 /// if there is one; 429 and 503 are throttled besides ([`Error::throttled`]). All else is failed ([`Side::failed`]).
 pub async fn failure(response: Response, what_for: &str) -> Error {
-    let status = response.status();
+    failure_as(response.status(), response, what_for).await
+}
+
+/// The same of an answer that says elsewhere which status is meant.
+pub async fn failure_as(status: StatusCode, response: Response, what_for: &str) -> Error {
     let side = response.about().side;
     let authorization = response.about().authorization.clone();
     let wait = response.retry_after();

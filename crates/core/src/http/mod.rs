@@ -35,7 +35,7 @@ pub use address::{below, status_url_for_polling};
 pub use body::Body;
 pub use client::{Client, ClientOptions, ClientSecret};
 pub(crate) use connections::Connections;
-pub use failure::{failure, said};
+pub use failure::{failure, failure_as, said};
 pub(crate) use flight::Flight;
 pub use outcome::{Issue, OperationOutcome};
 pub use request::{Request, TokenUse};

@@ -1,6 +1,8 @@
-//! The outputs of a manifest, in little memory: types by number, numbers without room for their absence, and [`Urls`].
+//! The outputs and error files of a manifest, in little memory: types by number, numbers without room for their absence, and [`Urls`].
 
 use std::collections::HashMap;
+
+use url::Url;
 
 use super::Output;
 use super::read::{Found, Keep};
@@ -14,6 +16,8 @@ pub(super) struct Files {
     numbers: HashMap<Box<str>, u32>,
     rows: Vec<Row>,
     urls: Urls,
+    /// Where the files of errors are; empty where that is not known.
+    errors: Urls,
 }
 
 #[derive(Clone)]
@@ -63,6 +67,10 @@ impl Files {
     pub(super) fn join(&mut self, other: &Self) {
         self.numbers = self.types.iter().cloned().zip(0..).collect();
         self.urls.open();
+        self.errors.open();
+        for url in other.errors.iter() {
+            self.errors.push(&url);
+        }
         for output in other.iter() {
             if let Ok(url) = url::Url::parse(&output.url) {
                 self.keep(Found {
@@ -81,6 +89,12 @@ impl Files {
         self.numbers = HashMap::new();
         self.rows.shrink_to_fit();
         self.urls.close();
+        self.errors.close();
+    }
+
+    /// Where the file of errors of this index is.
+    pub(super) fn error(&self, index: usize) -> Option<String> {
+        self.errors.get(index).filter(|url| !url.is_empty())
     }
 
     fn output(&self, index: usize, url: String) -> Option<Output<'_>> {
@@ -115,6 +129,17 @@ impl Keep for Files {
     }
 
     fn forget(&mut self) {
-        *self = Self::default();
+        *self = Self {
+            errors: std::mem::take(&mut self.errors),
+            ..Self::default()
+        };
+    }
+
+    fn keep_error(&mut self, url: Option<Url>) {
+        self.errors.push(url.as_ref().map_or("", Url::as_str));
+    }
+
+    fn forget_errors(&mut self) {
+        self.errors = Urls::default();
     }
 }

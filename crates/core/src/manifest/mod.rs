@@ -4,6 +4,7 @@
 //! [`Head`] and [`Manifest`] are typed views of the parts that this program acts on. A manifest of 100,000 files has some
 //! 30 MB of JSON, so it is read as a stream, and of its files is kept what a plan needs, in a fraction of that.
 
+mod errors;
 mod files;
 mod given;
 mod pages;
@@ -190,6 +191,13 @@ impl Manifest {
     #[must_use]
     pub fn output(&self, index: usize) -> Option<Output<'_>> {
         self.files.get(index)
+    }
+
+    /// Where the file of errors of this index, below [`Head::errors`], can be fetched: an absolute URL. `None` where the
+    /// manifest does not say.
+    #[must_use]
+    pub fn error_file(&self, index: usize) -> Option<String> {
+        self.files.error(index)
     }
 
     /// The size in bytes and the number of resources of each exported file, where the server says so.

@@ -5,6 +5,7 @@
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess};
 use url::Url;
 
+use super::errors::Errors;
 use super::given::{Given, Next, Take};
 use super::{Head, is_type_name};
 use crate::error::{Error, Kind, Result};
@@ -27,6 +28,10 @@ pub(super) trait Keep {
     fn keep(&mut self, found: Found);
     /// Those so far do not count.
     fn forget(&mut self);
+    /// The next file of errors; `None` where nothing says where it can be fetched.
+    fn keep_error(&mut self, _: Option<Url>) {}
+    /// Those files of errors do not count.
+    fn forget_errors(&mut self) {}
 }
 
 /// Keeps none of them.
@@ -59,6 +64,7 @@ struct Members {
     outputs: Result<Counted>,
     deleted: Result<usize>,
     errors: Result<usize>,
+    outcomes: Result<usize>,
     next: Option<String>,
 }
 
@@ -77,7 +83,8 @@ impl Members {
         }
         let transaction_time = self.transaction_time.into_text();
         let Some(transaction_time) = transaction_time.filter(|time| !time.is_empty()) else {
-            return Err(wrong("it has no transactionTime"));
+            return Err(wrong("it has no transactionTime")
+                .next("If the export was cancelled, which some sources answer so, start a new one; if not, report it to whoever runs the source: its answer breaks the Bulk Data specification."));
         };
         let outputs = self.outputs?;
         Ok(Head {
@@ -92,7 +99,10 @@ impl Members {
             outputs: outputs.all,
             untyped: outputs.untyped,
             deleted: self.deleted?,
-            errors: self.errors?,
+            errors: match (self.errors?, self.outcomes?) {
+                (0, outcomes) => outcomes,
+                (errors, _) => errors,
+            },
             next: match self.next {
                 Some(text) => {
                     Some(absolute(&text, base).ok_or_else(|| {
@@ -121,6 +131,7 @@ impl<'de, K: Keep> Take<'de> for Root<'_, K> {
             outputs: Ok(Counted::default()),
             deleted: Ok(0),
             errors: Ok(0),
+            outcomes: Ok(0),
             next: None,
         };
         while let Some(name) = object.next_key::<String>()? {
@@ -138,7 +149,19 @@ impl<'de, K: Keep> Take<'de> for Root<'_, K> {
                     members.outputs = object.next_value_seed(Next(outputs))?;
                 }
                 "deleted" => members.deleted = object.next_value_seed(Next(Files("deleted")))?,
-                "error" => members.errors = object.next_value_seed(Next(Files("error")))?,
+                "error" => {
+                    let instead = matches!(members.outcomes, Ok(1..));
+                    let errors = Errors::of("error", self.base, &mut *self.keep, instead);
+                    members.errors = object.next_value_seed(Next(errors))?;
+                }
+                // What STU4 calls them. A manifest that has both has them twice.
+                "outcome" if matches!(members.errors, Ok(1..)) => {
+                    members.outcomes = object.next_value_seed(Next(Files("outcome")))?;
+                }
+                "outcome" => {
+                    let errors = Errors::of("outcome", self.base, &mut *self.keep, false);
+                    members.outcomes = object.next_value_seed(Next(errors))?;
+                }
                 "link" => members.next = object.next_value_seed(Next(Links))?,
                 _ => {
                     object.next_value::<IgnoredAny>()?;
@@ -310,11 +333,7 @@ impl Unchecked {
         let Some(text) = self.url.into_text().filter(|url| !url.is_empty()) else {
             return Err(wrong(&format!("{place} ({resource_type}) has no url")));
         };
-        let url = match (Url::parse(&text), base) {
-            (Ok(url), _) => Ok(url),
-            (Err(url::ParseError::RelativeUrlWithoutBase), Some(base)) => base.join(&text),
-            (Err(error), _) => Err(error),
-        };
+        let url = joined(&text, base);
         let url =
             url.map_err(|_| wrong(&format!("{place} ({resource_type}) has a url that is none")))?;
         if !matches!(url.scheme(), "http" | "https") {
@@ -336,14 +355,17 @@ impl Unchecked {
     }
 }
 
-/// A URL as a manifest that was found at `base` means it.
-fn absolute(text: &str, base: Option<&Url>) -> Option<Url> {
-    let url = match (Url::parse(text), base) {
+/// An http or https URL as a manifest that was found at `base` means it.
+pub(super) fn absolute(text: &str, base: Option<&Url>) -> Option<Url> {
+    let url = joined(text, base).ok();
+    url.filter(|url| matches!(url.scheme(), "http" | "https"))
+}
+
+fn joined(text: &str, base: Option<&Url>) -> Result<Url, url::ParseError> {
+    match (Url::parse(text), base) {
         (Err(url::ParseError::RelativeUrlWithoutBase), Some(base)) => base.join(text),
         (parsed, _) => parsed,
-    };
-    url.ok()
-        .filter(|url| matches!(url.scheme(), "http" | "https"))
+    }
 }
 
 pub(super) fn wrong(what: &str) -> Error {

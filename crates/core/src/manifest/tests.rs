@@ -205,3 +205,49 @@ fn of_all_that_is_wrong_it_says_the_same_in_every_order() {
             .ends_with("output 1 of the manifest has no type")
     );
 }
+
+/// How many files of errors a manifest of these members names, and where they are.
+fn errors_of(text: &str) -> (usize, Vec<Option<String>>) {
+    let mut files = Files::default();
+    let mut json = serde_json::Deserializer::from_str(text);
+    let base = Url::parse("https://h/fhir/status").unwrap();
+    let head = read::read(&mut json, Some(&base), &mut files);
+    let manifest = Manifest::of(head.unwrap().unwrap(), files);
+    let urls = (0..manifest.head.errors).map(|index| manifest.error_file(index));
+    (manifest.head.errors, urls.collect())
+}
+
+#[test]
+fn files_of_errors_are_known_by_where_they_are_and_one_that_is_nowhere_counts_all_the_same() {
+    let (count, urls) = errors_of(
+        r#"{"error": [{"url": "/e/1"}, {"type": "OperationOutcome"}, 5, {"url": "s3://b/2"}, {"url": "https://h/3"}],
+            "output": [{"type": "Patient", "url": "/p"}], "transactionTime": "t"}"#,
+    );
+    assert_eq!(count, 5);
+    let url = |url: &str| Some(url.to_owned());
+    assert_eq!(
+        urls,
+        [url("https://h/e/1"), None, None, None, url("https://h/3")]
+    );
+}
+
+#[test]
+fn outcome_stands_for_error_where_there_is_no_other_in_any_order() {
+    let (error, none) = (r#""error": [{"url": "/e"}]"#, r#""error": []"#);
+    let outcome = r#""outcome": [{"url": "/o/1"}, {"url": "/o/2"}]"#;
+    for (members, expected) in [
+        (vec![outcome], vec!["/o/1", "/o/2"]),
+        (vec![outcome, none], vec!["/o/1", "/o/2"]),
+        (vec![none, outcome], vec!["/o/1", "/o/2"]),
+        (vec![outcome, error], vec!["/e"]),
+        (vec![error, outcome], vec!["/e"]),
+        (vec![error, r#""outcome": null"#], vec!["/e"]),
+        (vec![error, none], vec![]),
+    ] {
+        let members = members.join(", ");
+        let (count, urls) = errors_of(&format!(r#"{{"transactionTime": "t", {members}}}"#));
+        assert_eq!(count, expected.len(), "{members}");
+        let expected = expected.iter().map(|path| Some(format!("https://h{path}")));
+        assert_eq!(urls, expected.collect::<Vec<_>>(), "{members}");
+    }
+}

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use url::Url;
 
 use super::contract::{Carried, ExportComplete, ExportStarted, ManifestPlace, StatusQuery};
-use super::run::{keep_manifest, since_of};
+use super::run::{keep_manifest, refuse_cancelled, since_of, stored_head};
 use super::{Context, Deadline, batches, require_staging_for_key};
 use crate::config::{MixedFiles, Place, Settings, Step};
 use crate::error::{Error, Kind, Result};
@@ -32,6 +33,7 @@ pub(super) async fn fhir_export(context: &Context, deadline: Deadline) -> Result
         types: settings.types.clone(),
         since: settings.since.clone(),
         export: settings.export.clone(),
+        separate_status: settings.job.separate_status,
     };
     let capability = context.capability(&wanted).await?;
     let state = match context.staging_if_any().await? {
@@ -81,6 +83,7 @@ pub(super) async fn fhir_export(context: &Context, deadline: Deadline) -> Result
             method: accepted.method.as_str().to_owned(),
             unanswered,
             key: key.clone(),
+            seen: None,
         };
         write_down(staging, &run, kick_off).await?;
         carried.key = Some(key);
@@ -173,20 +176,51 @@ pub(super) async fn check_export_status(
     let url = export::parse_status_url(&status_url)?;
     let (client, endpoint) = context.source().await?;
     let url = http::status_url_for_polling(endpoint, &url);
+    if carried.run.is_empty() {
+        carried.run = layout::run_of(&status_url);
+    }
+    let staging = context.staging_if_any().await?;
+    let record = match staging {
+        Some(staging) => Some(RunRecord::load_newest(staging, &carried.run).await?),
+        None => None,
+    };
+    if let (Some(staging), Some(record)) = (staging, &record) {
+        refuse_cancelled(record)?;
+        // Of a job that was deleted after all was staged, the source knows nothing, or what is not so.
+        if record.deletion().is_some()
+            && let Some(complete) = Box::pin(told_before(
+                context,
+                staging,
+                record,
+                &carried,
+                &status_url,
+                &url,
+            ))
+            .await?
+        {
+            return Ok(complete);
+        }
+    }
     let told = match export::status(client, endpoint, &url).await? {
         Status::InProgress {
             progress,
             retry_after,
-        } => return Err(in_progress(progress, retry_after)),
+            known,
+        } => {
+            if let (true, Some(staging), Some(record)) = (known, staging, &record) {
+                record.saw_job(staging, &status_url).await;
+            }
+            return Err(in_progress(progress, retry_after));
+        }
+        Status::Absent { status, said } => {
+            return Err(absent(status, &said, record.as_ref(), &status_url));
+        }
         Status::Complete(told) => told,
     };
     if context.settings().mixed_files == MixedFiles::Refuse {
         told.head.refuse_untyped()?;
     }
-    if carried.run.is_empty() {
-        carried.run = layout::run_of(&status_url);
-    }
-    let Some(staging) = context.staging_if_any().await? else {
+    let Some(staging) = staging else {
         carried.since = since_of(&carried, None, &told.head);
         return Ok(ExportComplete {
             result: carried_whole(&told)?,
@@ -203,7 +237,7 @@ pub(super) async fn check_export_status(
     let result = if with_batches || told.text.len() > CARRIED_WHOLE {
         by_reference(staging, &carried.run, &told.head)?
     } else {
-        value(&told)?
+        value(&told.text)?
     };
     // Before more is read: a large manifest is not held twice.
     drop(told);
@@ -218,6 +252,87 @@ pub(super) async fn check_export_status(
         batches,
         carried,
     })
+}
+
+/// The answer to a call that comes again after the export's job was deleted: from the manifest that the run follows;
+/// `None` where that is no longer there.
+async fn told_before(
+    context: &Context,
+    staging: &Staging,
+    record: &RunRecord,
+    carried: &Carried,
+    status_url: &str,
+    url: &Url,
+) -> Result<Option<ExportComplete>> {
+    let key = layout::manifest_key(&record.run);
+    let Some(stored) = staging.head(&key).await? else {
+        return Ok(None);
+    };
+    let Some(head) = stored_head(staging, &key, Some(url)).await? else {
+        return Ok(None);
+    };
+    if context.settings().mixed_files == MixedFiles::Refuse {
+        head.refuse_untyped()?;
+    }
+    let mut carried = carried.clone();
+    carried.run.clone_from(&record.run);
+    carried.since = since_of(&carried, Some(record), &head);
+    let with_batches = context.settings().batches;
+    let large = stored.size > CARRIED_WHOLE as u64;
+    let small = if with_batches || large {
+        None
+    } else {
+        staging.read(&key).await?
+    };
+    let result = match small {
+        Some(object) => value(&object.bytes)?,
+        None => by_reference(staging, &record.run, &head)?,
+    };
+    let batches = if with_batches {
+        Some(batches::write(staging, &record.run, status_url, url).await?)
+    } else {
+        None
+    };
+    tracing::info!(
+        run = record.run,
+        "the export's job is deleted, so its stored manifest is given"
+    );
+    Ok(Some(ExportComplete {
+        result,
+        status_url: status_url.to_owned(),
+        batches,
+        carried,
+    }))
+}
+
+/// What is said of an export that the source does not know.
+fn absent(status: u16, said: &str, record: Option<&RunRecord>, status_url: &str) -> Error {
+    let kick_off = record.and_then(|record| record.kick_off_of(status_url));
+    let was_deleted = record
+        .and_then(|record| record.job_deleted.as_ref())
+        .is_some_and(|deleted| deleted.status_url == status_url);
+    let what = match (status, kick_off) {
+        (410, _) => format!("the export was cancelled at the source, or has expired there: {said}"),
+        (_, Some(KickOff { seen: Some(at), .. })) => {
+            format!("the source lost the export, which it still knew at {at}: {said}")
+        }
+        (_, Some(_)) if was_deleted => {
+            return Kind::ExportFailed
+                .error(format!(
+                    "the source answered the kick-off with the job of an earlier one, which was deleted when all of it was staged: {said}"
+                ))
+                .next("Set DELETE_EXPORT_JOB=false for this source, and start again.");
+        }
+        (_, Some(_)) => {
+            format!(
+                "the source does not know the export that it had accepted, on the first poll: {said}"
+            )
+        }
+        (_, None) => format!("the source does not know this export, or lost it: {said}"),
+    };
+    Kind::ExportFailed.error(what).next(
+        "Start a new export. If that happens again, ask whoever runs the source what becomes of its export jobs, for instance when it restarts.",
+    )
 }
 
 fn in_progress(progress: Option<String>, retry_after: Option<Duration>) -> Error {
@@ -255,12 +370,12 @@ fn carried_whole(told: &Told) -> Result<Value> {
             .error(format!("the manifest has {size} bytes, and Step Functions carries at most 262144"))
             .next("Set STAGING_URL for this function too, so that what is large can be kept there, or run the command, which has no such limit."));
     }
-    value(told)
+    value(&told.text)
 }
 
 /// The manifest exactly as the source sent it, as far as that can be told from its JSON.
-fn value(told: &Told) -> Result<Value> {
-    serde_json::from_slice(manifest::without_mark(&told.text)).map_err(|error| {
+fn value(text: &[u8]) -> Result<Value> {
+    serde_json::from_slice(manifest::without_mark(text)).map_err(|error| {
         Kind::Manifest.error(format!(
             "what the source calls a manifest is not one: {error}"
         ))

@@ -7,6 +7,7 @@ use url::Url;
 use uuid::Uuid;
 
 use super::contract::{ImportComplete, ImportRequest, ImportStarted, StatusQuery};
+use super::run::refuse_cancelled;
 use super::{Context, require_staging_for_key};
 use crate::config::Step;
 use crate::error::{Error, Kind, Result};
@@ -255,6 +256,9 @@ async fn next_attempt(
 /// asked, so that whoever comes after a crash asks for the same job.
 async fn attempt(context: &Context, staging: &Staging, run: &str, sent: &Sent) -> Result<Url> {
     let record = RunRecord::update(staging, run, |record| {
+        if record.cancelled().is_some() {
+            return false;
+        }
         if let Some(last) = record
             .attempts
             .last_mut()
@@ -278,6 +282,7 @@ async fn attempt(context: &Context, staging: &Staging, run: &str, sent: &Sent) -
         true
     })
     .await?;
+    refuse_cancelled(&record)?;
     let Some(current) = record.attempts.last() else {
         return Err(
             Kind::StagingUnavailable.error(format!("the record of run {run} lost its attempt"))

@@ -3,10 +3,14 @@
 //! [`run`] is the one way in: a step and its event lead to the output that is the next step's event.
 
 mod batches;
+mod brought;
+mod cancelling;
 mod context;
 pub mod contract;
+mod ending;
 mod exporting;
 mod importing;
+mod issues;
 mod renewal;
 mod run;
 mod transferring;
@@ -21,9 +25,10 @@ use tokio::time::Instant;
 use crate::config::Step;
 use crate::error::{Error, Kind, Result};
 use crate::staging::layout;
-use crate::sync::{self, RunRecord, SyncState};
+use crate::sync::{self, SyncState};
 use contract::{Carried, ManifestPlace};
 
+pub use cancelling::{AtSource, Cancelled, GivenUp, cancel};
 pub use context::{Context, Deadline};
 
 /// How long after its deadline a transfer may take to say how far it is.
@@ -108,22 +113,10 @@ pub async fn unfinished(context: &Context) -> Result<Option<Unfinished>> {
     let Some(in_progress) = SyncState::load(staging, &key).await?.in_progress else {
         return Ok(None);
     };
-    if in_progress.since_setting != settings.since || !layout::is_run_name(&in_progress.run) {
+    if in_progress.since_setting != settings.since {
         return Ok(None);
     }
-    let mut record = RunRecord::load(staging, &in_progress.run).await?;
-    if let Some((_, moved)) = record
-        .moved
-        .iter()
-        .find(|(at, _)| *at == in_progress.kick_off)
-    {
-        record = RunRecord::load(staging, &moved.clone()).await?;
-    }
-    let Some(kick_off) = record
-        .kick_offs
-        .iter()
-        .find(|kick_off| kick_off.at == in_progress.kick_off)
-    else {
+    let Some((record, kick_off)) = run::of_kick_off(staging, &in_progress).await? else {
         return Ok(None);
     };
     if record.ended().is_some() {

@@ -7,7 +7,7 @@ use super::contract::Carried;
 use crate::error::{Error, Kind, Result};
 use crate::manifest::{Asked, Head, Manifest};
 use crate::staging::{Created, Staging, layout};
-use crate::sync::{self, ManifestSeen, RunRecord};
+use crate::sync::{self, InProgress, KickOff, ManifestSeen, RunRecord};
 
 /// A run whose manifest is in staging.
 pub(super) struct Kept {
@@ -98,7 +98,12 @@ pub(super) async fn stored_manifest(
     }
 }
 
-async fn stored_head(staging: &Staging, key: &str, base: Option<&Url>) -> Result<Option<Head>> {
+/// What the manifest of a run says beside its files.
+pub(super) async fn stored_head(
+    staging: &Staging,
+    key: &str,
+    base: Option<&Url>,
+) -> Result<Option<Head>> {
     let Some(chunks) = staging.read_stream(key).await? else {
         return Ok(None);
     };
@@ -152,6 +157,41 @@ async fn move_newest_kick_off(staging: &Staging, from: &str, to: &str) -> Result
     })
     .await?;
     Ok(())
+}
+
+/// The record of the run that was begun by the kick-off which is in progress, and that kick-off; `None` where nothing is
+/// known of it.
+pub(super) async fn of_kick_off(
+    staging: &Staging,
+    in_progress: &InProgress,
+) -> Result<Option<(RunRecord, KickOff)>> {
+    let InProgress { run, kick_off, .. } = in_progress;
+    if !layout::is_run_name(run) {
+        return Ok(None);
+    }
+    let mut record = RunRecord::load(staging, run).await?;
+    if let Some((_, moved)) = record.moved.iter().find(|(at, _)| at == kick_off) {
+        record = RunRecord::load(staging, &moved.clone()).await?;
+    }
+    let known = record.kick_offs.iter();
+    let kick_off = known
+        .into_iter()
+        .find(|known| known.at == *kick_off)
+        .cloned();
+    Ok(kick_off.map(|kick_off| (record, kick_off)))
+}
+
+/// Stops a step of a run that a person has given up.
+pub(super) fn refuse_cancelled(record: &RunRecord) -> Result<()> {
+    let Some(at) = record.cancelled() else {
+        return Ok(());
+    };
+    Err(Kind::ExportFailed
+        .error(format!(
+            "run {} was cancelled (pathling-import cancel) at {at}",
+            record.run
+        ))
+        .next("Start a new run."))
 }
 
 /// What the export asked for, as far as anything tells: `since` beside `run`, else the run's record, else the manifest's

@@ -9,21 +9,24 @@ use serde_json::Value;
 use tokio::time::Instant;
 use url::Url;
 
+use super::brought::{self, log};
 use super::contract::{
     BatchStaged, BatchTransfer, Carried, Staged, ToldManifest, TransferRequest, WholeTransfer,
 };
+use super::ending::Ending;
+use super::issues;
 use super::renewal::renewal;
-use super::run::{keep_manifest, saw_manifest, since_of, stored_manifest};
+use super::run::{keep_manifest, refuse_cancelled, saw_manifest, since_of, stored_manifest};
 use super::{Context, Deadline, require_staging_for_key};
 use crate::config::{ImportMode, MixedFiles, PARTIAL_OVERWRITE, Settings};
 use crate::error::{Kind, Result};
 use crate::export;
 use crate::http;
 use crate::manifest::{Asked, Manifest};
-use crate::pathling::{self, Location};
+use crate::pathling;
 use crate::staging::{Staging, layout};
-use crate::sync::{self, RunRecord, Transferred};
-use crate::transfer::{Brought, Links, Listing, Plan, Transfer, remove_other_pieces};
+use crate::sync::{self, RunRecord};
+use crate::transfer::{Links, Listing, Plan, Transfer, remove_other_pieces};
 
 /// How long a transfer may stand still, for servers ask for patience, before that counts as a failure.
 const PATIENCE: Duration = Duration::from_hours(6);
@@ -66,7 +69,9 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
         fresh,
         record,
     } = find(staging, &carried.run, manifest, base.as_ref()).await?;
+    refuse_cancelled(&record)?;
     carried.run = run;
+    let ending = Ending::of(context, status_url.as_ref(), &record);
     carried.since = since_of(&carried, Some(&record), &stored.head)
         .or_else(|| settings.since.clone().map(Asked::ChangesAfter))
         .or(Some(Asked::Everything));
@@ -77,6 +82,16 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
     });
     let mode = import_mode(settings, &carried)?;
     refuse(settings, &stored)?;
+    let until = by(settings, deadline);
+    Box::pin(issues::look_at(
+        context,
+        &carried.run,
+        &record,
+        &stored,
+        status_url.as_ref(),
+        until,
+    ))
+    .await?;
 
     let mut plan = Plan::new(&carried.run, Arc::clone(&stored))?;
     if let Some(fresh) = fresh {
@@ -89,7 +104,7 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
         source: source.clone(),
         staging: staging.clone(),
         observer: Arc::clone(context.observer()),
-        deadline: by(settings, deadline),
+        deadline: until,
         settings: settings.transfer.clone(),
         retry_after_max: settings.retry_after_max,
         renew: renewal(source, endpoint, status_url, &plan),
@@ -108,34 +123,21 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
         remove_other_pieces(staging, &plan, &brought.pieces).await?;
     }
 
-    let held = |resource_type: &String| pathling::holds(settings.dialect, resource_type);
-    let locations: Vec<Location> = brought
-        .resources
-        .keys()
-        .filter(|resource_type| held(resource_type))
-        .map(|resource_type| location(settings, &carried.run, resource_type, mode))
-        .collect::<Result<_>>()?;
-    let unsupported = unsupported(settings, &brought)?;
-    let parameters = pathling::parameters(&locations);
-    warn(&stored, &unsupported);
-    log(&carried.run, &brought);
-    let transferred = Transferred {
-        at: sync::now(),
-        seconds: started.elapsed().as_secs_f64(),
-        files: brought.files,
-        fetched: brought.fetched,
-        bytes: brought.bytes,
-        resources: brought.resources,
-        unsupported,
-        deletions: stored.head.deleted,
-        export_errors: stored.head.errors,
-        parameters: parameters.clone(),
-    };
+    let transferred =
+        brought::transferred(settings, &carried.run, mode, &stored, &brought, started)?;
+    let parameters = transferred.parameters.clone();
+    let mut to_end = false;
     RunRecord::update(staging, &carried.run, |record| {
         record.transfer = Some(transferred.clone());
+        to_end = ending.as_ref().is_some_and(|ending| ending.plan(record));
         true
     })
     .await?;
+    if let Some(ending) = ending.filter(|_| to_end) {
+        ending
+            .carry_out(context, staging, &carried.run, deadline)
+            .await;
+    }
     sweep(staging, &carried.run, deadline).await;
     let deletions = Some(stored.head.deleted).filter(|deleted| *deleted > 0);
     Ok(Staged {
@@ -344,26 +346,6 @@ fn by(settings: &Settings, deadline: Deadline) -> Option<Instant> {
     own.into_iter().chain(deadline.0).min()
 }
 
-/// The glob over a type's files, as the target sees it.
-fn location(
-    settings: &Settings,
-    run: &str,
-    resource_type: &str,
-    mode: ImportMode,
-) -> Result<Location> {
-    let place = settings
-        .target_staging
-        .as_ref()
-        .or(settings.staging.as_ref());
-    let place = place.ok_or_else(|| Kind::Configuration.error("STAGING_URL is missing"))?;
-    let url = place.url(&layout::glob_key(run, resource_type));
-    Ok(Location {
-        resource_type: resource_type.to_owned(),
-        url,
-        mode,
-    })
-}
-
 /// How the run is imported: a delta by merge, a full export as `fhir-export` decided or else as the settings say.
 fn import_mode(settings: &Settings, carried: &Carried) -> Result<ImportMode> {
     let decided = carried.mode.as_deref().and_then(ImportMode::parse);
@@ -373,18 +355,6 @@ fn import_mode(settings: &Settings, carried: &Carried) -> Result<ImportMode> {
         return Err(Kind::Configuration.error(PARTIAL_OVERWRITE));
     }
     Ok(asked)
-}
-
-/// The types that came and that no target can hold. Those of mixed files are in no manifest, so it is here that they stop
-/// the run.
-fn unsupported(settings: &Settings, brought: &Brought) -> Result<Vec<String>> {
-    let types = brought.resources.keys();
-    let unsupported = types.filter(|name| !pathling::holds(settings.dialect, name));
-    let unsupported: Vec<String> = unsupported.cloned().collect();
-    if settings.fail_on_unsupported_types {
-        super::fail_on(&unsupported.iter().map(String::as_str).collect())?;
-    }
-    Ok(unsupported)
 }
 
 /// Stops before anything is fetched where there are mixed files, or types that no target can hold, and they are not wanted.
@@ -405,37 +375,4 @@ fn refuse(settings: &Settings, manifest: &Manifest) -> Result<()> {
         .map(|output| output.resource_type)
         .collect();
     super::fail_on(&types)
-}
-
-fn warn(manifest: &Manifest, unsupported: &[String]) {
-    if !unsupported.is_empty() {
-        tracing::warn!(
-            types = unsupported.join(","),
-            "types that the target cannot hold are staged and left out of the import"
-        );
-    }
-    if manifest.head.deleted > 0 {
-        tracing::warn!(
-            files = manifest.head.deleted,
-            "the export names deletions, which are not applied to the target"
-        );
-    }
-    if manifest.head.errors > 0 {
-        tracing::warn!(
-            files = manifest.head.errors,
-            "the source reports errors of the export in files of their own"
-        );
-    }
-}
-
-fn log(run: &str, brought: &Brought) {
-    let resources: u64 = brought.resources.values().sum();
-    tracing::info!(
-        run,
-        files = brought.files,
-        fetched = brought.fetched,
-        bytes = brought.bytes,
-        resources,
-        "everything is staged"
-    );
 }

@@ -9,10 +9,10 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use url::Url;
 
+use super::list::List;
 use super::plan::Plan;
 use crate::error::{Error, Kind, Result};
 use crate::manifest::{Manifest, Output};
-use crate::staging::layout;
 
 /// Links that were had so short a time ago are the newest that there are.
 const NEWEST: Duration = Duration::from_secs(10);
@@ -27,6 +27,7 @@ pub type Renew = Arc<dyn Fn() -> BoxFuture<'static, Result<Links>> + Send + Sync
 #[derive(Clone)]
 pub struct Links {
     run: String,
+    list: List,
     stored: Arc<Manifest>,
     fresh: Option<Arc<Manifest>>,
 }
@@ -38,6 +39,7 @@ impl Links {
         let is_same_export = fresh.head.transaction_time == plan.stored().head.transaction_time;
         Self {
             run: plan.run().to_owned(),
+            list: plan.list(),
             stored: Arc::clone(plan.stored()),
             fresh: is_same_export.then(|| Arc::new(fresh)),
         }
@@ -46,11 +48,9 @@ impl Links {
     /// Another URL of the same file: the same place in the list, the same type, and nothing but the signature differs.
     #[must_use]
     pub fn get(&self, index: usize) -> Option<Url> {
-        let stored = self.stored.output(index)?;
-        let fresh = self.fresh.as_ref()?.output(index)?;
-        let key = |output: &Output<'_>| {
-            layout::file_key(&self.run, output.resource_type, index, &output.url)
-        };
+        let stored = self.list.output(&self.stored, index)?;
+        let fresh = self.list.output(self.fresh.as_ref()?, index)?;
+        let key = |output: &Output<'_>| self.list.key(&self.run, index, output);
         // Two URLs of one key differ in nothing but a signature.
         let lends = fresh.url != stored.url && key(&fresh) == key(&stored);
         lends.then(|| Url::parse(&fresh.url).ok()).flatten()

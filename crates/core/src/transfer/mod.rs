@@ -14,6 +14,7 @@ mod copy;
 mod engine;
 pub mod fetch;
 pub mod links;
+mod list;
 pub mod listing;
 pub mod logged;
 mod outbound;
@@ -22,6 +23,7 @@ pub mod plan;
 pub mod progress;
 mod sizes;
 mod split;
+mod weights;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;

@@ -9,13 +9,12 @@ use std::sync::Arc;
 use url::Url;
 
 use super::links::Links;
+use super::list::List;
+use super::weights::Weights;
 use crate::error::{Kind, Result};
 use crate::http::shown_str;
 use crate::manifest::{Manifest, Output};
 use crate::staging::layout;
-
-/// What a resource takes where only their number is known, in bytes: enough to tell large files from small ones.
-const RESOURCE: u64 = 1024;
 
 /// One file of the manifest and its place in staging.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,6 +43,7 @@ pub struct File {
 pub struct Plan {
     run: String,
     stored: Arc<Manifest>,
+    list: List,
     /// Indices of outputs, in the order in which the files should begin.
     order: Vec<u32>,
     links: Option<Links>,
@@ -67,9 +67,26 @@ impl Plan {
         Ok(Self {
             run: run.to_owned(),
             stored,
+            list: List::Outputs,
             order,
             links: None,
         })
+    }
+
+    /// Plans the files of errors, in the manifest's order. One of which it does not say where it is has no place here.
+    #[must_use]
+    pub fn errors(run: &str, stored: Arc<Manifest>) -> Self {
+        let all = (0..).take(stored.head.errors);
+        let order = all
+            .filter(|slot: &u32| stored.error_file(*slot as usize).is_some())
+            .collect();
+        Self {
+            run: run.to_owned(),
+            stored,
+            list: List::Errors,
+            order,
+            links: None,
+        }
     }
 
     /// Only the files of these indices, in the plan's order.
@@ -122,7 +139,7 @@ impl Plan {
     /// Gives [`Kind::Input`] for a slot that is not of this plan.
     pub fn file(&self, slot: u32) -> Result<File> {
         let index = slot as usize;
-        let planned = self.stored.output(index).and_then(|output| {
+        let planned = self.output(index).and_then(|output| {
             let lent = self.links.as_ref().and_then(|links| links.get(index));
             let url = match lent {
                 Some(url) => url,
@@ -132,7 +149,7 @@ impl Plan {
                 run: self.run.clone(),
                 index,
                 key: self.key(index, &output),
-                part_key: layout::part_key(&self.run, index),
+                part_key: self.list.part_key(&self.run, index),
                 resource_type: output.resource_type.to_owned(),
                 url,
                 count: output.count,
@@ -165,7 +182,7 @@ impl Plan {
     #[must_use]
     pub fn bytes(&self) -> Option<u64> {
         let mut sizes = self.order.iter().map(|slot| {
-            let output = self.stored.output(*slot as usize)?;
+            let output = self.output(*slot as usize)?;
             output.size
         });
         sizes.try_fold(0, |sum: u64, size| Some(sum.saturating_add(size?)))
@@ -174,6 +191,11 @@ impl Plan {
     /// The manifest that is planned.
     pub(super) fn stored(&self) -> &Arc<Manifest> {
         &self.stored
+    }
+
+    /// Which of its lists is planned.
+    pub(super) fn list(&self) -> List {
+        self.list
     }
 
     /// The run that is planned.
@@ -188,7 +210,7 @@ impl Plan {
 
     /// Whether the file of this index has this key.
     pub(super) fn is_key(&self, index: usize, key: &str) -> bool {
-        let output = self.stored.output(index);
+        let output = self.output(index);
         output.is_some_and(|output| self.key(index, &output) == key)
     }
 
@@ -201,7 +223,11 @@ impl Plan {
     }
 
     fn key(&self, index: usize, output: &Output<'_>) -> String {
-        layout::file_key(&self.run, output.resource_type, index, &output.url)
+        self.list.key(&self.run, index, output)
+    }
+
+    fn output(&self, index: usize) -> Option<Output<'_>> {
+        self.list.output(&self.stored, index)
     }
 }
 
@@ -243,36 +269,6 @@ fn distinct(stored: &Manifest) -> Result<Vec<u32>> {
         first.push(slot);
     }
     Ok(first)
-}
-
-/// What is known of the sizes of a manifest's outputs, by index.
-struct Weights {
-    all: Vec<Option<u64>>,
-    /// What one counts for of which nothing is known.
-    mean: u64,
-}
-
-impl Weights {
-    fn of(stored: &Manifest) -> Self {
-        let by_count = |count: u64| count.saturating_mul(RESOURCE);
-        let all: Vec<Option<u64>> = stored
-            .sizes()
-            .map(|(size, count)| size.or(count.map(by_count)))
-            .collect();
-        let known = all.iter().flatten();
-        let (sum, number) = known.fold((0_u64, 0), |(sum, number), weight| {
-            (sum.saturating_add(*weight), number + 1)
-        });
-        Self {
-            all,
-            mean: sum.checked_div(number).unwrap_or_default(),
-        }
-    }
-
-    fn get(&self, slot: u32) -> u64 {
-        let weight = self.all.get(slot as usize).copied().flatten();
-        weight.unwrap_or(self.mean)
-    }
 }
 
 /// The largest first. Those of one size, or of none that is known, stay in the manifest's order.

@@ -35,6 +35,11 @@ impl Source {
         if let Some(told) = self.world.gate(Place::File, call).await {
             return told;
         }
+        if name.starts_with("error.")
+            && let Some(told) = self.world.gate(Place::ErrorFile, call).await
+        {
+            return told;
+        }
         if let Some(told) = self.storm() {
             return told;
         }

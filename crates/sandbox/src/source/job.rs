@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::body::Content;
 use super::content::{File, lines_to_file};
+use super::errors;
 use super::links::Links;
 use super::store::Snapshot;
 use crate::synthetic::Group;
@@ -39,9 +40,14 @@ pub(super) struct Job {
     /// Outputs that are made as they are read, after the others.
     synthetic: Vec<Arc<Group>>,
     pub(super) deleted: Vec<File>,
+    pub(super) errors: Vec<File>,
     pub(super) links: Links,
     /// Whether the manifest said that its files want no token.
     pub(super) files_are_open: bool,
+    /// Whether its own status stands in `X-Export-Status`.
+    pub(super) separate_status: bool,
+    /// Whether somebody has deleted it: it and its files are gone, and only what it held is remembered.
+    is_deleted: bool,
 }
 
 impl Job {
@@ -87,14 +93,18 @@ impl Job {
             outputs,
             synthetic,
             deleted,
+            errors: errors::files(&world.faults),
             links: Links::default(),
             files_are_open: false,
+            separate_status: false,
+            is_deleted: false,
         }
     }
 
     /// The bytes of the file of that name, and what tells them from those of every other file.
     pub(super) fn content(&self, name: &str) -> Option<(Content, String)> {
         let kept = self.outputs.iter().chain(&self.deleted);
+        let kept = kept.chain(&self.errors);
         for file in kept {
             if file.name == name {
                 let content = Content::Kept(file.pieces.clone());
@@ -199,7 +209,12 @@ impl Jobs {
     }
 
     pub(super) fn get(&self, id: &str) -> Option<&Job> {
-        self.0.get(id)
+        self.0.get(id).filter(|job| !job.is_deleted)
+    }
+
+    /// Whether there was a job of this id that somebody has deleted.
+    pub(super) fn was_deleted(&self, id: &str) -> bool {
+        self.0.get(id).is_some_and(|job| job.is_deleted)
     }
 
     /// All of them.
@@ -207,24 +222,31 @@ impl Jobs {
         self.0.values_mut()
     }
 
-    /// The newest.
+    /// The newest, even where it has been deleted since.
     pub(super) fn newest(&self) -> Option<&Job> {
         self.0.values().max_by_key(|job| job.time)
     }
 
     pub(super) fn get_mut(&mut self, id: &str) -> Option<&mut Job> {
-        self.0.get_mut(id)
+        self.0.get_mut(id).filter(|job| !job.is_deleted)
     }
 
+    /// Forgets a job, as a server does that lost its memory.
     pub(super) fn remove(&mut self, id: &str) -> bool {
         self.0.remove(id).is_some()
+    }
+
+    /// Deletes a job; tells whether there was one.
+    pub(super) fn delete(&mut self, id: &str) -> bool {
+        let job = self.get_mut(id);
+        job.map(|job| job.is_deleted = true).is_some()
     }
 
     /// The job that was asked for in these words.
     pub(super) fn find(&self, asked: &str) -> Option<String> {
         self.0
             .values()
-            .find(|job| job.asked == asked)
+            .find(|job| job.asked == asked && !job.is_deleted)
             .map(|job| job.id.clone())
     }
 }

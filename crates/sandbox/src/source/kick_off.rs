@@ -19,6 +19,8 @@ impl Source {
         let asked = format!("{request} {}", String::from_utf8_lossy(&call.body));
         let faults = &self.world.faults;
 
+        let separate =
+            call.prefers("separate-export-status") && faults.fires(&Fault::SeparateStatus);
         let reused = faults
             .fires(&Fault::KickOffReusesJob)
             .then(|| self.jobs().find(&asked))
@@ -45,7 +47,8 @@ impl Source {
                 })
                 .cloned()
                 .collect();
-            let job = Job::new(&self.world, request, asked, time, snapshot, synthetic);
+            let mut job = Job::new(&self.world, request, asked, time, snapshot, synthetic);
+            job.separate_status = separate;
             self.jobs().add(job, faults.fires(&Fault::JobNumbersRepeat))
         });
 
@@ -69,6 +72,10 @@ impl Source {
             format!("{origin}{BASE}/jobs/{id}")
         };
         set(&mut accepted, "content-location", &location);
+        if separate {
+            let applied = "respond-async, separate-export-status";
+            set(&mut accepted, "preference-applied", applied);
+        }
         accepted
     }
 }

@@ -8,6 +8,7 @@ use futures_util::stream;
 use serde_json::{Map, Value, json};
 
 use super::BASE;
+use super::content::File;
 use super::job::{Job, Listed};
 use crate::call::{Reply, fhir, operation_outcome, plain_json, reply};
 use crate::faults::{Fault, Faults, TokenClaim};
@@ -67,10 +68,12 @@ impl Job {
             sizes: world.settings.file_sizes,
         };
         let mut before = self.begin(world);
-        let mut after = self.end(&telling);
+        let mut after = self.end(&telling, faults);
         let size = world.settings.page_size;
         if page > 1 {
-            after.shift_remove("deleted");
+            for member in ["deleted", "error", "outcome"] {
+                after.shift_remove(member);
+            }
             if faults.fires(&Fault::PagesDiffer) {
                 before.insert("transactionTime".into(), json!("2001-01-01T00:00:00Z"));
             }
@@ -141,21 +144,27 @@ impl Job {
     }
 
     /// The members after the outputs.
-    fn end(&self, telling: &Telling) -> Map<String, Value> {
+    fn end(&self, telling: &Telling, faults: &Faults) -> Map<String, Value> {
         let Telling {
             base, signature, ..
         } = telling;
-        let deleted = self
-            .deleted
-            .iter()
-            .map(|file| {
-                let url = format!("{base}/{}{signature}", file.name);
-                json!({"type": file.kind, "url": url, "count": file.count})
-            })
-            .collect();
+        let told = |file: &File| {
+            let url = format!("{base}/{}{signature}", file.name);
+            json!({"type": file.kind, "url": url, "count": file.count})
+        };
+        let deleted = self.deleted.iter().map(told).collect();
+        let mut errors: Vec<Value> = self.errors.iter().map(told).collect();
+        if !errors.is_empty() && faults.fires(&Fault::ErrorFileWithoutUrl) {
+            errors[0] = json!({"type": "OperationOutcome"});
+        }
+        let name = if faults.fires(&Fault::ErrorsAsOutcome) {
+            "outcome"
+        } else {
+            "error"
+        };
         let mut members = Map::new();
         members.insert("deleted".into(), Value::Array(deleted));
-        members.insert("error".into(), json!([]));
+        members.insert(name.into(), Value::Array(errors));
         members
     }
 

@@ -5,6 +5,7 @@ mod asked;
 mod body;
 mod content;
 mod download;
+mod errors;
 mod gzip;
 mod job;
 mod kick_off;
@@ -22,10 +23,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use axum::body::Body;
 use http::{Method, Request};
 use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
 
-use crate::call::{Call, Reply, empty, fhir, operation_outcome, outcome, plain_json, set, with};
+use crate::call::{
+    Call, Reply, empty, fhir, operation_outcome, outcome, plain_json, reply, set, with,
+};
 use crate::dataset::{Dataset, Resource};
-use crate::faults::{Fault, Place};
+use crate::faults::{DeletedJob, Fault, Place};
 use crate::rate::Rate;
 use crate::record::Service;
 use crate::server;
@@ -247,17 +251,40 @@ impl Source {
             self.jobs().remove(id);
         }
         let mut jobs = self.jobs();
+        if jobs.get(id).is_some() && self.world.faults.fires(&Fault::SourceCancelsJob) {
+            jobs.delete(id);
+        }
         let Some(job) = jobs.get_mut(id) else {
-            return outcome(404, "not-found", "There is no such export");
+            return if jobs.was_deleted(id) {
+                self.deleted_job()
+            } else {
+                outcome(404, "not-found", "There is no such export")
+            };
         };
+        let ended = self.world.faults.take(|fault| match fault {
+            Fault::SeparateStatusSays(status) => Some(*status),
+            _ => None,
+        });
+        if let Some(status) = ended {
+            let said = outcome(200, "exception", "The export stopped half-way");
+            return with(said, "x-export-status", &status.to_string());
+        }
         let wanted = self.world.settings.polls;
         if job.polls < wanted {
             job.polls += 1;
             let percent = 100 * job.polls / (wanted + 1);
-            let mut reply = fhir(
-                202,
-                &operation_outcome("information", "informational", "The export is under way"),
-            );
+            let status = if job.separate_status { 200 } else { 202 };
+            let mut reply = if self.world.faults.fires(&Fault::StatusBodyNotJson) {
+                reply(status, "text/html", "<p>Your export is under way</p>")
+            } else {
+                fhir(
+                    status,
+                    &operation_outcome("information", "informational", "The export is under way"),
+                )
+            };
+            if job.separate_status {
+                set(&mut reply, "x-export-status", "202 Accepted");
+            }
             set(&mut reply, "x-progress", &format!("{percent}% complete"));
             if let Some(value) = &self.world.settings.retry_after {
                 set(&mut reply, "retry-after", value);
@@ -265,7 +292,38 @@ impl Source {
             return reply;
         }
         let page = call.parameter("page").and_then(|page| page.parse().ok());
-        job.manifest_reply(&self.world, page.unwrap_or(1))
+        let mut reply = job.manifest_reply(&self.world, page.unwrap_or(1));
+        if job.separate_status {
+            set(&mut reply, "x-export-status", "200 OK");
+        }
+        reply
+    }
+
+    /// A poll of a job that was deleted: each vendor has an answer of its own.
+    fn deleted_job(&self) -> Reply {
+        let answer = self.world.faults.peek(|fault| match fault {
+            Fault::DeletedJobAnswers(answer) => Some(*answer),
+            _ => None,
+        });
+        match answer {
+            None => outcome(404, "not-found", "There is no such export"),
+            Some(DeletedJob::Gone) => outcome(410, "deleted", "The export was cancelled"),
+            Some(DeletedJob::GoesOn) => {
+                let mut reply = empty(202);
+                set(&mut reply, "x-progress", "The export is under way");
+                reply
+            }
+            Some(DeletedJob::Empty) => empty(200),
+            Some(DeletedJob::Bare) => plain_json(
+                200,
+                &json!({"requiresAccessToken": false, "output": [], "error": []}),
+            ),
+        }
+    }
+
+    fn is_complete(&self, id: &str) -> bool {
+        let polls = self.world.settings.polls;
+        self.jobs().get(id).is_some_and(|job| job.polls >= polls)
     }
 
     /// DELETE on a status URL: the job and its files are gone.
@@ -276,7 +334,12 @@ impl Source {
         if let Err(refusal) = self.authorise(call) {
             return refusal;
         }
-        if self.jobs().remove(id) {
+        // A server that gives jobs again does not let go of a complete one.
+        let reuses = |fault: &Fault| matches!(fault, Fault::KickOffReusesJob).then_some(());
+        if self.world.faults.peek(reuses).is_some() && self.is_complete(id) {
+            return outcome(404, "not-found", "The export is complete: nothing to do");
+        }
+        if self.jobs().delete(id) {
             empty(202)
         } else {
             outcome(404, "not-found", "There is no such export")

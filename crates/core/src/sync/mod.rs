@@ -3,6 +3,9 @@
 //! Both are small JSON objects, changed only by conditional writes. Fields that a later version of this program added
 //! are kept as they are.
 
+mod issues;
+mod job;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -13,6 +16,9 @@ use serde_json::{Map, Value};
 use crate::config::{ExportSettings, Settings};
 use crate::error::Result;
 use crate::staging::{Staging, layout};
+
+pub use self::issues::{ExportIssues, FirstIssue, HELD};
+pub use self::job::{CANCELLED, JobDeleted};
 
 /// How many ended runs the state remembers.
 const RUNS_KEPT: usize = 50;
@@ -87,6 +93,12 @@ pub struct RunRecord {
     /// What was staged, once all was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transfer: Option<Transferred>,
+    /// What the source reported of the export in files of errors, where it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub export_issues: Option<ExportIssues>,
+    /// That the source was asked to delete the export's job, once everything was staged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub job_deleted: Option<JobDeleted>,
     /// Every try to import what was staged, the oldest first.
     pub attempts: Vec<Attempt>,
     /// How the run ended, once it did.
@@ -124,6 +136,9 @@ pub struct KickOff {
     pub unanswered: Vec<String>,
     /// The synchronisation's name.
     pub key: String,
+    /// When the source was first seen to know the job, by this machine's clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seen: Option<String>,
 }
 
 /// That a manifest was seen.
@@ -192,7 +207,7 @@ pub struct Attempt {
 pub struct Outcome {
     /// When, by this machine's clock.
     pub at: String,
-    /// `imported`, `nothing to import`, or an error's name.
+    /// `imported`, `nothing to import`, `cancelled`, or an error's name.
     pub name: String,
     /// The error's text.
     pub message: Option<String>,
@@ -367,11 +382,10 @@ pub async fn end_run(
         message: message.map(str::to_owned),
     };
     let record = RunRecord::update(staging, run, |record| {
-        if record
-            .outcome
-            .as_ref()
-            .is_some_and(|known| known.name == ended.name)
-        {
+        let known = record.outcome.as_ref();
+        // What fails because a run was cancelled is not how it ended.
+        let follows = record.cancelled().is_some() && ended.name.ends_with("Error");
+        if follows || known.is_some_and(|known| known.name == ended.name) {
             return false;
         }
         record.outcome = Some(ended.clone());
@@ -391,5 +405,4 @@ pub async fn end_run(
 }
 
 #[cfg(test)]
-#[path = "sync_tests.rs"]
 mod tests;

@@ -1,0 +1,79 @@
+//! A manifest's files of errors, as they stream by: of each no more than where it can be fetched.
+
+use serde::de::{IgnoredAny, MapAccess, SeqAccess};
+use url::Url;
+
+use super::given::{Given, Next, Take};
+use super::read::{Keep, absolute, wrong};
+use crate::error::Result;
+
+/// A list of files of errors: the member `error`, or `outcome` (STU4).
+pub(super) struct Errors<'a, K> {
+    name: &'static str,
+    base: Option<&'a Url>,
+    keep: &'a mut K,
+}
+
+impl<'a, K: Keep> Errors<'a, K> {
+    /// The list of that name. Those that were kept before stay where `instead` says so and this list turns out to be empty.
+    pub(super) fn of(
+        name: &'static str,
+        base: Option<&'a Url>,
+        keep: &'a mut K,
+        instead: bool,
+    ) -> Self {
+        if !instead {
+            keep.forget_errors();
+        }
+        Self { name, base, keep }
+    }
+}
+
+impl<'de, K: Keep> Take<'de> for Errors<'_, K> {
+    type Value = Result<usize>;
+
+    fn other(self) -> Result<usize> {
+        Err(wrong(&format!("its {} is no array", self.name)))
+    }
+
+    fn nothing(self) -> Result<usize> {
+        Ok(0)
+    }
+
+    fn list<A: SeqAccess<'de>>(self, mut list: A) -> Result<Result<usize>, A::Error> {
+        let mut count = 0;
+        while let Some(url) = list.next_element_seed(Next(Entry))? {
+            if count == 0 {
+                self.keep.forget_errors();
+            }
+            let url = url.into_text().filter(|url| !url.is_empty());
+            let url = url.and_then(|url| absolute(&url, self.base));
+            self.keep.keep_error(url);
+            count += 1;
+        }
+        Ok(Ok(count))
+    }
+}
+
+/// One file: its `url`, whatever that is.
+struct Entry;
+
+impl<'de> Take<'de> for Entry {
+    type Value = Given;
+
+    fn other(self) -> Given {
+        Given::Other
+    }
+
+    fn object<A: MapAccess<'de>>(self, mut object: A) -> Result<Given, A::Error> {
+        let mut url = Given::Other;
+        while let Some(name) = object.next_key::<String>()? {
+            if name == "url" {
+                url = object.next_value()?;
+            } else {
+                object.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(url)
+    }
+}

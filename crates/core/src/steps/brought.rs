@@ -1,0 +1,102 @@
+//! What a complete transfer leads to: what the target is told to import, and what is said and written down of it.
+
+use std::time::Instant;
+
+use crate::config::{ImportMode, Settings};
+use crate::error::{Kind, Result};
+use crate::manifest::Manifest;
+use crate::pathling::{self, Location};
+use crate::staging::layout;
+use crate::sync::{self, Transferred};
+use crate::transfer::Brought;
+
+/// What is written down of a complete transfer that began at `started`. What a person should know is logged.
+pub(super) fn transferred(
+    settings: &Settings,
+    run: &str,
+    mode: ImportMode,
+    stored: &Manifest,
+    brought: &Brought,
+    started: Instant,
+) -> Result<Transferred> {
+    let unsupported = unsupported(settings, brought)?;
+    let held = brought.resources.keys();
+    let locations: Vec<Location> = held
+        .filter(|resource_type| !unsupported.contains(resource_type))
+        .map(|resource_type| location(settings, run, resource_type, mode))
+        .collect::<Result<_>>()?;
+    warn(stored, &unsupported);
+    log(run, brought);
+    Ok(Transferred {
+        at: sync::now(),
+        seconds: started.elapsed().as_secs_f64(),
+        files: brought.files,
+        fetched: brought.fetched,
+        bytes: brought.bytes,
+        resources: brought.resources.clone(),
+        unsupported,
+        deletions: stored.head.deleted,
+        export_errors: stored.head.errors,
+        parameters: pathling::parameters(&locations),
+    })
+}
+
+/// The types that came and that no target can hold. Those of mixed files are in no manifest, so it is here that they stop
+/// the run.
+fn unsupported(settings: &Settings, brought: &Brought) -> Result<Vec<String>> {
+    let types = brought.resources.keys();
+    let unsupported = types.filter(|name| !pathling::holds(settings.dialect, name));
+    let unsupported: Vec<String> = unsupported.cloned().collect();
+    if settings.fail_on_unsupported_types {
+        super::fail_on(&unsupported.iter().map(String::as_str).collect())?;
+    }
+    Ok(unsupported)
+}
+
+/// The glob over a type's files, as the target sees it.
+fn location(
+    settings: &Settings,
+    run: &str,
+    resource_type: &str,
+    mode: ImportMode,
+) -> Result<Location> {
+    let place = settings
+        .target_staging
+        .as_ref()
+        .or(settings.staging.as_ref());
+    let place = place.ok_or_else(|| Kind::Configuration.error("STAGING_URL is missing"))?;
+    let url = place.url(&layout::glob_key(run, resource_type));
+    Ok(Location {
+        resource_type: resource_type.to_owned(),
+        url,
+        mode,
+    })
+}
+
+fn warn(manifest: &Manifest, unsupported: &[String]) {
+    if !unsupported.is_empty() {
+        tracing::warn!(
+            types = unsupported.join(","),
+            "types that the target cannot hold are staged and left out of the import"
+        );
+    }
+    if manifest.head.deleted > 0 {
+        tracing::warn!(
+            files = manifest.head.deleted,
+            "the export names deletions, which are not applied to the target"
+        );
+    }
+}
+
+/// Says that everything is staged.
+pub(super) fn log(run: &str, brought: &Brought) {
+    let resources: u64 = brought.resources.values().sum();
+    tracing::info!(
+        run,
+        files = brought.files,
+        fetched = brought.fetched,
+        bytes = brought.bytes,
+        resources,
+        "everything is staged"
+    );
+}

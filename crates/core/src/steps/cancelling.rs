@@ -1,0 +1,141 @@
+//! Giving up the run in progress: its export ends at the source, and its record says that nobody goes on with it.
+
+use crate::error::Result;
+use crate::export::{self, Deleted, parse_status_url};
+use crate::http::shown;
+use crate::staging::{Staging, layout};
+use crate::sync::{self, CANCELLED, InProgress, RunRecord, SyncState};
+
+use super::{Context, run};
+
+/// What there was to give up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GivenUp {
+    /// The run in progress, if there was one.
+    pub run: Option<Cancelled>,
+    /// When a kick-off was sent whose answer got lost: its export may run at the source, and nobody knows its status URL.
+    pub kick_off_lost: Option<String>,
+}
+
+/// What was done about a run in progress.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cancelled {
+    /// The run's name.
+    pub run: String,
+    /// When it was kicked off.
+    pub kicked_off: String,
+    /// What became of its export's job.
+    pub at_source: AtSource,
+    /// Whether an import has been begun at the target, which goes on there.
+    pub importing: bool,
+    /// Where files of it may be staged, which stay.
+    pub staged: String,
+}
+
+/// What became of the export's job at the source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AtSource {
+    /// It was ended, as the source says.
+    Ended(u16),
+    /// The source knows no such job any more.
+    Unknown(u16),
+    /// The source does not end jobs, so it may go on there.
+    Unsupported(u16),
+    /// It was deleted before, when everything was staged.
+    DeletedBefore(String),
+}
+
+/// Ends the run in progress of the synchronisation that the settings describe, whatever its `SINCE`.
+///
+/// Errors: where the source cannot be asked to end the job, or refuses, the run stays as it is.
+pub async fn cancel(context: &Context) -> Result<GivenUp> {
+    let staging = context.staging().await?;
+    let key = sync::key(context.settings());
+    let state = SyncState::load(staging, &key).await?;
+    let run = match state.in_progress {
+        Some(in_progress) => give_up(context, staging, &key, &in_progress).await?,
+        None => None,
+    };
+    Ok(GivenUp {
+        run,
+        kick_off_lost: state.kick_off_sent,
+    })
+}
+
+async fn give_up(
+    context: &Context,
+    staging: &Staging,
+    key: &str,
+    in_progress: &InProgress,
+) -> Result<Option<Cancelled>> {
+    let Some((record, kick_off)) = run::of_kick_off(staging, in_progress).await? else {
+        return Ok(None);
+    };
+    if let Some(ended) = record.ended() {
+        // Who ended it died before it was said here too.
+        sync::end_run(staging, &record.run, Some(key), &ended.name, None).await?;
+        return Ok(None);
+    }
+    let at_source = match deleted_before(&record) {
+        Some(at) => AtSource::DeletedBefore(at),
+        None => delete(context, &kick_off.status_url)
+            .await
+            .map_err(|error| error.within(&format!("run {} was not cancelled", record.run)))?,
+    };
+    let said = format!(
+        "{} at {}",
+        at_source.words(),
+        status_url_shown(&kick_off.status_url)
+    );
+    sync::end_run(staging, &record.run, Some(key), CANCELLED, Some(&said)).await?;
+    let importing = record.attempts.last();
+    Ok(Some(Cancelled {
+        kicked_off: kick_off.at,
+        at_source,
+        importing: importing.is_some_and(|attempt| attempt.outcome.is_none()),
+        staged: staging.url(&layout::run_folder(&record.run)),
+        run: record.run,
+    }))
+}
+
+fn deleted_before(record: &RunRecord) -> Option<String> {
+    let deleted = record.deletion()?;
+    deleted.answer.map(|_| deleted.at.clone())
+}
+
+async fn delete(context: &Context, status_url: &str) -> Result<AtSource> {
+    let (client, endpoint) = context.source().await?;
+    let url = parse_status_url(status_url)?;
+    Ok(match export::delete(client, endpoint, &url).await? {
+        Deleted::Done(status) => AtSource::Ended(status),
+        Deleted::Unknown(status) => AtSource::Unknown(status),
+        Deleted::Unsupported(status) => AtSource::Unsupported(status),
+    })
+}
+
+fn status_url_shown(status_url: &str) -> String {
+    parse_status_url(status_url).map_or_else(|_| String::new(), |url| shown(&url))
+}
+
+impl AtSource {
+    /// What became of the job, in a few words.
+    #[must_use]
+    pub fn words(&self) -> String {
+        match self {
+            Self::Ended(status) => {
+                format!("the export was ended at the source (it answered {status})")
+            }
+            Self::Unknown(status) => {
+                format!("the source has no such export any more (it answered {status})")
+            }
+            Self::Unsupported(status) => format!(
+                "the source does not end exports (it answered {status}), so this one may go on there"
+            ),
+            Self::DeletedBefore(at) => {
+                format!(
+                    "the export was deleted at the source before, at {at}, when all of it was staged"
+                )
+            }
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! One pass over a file of errors: NDJSON of `OperationOutcome`, or whatever it turns out to be, in little memory.
+
+use bytes::Bytes;
+
+use crate::http::OperationOutcome;
+use crate::sync::ExportIssues;
+
+/// The longest line that is read. Parsed, it takes some thirty times as much for a moment.
+const LINE: usize = 256 << 10;
+
+/// The lines of one file, as they stream by.
+pub(super) struct Lines<'a> {
+    into: &'a mut ExportIssues,
+    line: Vec<u8>,
+    too_long: bool,
+}
+
+impl<'a> Lines<'a> {
+    /// A file of which nothing was read, that is counted into `into`.
+    pub(super) fn new(into: &'a mut ExportIssues) -> Self {
+        Self {
+            into,
+            line: Vec::new(),
+            too_long: false,
+        }
+    }
+
+    /// The next bytes.
+    pub(super) fn take(&mut self, chunk: &Bytes) {
+        for piece in chunk.split_inclusive(|byte| *byte == b'\n') {
+            let (bytes, ends) = match piece.strip_suffix(b"\n") {
+                Some(bytes) => (bytes, true),
+                None => (piece, false),
+            };
+            self.too_long |= self.line.len() + bytes.len() > LINE;
+            if self.too_long {
+                self.line.clear();
+            } else {
+                self.line.extend_from_slice(bytes);
+            }
+            if ends {
+                self.end_line();
+            }
+        }
+    }
+
+    /// No more bytes come.
+    pub(super) fn finish(mut self) {
+        self.end_line();
+    }
+
+    fn end_line(&mut self) {
+        if std::mem::take(&mut self.too_long) {
+            self.into.too_long += 1;
+        } else if !self.line.trim_ascii().is_empty() {
+            match OperationOutcome::parse(&self.line) {
+                Some(outcome) => {
+                    for issue in outcome.issues() {
+                        self.into.add(&issue.severity, &issue.code, &issue.text);
+                    }
+                }
+                None => self.into.not_outcomes += 1,
+            }
+        }
+        self.line.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &[u8], at_once: usize) -> ExportIssues {
+        let mut issues = ExportIssues::default();
+        let mut lines = Lines::new(&mut issues);
+        for chunk in text.chunks(at_once) {
+            lines.take(&Bytes::copy_from_slice(chunk));
+        }
+        lines.finish();
+        issues
+    }
+
+    const OUTCOME: &str = r#"{"resourceType":"OperationOutcome","issue":[{"severity":"error","code":"processing"},{"severity":"warning","code":"timeout"}]}"#;
+
+    #[test]
+    fn every_line_counts_however_the_bytes_arrive_and_lines_end() {
+        let text = format!(
+            "\u{feff}{OUTCOME}\r\n\n  \n{OUTCOME}\n{{\"resourceType\":\"Patient\"}}\nnot json\n{OUTCOME}"
+        );
+        for at_once in [1, 7, 4096] {
+            let issues = read(text.as_bytes(), at_once);
+            assert_eq!(issues.by_severity["error"], 3, "{at_once}");
+            assert_eq!(issues.by_code["timeout"], 3);
+            assert_eq!((issues.not_outcomes, issues.too_long), (2, 0));
+        }
+        assert_eq!(read(b"", 1), ExportIssues::default());
+    }
+
+    #[test]
+    fn a_line_of_any_length_is_counted_and_not_held() {
+        let mut issues = ExportIssues::default();
+        let mut lines = Lines::new(&mut issues);
+        let chunk = Bytes::from(vec![b'x'; 1 << 20]);
+        for _ in 0..64 {
+            lines.take(&chunk);
+            assert!(lines.line.capacity() <= 2 * LINE);
+        }
+        lines.take(&Bytes::from(format!("\n{OUTCOME}")));
+        lines.finish();
+        assert_eq!((issues.too_long, issues.not_outcomes), (1, 0));
+        assert_eq!(issues.errors(), 1);
+    }
+}

@@ -1,0 +1,225 @@
+//! The errors that a source reports of its export: fetched as outputs are, kept beside them, read once, and what follows.
+
+mod lines;
+
+use std::sync::Arc;
+
+use futures_util::StreamExt as _;
+use tokio::time::Instant;
+use url::Url;
+
+use self::lines::Lines;
+use super::Context;
+use super::renewal::renewal;
+use crate::config::{ExportErrors, TransferSettings, Validate};
+use crate::error::{Error, Kind, Result};
+use crate::manifest::Manifest;
+use crate::staging::{Staging, layout};
+use crate::sync::{self, ExportIssues, HELD, RunRecord};
+use crate::transfer::{Plan, Transfer, progress};
+
+/// Reads what the source reports of the export, before any of its resources is fetched, and writes it into the run's record.
+///
+/// Gives [`Kind::ExportFailed`] where `EXPORT_ERRORS=fail` has errors end the run, and the error of a file that cannot be had
+/// then; otherwise such a file is a warning.
+pub(super) async fn look_at(
+    context: &Context,
+    run: &str,
+    record: &RunRecord,
+    stored: &Arc<Manifest>,
+    status_url: Option<&Url>,
+    deadline: Option<Instant>,
+) -> Result<()> {
+    if stored.head.errors == 0 {
+        return Ok(());
+    }
+    let staging = context.staging().await?;
+    let policy = context.settings().job.errors;
+    // A run's manifest never changes, and neither do its files; but one that could not be had may be there now, as long as
+    // the job is.
+    let known = record.export_issues.as_ref();
+    let known = known.filter(|known| known.missing == 0 || record.job_deleted.is_some());
+    let mut issues = if let Some(known) = known {
+        known.clone()
+    } else {
+        let plan = Plan::errors(run, Arc::clone(stored));
+        let fetching = Fetching {
+            context,
+            staging,
+            status_url,
+            deadline,
+            policy,
+        };
+        fetching.fetch_and_read(&plan, stored).await?
+    };
+    policy.as_str().clone_into(&mut issues.policy);
+    let held = policy == ExportErrors::Hold && issues.has_errors();
+    issues.watermark = held.then(|| HELD.to_owned());
+    RunRecord::update(staging, run, |record| {
+        let changed = record.export_issues.as_ref() != Some(&issues);
+        record.export_issues = Some(issues.clone());
+        changed
+    })
+    .await?;
+    say(run, &issues);
+    if policy == ExportErrors::Fail && issues.has_errors() {
+        return Err(fails(staging, run, &issues));
+    }
+    Ok(())
+}
+
+fn say(run: &str, issues: &ExportIssues) {
+    let (files, words) = (issues.files, issues.words());
+    if !issues.has_errors() {
+        tracing::info!(
+            run,
+            files,
+            issues = words,
+            "the source reports no errors of the export, but other issues"
+        );
+    } else if issues.watermark.is_some() {
+        tracing::warn!(
+            run,
+            files,
+            issues = words,
+            watermark = HELD,
+            "the source reports errors of the export; what there is will be imported, and the run does not count as complete (EXPORT_ERRORS=hold)"
+        );
+    } else {
+        tracing::warn!(
+            run,
+            files,
+            issues = words,
+            "the source reports errors of the export"
+        );
+    }
+}
+
+fn fails(staging: &Staging, run: &str, issues: &ExportIssues) -> Error {
+    let record = staging.url(&layout::record_key(run));
+    Kind::ExportFailed
+        .error(format!(
+            "the source reports errors of the export: {}; EXPORT_ERRORS is fail, so nothing is imported",
+            issues.words()
+        ))
+        .next(format!(
+            "Read exportIssues in {record}, have mended at the source what they name, and start a new export; or set EXPORT_ERRORS=hold to import what there is."
+        ))
+}
+
+/// How files of errors are had.
+struct Fetching<'a> {
+    context: &'a Context,
+    staging: &'a Staging,
+    status_url: Option<&'a Url>,
+    deadline: Option<Instant>,
+    policy: ExportErrors,
+}
+
+impl Fetching<'_> {
+    async fn fetch_and_read(&self, plan: &Plan, stored: &Manifest) -> Result<ExportIssues> {
+        let mut issues = ExportIssues {
+            at: sync::now(),
+            files: stored.head.errors,
+            missing: stored.head.errors - plan.len(),
+            ..ExportIssues::default()
+        };
+        if issues.missing > 0 && self.policy == ExportErrors::Fail {
+            return Err(Kind::Manifest.error(
+                "the manifest names a file of errors without an http or https URL to fetch it at; EXPORT_ERRORS is fail",
+            ));
+        }
+        for slot in self.fetch(plan, &mut issues).await? {
+            let file = plan.file(slot)?;
+            // A file without a line is not staged.
+            let Some(mut chunks) = self.staging.read_stream(&file.key).await? else {
+                continue;
+            };
+            let mut lines = Lines::new(&mut issues);
+            while let Some(chunk) = chunks.next().await {
+                lines.take(&chunk?);
+            }
+            lines.finish();
+        }
+        Ok(issues)
+    }
+
+    /// Stages all files, or all that can be had. Gives those that are there.
+    async fn fetch(&self, plan: &Plan, issues: &mut ExportIssues) -> Result<Vec<u32>> {
+        let Err(error) = self.stage(plan).await else {
+            return Ok(plan.order().collect());
+        };
+        self.bearable(&error)?;
+        let mut there = Vec::new();
+        for slot in plan.order() {
+            // One that is complete is not fetched again.
+            let one = plan.clone().only(&[slot as usize])?;
+            let staged = match plan.len() {
+                1 => Err(error.clone()),
+                _ => self.stage(&one).await,
+            };
+            let Err(error) = staged else {
+                there.push(slot);
+                continue;
+            };
+            self.bearable(&error)?;
+            issues.missing += 1;
+            tracing::warn!(
+                error = error.what(),
+                "a file of the export's errors cannot be had"
+            );
+        }
+        Ok(there)
+    }
+
+    /// Whether the run can go on without a file that failed so; gives the error back where it cannot.
+    fn bearable(&self, error: &Error) -> Result<()> {
+        let of_the_source = matches!(
+            error.kind(),
+            Kind::Transfer
+                | Kind::SourceUnavailable
+                | Kind::Authentication
+                | Kind::ExportFailed
+                | Kind::Integrity
+        );
+        let in_time = self
+            .deadline
+            .is_none_or(|deadline| Instant::now() < deadline);
+        if of_the_source && in_time && self.policy != ExportErrors::Fail {
+            return Ok(());
+        }
+        Err(if of_the_source && in_time {
+            error
+                .clone()
+                .within("a file of the export's errors, which EXPORT_ERRORS=fail needs")
+        } else {
+            error.clone()
+        })
+    }
+
+    async fn stage(&self, plan: &Plan) -> Result<()> {
+        let (source, endpoint) = self.context.source().await?;
+        let settings = self.context.settings();
+        let transfer = Transfer {
+            source: source.clone(),
+            staging: self.staging.clone(),
+            // They are no part of what is imported, of which the progress is shown.
+            observer: progress::nobody(),
+            deadline: self.deadline,
+            settings: TransferSettings {
+                validate: Validate::None,
+                ..settings.transfer.clone()
+            },
+            retry_after_max: settings.retry_after_max,
+            renew: renewal(
+                source,
+                endpoint,
+                self.status_url.cloned(),
+                &Arc::new(plan.clone()),
+            ),
+            listing: None,
+            patient: true,
+        };
+        transfer.run(plan).await.map(|_| ())
+    }
+}

@@ -1,0 +1,44 @@
+//! The lists of a manifest whose files a run keeps, and where each of them goes.
+
+use crate::manifest::{Manifest, Output};
+use crate::staging::layout;
+
+/// Which of a manifest's lists of files is planned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum List {
+    /// The exported resources.
+    Outputs,
+    /// The errors of the export.
+    Errors,
+}
+
+impl List {
+    /// What the manifest says of the file of this index.
+    pub(super) fn output(self, manifest: &Manifest, index: usize) -> Option<Output<'_>> {
+        match self {
+            Self::Outputs => manifest.output(index),
+            Self::Errors => manifest.error_file(index).map(|url| Output {
+                resource_type: "OperationOutcome",
+                url,
+                count: None,
+                size: None,
+            }),
+        }
+    }
+
+    /// The key of the file of this index.
+    pub(super) fn key(self, run: &str, index: usize, output: &Output<'_>) -> String {
+        match self {
+            Self::Outputs => layout::file_key(run, output.resource_type, index, &output.url),
+            Self::Errors => layout::error_key(run, index, &output.url),
+        }
+    }
+
+    /// The key of that file's own record.
+    pub(super) fn part_key(self, run: &str, index: usize) -> String {
+        match self {
+            Self::Outputs => layout::part_key(run, index),
+            Self::Errors => layout::error_part_key(run, index),
+        }
+    }
+}
