@@ -7,25 +7,14 @@ use std::time::Duration;
 use url::Url;
 
 use super::address::carries_secrets;
+use super::auth::{Token, Tokens};
 use super::request::{Request, TokenUse};
 use super::response::Response;
 use super::shown::shown;
-use super::token::{Token, Tokens};
 use super::transport::{Authorization, Transport};
 use super::{Side, StatusCode};
-use crate::config::{Origin, Secret, has_userinfo};
+use crate::config::{Credentials, Origin, has_userinfo};
 use crate::error::{Kind, Result};
-
-/// Credentials of the kind "client secret" (OAuth 2 client credentials).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientSecret {
-    /// `CLIENT_ID`.
-    pub id: String,
-    /// `CLIENT_SECRET`.
-    pub secret: Secret,
-    /// `SCOPES`, separated by spaces; empty asks for none.
-    pub scopes: String,
-}
 
 /// All that a [`Client`] is made of.
 #[derive(Clone)]
@@ -35,7 +24,9 @@ pub struct ClientOptions {
     /// The server's FHIR base address, `SOURCE_ENDPOINT` or `TARGET_ENDPOINT`.
     pub endpoint: Url,
     /// How it gets tokens; `None` where authentication is switched off.
-    pub credentials: Option<ClientSecret>,
+    pub credentials: Option<Credentials>,
+    /// Where tokens come from, where the server is not to be asked for that.
+    pub token_endpoint: Option<Url>,
     /// Origins that tokens may go to besides the endpoint's and its token endpoint's.
     pub trusted_origins: Vec<Origin>,
     /// Whether credentials may leave this machine without TLS.
@@ -52,6 +43,7 @@ impl fmt::Debug for ClientOptions {
             .field("side", &self.side)
             .field("endpoint", &shown(&self.endpoint))
             .field("credentials", &self.credentials)
+            .field("token_endpoint", &self.token_endpoint.as_ref().map(shown))
             .field("trusted_origins", &self.trusted_origins)
             .field("allow_plaintext", &self.allow_plaintext)
             .field("connect_timeout", &self.connect_timeout)
@@ -85,6 +77,7 @@ impl Client {
             side,
             endpoint,
             credentials,
+            token_endpoint,
             trusted_origins,
             allow_plaintext,
             connect_timeout,
@@ -111,8 +104,14 @@ impl Client {
         }
         let mut trusted = trusted_origins;
         trusted.push(Origin::from(&endpoint));
-        let tokens = credentials
-            .map(|credentials| Tokens::new(credentials, endpoint.clone(), allow_plaintext));
+        let tokens = credentials.map(|credentials| {
+            Tokens::new(
+                credentials,
+                endpoint.clone(),
+                token_endpoint,
+                allow_plaintext,
+            )
+        });
         Ok(Self {
             inner: Arc::new(Inner {
                 endpoint,
@@ -141,7 +140,8 @@ impl Client {
     /// A token goes along where the request allows it, there are credentials, the URL's origin is trusted, and the way
     /// is TLS, loopback or allowed by the operator. Up to five redirects of GET and HEAD are followed, and the rule for
     /// tokens is applied to each hop; from https only https is followed. A 401 to a token renews it once, and the
-    /// request is repeated once; a second 401 is the answer.
+    /// request is repeated once; a second 401 is the answer. A token or a password that was given is sent by the same
+    /// rules, and not renewed, unless it is kept elsewhere and has been changed there.
     ///
     /// Errors: unavailable ([`Side::unavailable`]) where no answer came, naming method, URL and what happened, and for
     /// redirects that are not followed; authentication where no token is to be had.
@@ -165,10 +165,11 @@ impl Client {
                 && let Some(tokens) = &self.inner.tokens
             {
                 let refused = refused.clone();
-                drop(response);
                 renewed = true;
-                instead = Some(tokens.instead_of(&refused, transport).await?);
-                continue;
+                instead = tokens.instead_of(&refused, transport).await?;
+                if instead.is_some() {
+                    continue;
+                }
             }
             let Some(url) = transport.next_hop(&response, hops)? else {
                 return Ok(response);
@@ -194,11 +195,8 @@ impl Client {
             return Ok(Authorization::NotWanted);
         }
         let origin = Origin::from(&request.url);
-        if !trusted.contains(&origin) {
-            let configuration = tokens.configuration(transport).await?;
-            if Origin::from(&configuration.token_endpoint) != origin {
-                return Ok(Authorization::Untrusted(origin));
-            }
+        if !trusted.contains(&origin) && !tokens.come_from(&origin, transport).await? {
+            return Ok(Authorization::Untrusted(origin));
         }
         if !carries_secrets(&request.url, *allow_plaintext) {
             return Ok(Authorization::Plaintext);

@@ -10,11 +10,11 @@ use tracing::debug;
 use url::Url;
 
 use super::Side;
+use super::auth::Token;
 use super::connections::Connections;
 use super::request::Request;
 use super::response::{About, Response};
 use super::shown::{shown, shown_str};
-use super::token::Token;
 use super::words;
 use crate::config::Origin;
 use crate::error::{Kind, Result};

@@ -6,7 +6,7 @@ use url::Url;
 
 use crate::config::{Dialect, Endpoint, Settings};
 use crate::error::{Kind, Result};
-use crate::http::{Client, ClientOptions, ClientSecret, Side};
+use crate::http::{Client, ClientOptions, Side};
 use crate::pathling;
 use crate::staging::{Options, Staging};
 use crate::transfer::progress::{self, Observer};
@@ -134,14 +134,8 @@ fn client(side: Side, endpoint: &Endpoint) -> Result<Client> {
     Client::new(ClientOptions {
         side,
         endpoint: endpoint.url.clone(),
-        credentials: endpoint
-            .credentials
-            .as_ref()
-            .map(|credentials| ClientSecret {
-                id: credentials.id.clone(),
-                secret: credentials.secret.clone(),
-                scopes: credentials.scopes.clone(),
-            }),
+        credentials: endpoint.credentials.clone(),
+        token_endpoint: endpoint.token_endpoint.clone(),
         trusted_origins: endpoint.trusted_origins.clone(),
         allow_plaintext: endpoint.allow_plaintext,
         connect_timeout: endpoint.connect_timeout,

@@ -28,7 +28,7 @@ use crate::rate::Rate;
 use crate::record::Service;
 use crate::server;
 use crate::synthetic::{Group, groups};
-use crate::token::smart_configuration;
+use crate::token::{oauth_uris, smart_configuration};
 use crate::traffic::Gauge;
 use crate::world::World;
 
@@ -161,7 +161,7 @@ impl Source {
         if !self.world.settings.source_auth {
             return Ok(());
         }
-        let scopes = self.world.tokens.scopes(call, Service::Source)?;
+        let scopes = self.world.scopes(call, Service::Source)?;
         if scopes.iter().any(|scope| may_read(scope)) {
             return Ok(());
         }
@@ -177,17 +177,16 @@ impl Source {
                 if let Some(told) = self.world.gate(Place::SmartConfiguration, call).await {
                     return told;
                 }
-                if self.world.settings.source_auth {
-                    plain_json(200, &smart_configuration(&self.world))
-                } else {
-                    outcome(404, "not-found", "There is no authentication here")
+                match smart_configuration(&self.world, Service::Source) {
+                    Some(configuration) => plain_json(200, &configuration),
+                    None => outcome(404, "not-found", "There is no such thing here"),
                 }
             }
             (&Method::GET, ["metadata"]) => {
                 if let Some(told) = self.world.gate(Place::SourceMetadata, call).await {
                     return told;
                 }
-                fhir(200, &metadata())
+                fhir(200, &metadata(&self.world))
             }
             (&Method::GET, ["$export"] | ["Patient", "$export"] | ["Group", _, "$export"]) => {
                 if let Some(told) = self.world.gate(Place::KickOff, call).await {
@@ -274,7 +273,11 @@ fn may_read(scope: &str) -> bool {
 }
 
 /// The source's `CapabilityStatement`.
-fn metadata() -> serde_json::Value {
+fn metadata(world: &World) -> serde_json::Value {
+    let mut security = json!({"cors": true});
+    if world.faults.fires(&Fault::OauthUrisOnly) {
+        security["extension"] = oauth_uris(world);
+    }
     json!({
         "resourceType": "CapabilityStatement",
         "status": "active",
@@ -285,6 +288,7 @@ fn metadata() -> serde_json::Value {
         "instantiates": ["http://hl7.org/fhir/uv/bulkdata/CapabilityStatement/bulk-data"],
         "rest": [{
             "mode": "server",
+            "security": security,
             "operation": [{
                 "name": "export",
                 "definition": "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/export",

@@ -5,21 +5,22 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use aws_sdk_s3::config::{HttpClient, RuntimeComponents, SharedHttpClient};
 use aws_smithy_runtime_api::client::http::{
-    HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
+    SharedHttpConnector,
 };
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::retry::ErrorKind;
 use reqwest::Body;
 
-use super::client::{ANSWER, CONNECT};
+use super::{ANSWER, CONNECT};
 use crate::http::Connections;
 
 /// What the SDK, its providers of credentials included, is to send its requests with.
-pub(super) fn http_client() -> SharedHttpClient {
+pub(crate) fn http_client() -> SharedHttpClient {
     SharedHttpClient::new(Connectors::default())
 }
 
