@@ -10,6 +10,7 @@ mod origin;
 mod parse;
 mod place;
 mod read;
+mod read_proof;
 mod reference;
 mod retries;
 mod secret;
