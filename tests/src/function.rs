@@ -74,6 +74,13 @@ impl Function {
         }
     }
 
+    /// Where its Runtime API is: host and port.
+    #[must_use]
+    pub fn runtime(&self) -> String {
+        let variables = self.simulator.lambda_env_vars();
+        variables["AWS_LAMBDA_RUNTIME_API"].clone()
+    }
+
     /// Invokes the function, and gives its answer or the error that it posts.
     pub async fn invoke(&mut self, event: Value) -> Result<Value, LambdaError> {
         self.invoke_with_timeout(event, TIMEOUT_MS).await

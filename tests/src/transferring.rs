@@ -95,6 +95,11 @@ impl Transferring {
         function.invoke_with_timeout(event, timeout_ms).await
     }
 
+    /// Where the function's Runtime API is: host and port.
+    pub async fn runtime(&mut self) -> String {
+        self.story.function(Step::TransferToS3).await.runtime()
+    }
+
     /// Kills the function where it stands; the next call starts another.
     pub async fn restart(&mut self) {
         self.story.restart().await;

@@ -9,8 +9,8 @@ use pathling_import_tests::check::{
 };
 use pathling_import_tests::{CommandRun, Finished, Records as _, pathling_import};
 use sandbox::{
-    Builder, Dataset, ExpiresIn, Fault, KeyForm, KeyKind, Place, Sandbox, Service, TokenAuthMethod,
-    Way,
+    Builder, Dataset, ExpiresIn, Fault, KeyForm, KeyKind, Place, Recorded, Sandbox, Service,
+    TokenAuthMethod, Way,
 };
 
 const WAYS: [Way; 4] = [
@@ -54,7 +54,7 @@ async fn every_way_leads_to_both_servers() {
         };
         assert_eq!(sandbox.token_requests().len(), tokens, "{way:?}");
         let files = sandbox.file_requests();
-        assert!(files.iter().all(|file| file.has_token()), "{way:?}");
+        assert!(files.iter().all(Recorded::has_token), "{way:?}");
     }
 }
 

@@ -100,3 +100,21 @@ async fn a_store_whose_certificate_is_not_believed_gets_nothing() {
     );
     assert_nothing_half_staged(&sandbox);
 }
+
+#[tokio::test]
+async fn where_the_machine_has_no_root_certificates_that_is_said_and_not_blamed_on_a_server() {
+    for name in ["SOURCE_ENDPOINT", "AWS_ENDPOINT_URL_S3"] {
+        let (sandbox, authority) = (start().await, Authority::new());
+        let run = pathling_import(&sandbox);
+        let server = url(run.environment(), name);
+        let server = authority.serve("localhost", &server).await;
+        let run = run
+            .env("SSL_CERT_FILE", "/no/such/file.pem")
+            .env(name, server.url.as_str());
+        let finished = run.run().await.expect_code(2);
+        for words in ["ConfigurationError", "root certificates", "SSL_CERT_FILE"] {
+            assert!(finished.stderr.contains(words), "{}", finished.stderr);
+        }
+        assert_source_never_asked(&sandbox);
+    }
+}

@@ -1,11 +1,14 @@
 //! A file that is another one when it is asked for again: what is staged is the new one whole, never some of each.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::path::Path;
+
 use pathling_import_tests::check::assert_nothing_half_staged;
+use pathling_import_tests::moment::until_asked;
 use pathling_import_tests::staged::{only_run, staging_folder};
 use pathling_import_tests::traffic::{Traffic as _, assert_appeared_once};
 use pathling_import_tests::{Transferring, side_by_side};
-use sandbox::{Builder, Dataset, Fault, Sandbox, Switch};
+use sandbox::{Builder, Dataset, Fault, Place, Sandbox, Switch};
 use serde_json::Value;
 
 const PART: u64 = 5 << 20;
@@ -94,8 +97,16 @@ async fn a_file_that_changes_between_two_processes_is_staged_as_it_is_now() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_that_was_staged_for_another_export_is_not_taken_for_one_of_this() {
-    for (length, parts) in [(1 << 10, false), (1 << 20, true)] {
-        let builder = Sandbox::builder().data(Dataset::padded("Patient", 20, length));
+    let refusals = [None, Some(Fault::S3RefusesList)];
+    let sizes = [(1 << 10, false), (1 << 20, true)];
+    let cases = refusals
+        .into_iter()
+        .flat_map(|refusal| sizes.map(|size| (refusal.clone(), size)));
+    for (refusal, (length, parts)) in cases {
+        let mut builder = Sandbox::builder().data(Dataset::padded("Patient", 20, length));
+        if let Some(refusal) = refusal {
+            builder = builder.fault(refusal);
+        }
         let mut transfer = Transferring::of(builder, &[SMALL_PARTS]).await;
         transfer.succeed().await;
         assert_eq!(transfer.sandbox.parts_stored().is_empty(), !parts);
@@ -119,4 +130,40 @@ async fn a_file_that_was_staged_for_another_export_is_not_taken_for_one_of_this(
             *transfer.event_mut()["result"].pointer_mut(member).unwrap() = before;
         }
     }
+}
+
+/// The folder of the only run below a folder.
+fn run_below(folder: &Path) -> std::path::PathBuf {
+    let mut runs = std::fs::read_dir(folder.join("runs")).unwrap();
+    runs.next().unwrap().unwrap().path()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_of_another_export_that_appears_meanwhile_is_not_taken_for_one_of_this() {
+    let folder = tempfile::tempdir().unwrap();
+    let env = ("STAGING_URL", folder.path().to_str().unwrap());
+    let builder = Sandbox::builder().data(Dataset::of(&[("Patient", 20)]));
+    let mut transfer = Transferring::of(builder, &[env]).await;
+    transfer.succeed().await;
+    let (run, away) = (run_below(folder.path()), folder.path().join("away"));
+    std::fs::create_dir(&away).unwrap();
+    std::fs::remove_file(run.join("_manifest.json")).unwrap();
+    for name in ["Patient", "_parts"] {
+        std::fs::rename(run.join(name), away.join(name)).unwrap();
+    }
+    let time = &mut transfer.event_mut()["result"]["transactionTime"];
+    *time = "2031-01-01T00:00:00Z".into();
+    let sandbox = std::sync::Arc::clone(&transfer.sandbox);
+    sandbox.faults().on(Fault::Delay(Place::File, 2_000));
+    let asked = sandbox.downloads().len();
+    let returns = async {
+        until_asked(&sandbox, asked + 1, |it| it.path.contains("/files/")).await;
+        for name in ["Patient", "_parts"] {
+            let _ = std::fs::remove_dir_all(run.join(name));
+            std::fs::rename(away.join(name), run.join(name)).unwrap();
+        }
+    };
+    let words = ["is staged already, with 20 resources of another export"];
+    let fails = transfer.fail("StagingDeniedError", &words);
+    tokio::join!(fails, returns);
 }

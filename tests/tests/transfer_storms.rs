@@ -2,16 +2,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use pathling_import_core::config::Step;
 use pathling_import_tests::check::{assert_arrived, assert_nothing_half_staged};
 use pathling_import_tests::moment::until_asked;
-use pathling_import_tests::staged::{assert_staged, only_run, staging_folder};
+use pathling_import_tests::staged::{assert_staged, assert_staged_in, only_run, staging_folder};
 use pathling_import_tests::traffic::{Traffic as _, assert_appeared_once};
 use pathling_import_tests::{Story, Transferring, side_by_side};
 use sandbox::{Answer, Builder, Dataset, Fault, Place, Recorded, Sandbox};
-use serde_json::json;
+use serde_json::{Value, json};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -205,6 +206,51 @@ async fn a_source_that_never_has_time_makes_a_transfer_that_goes_on() {
         assert_whole(&sandbox);
     })
     .await;
+}
+
+/// Has the run's record say that the transfer last came further some years ago.
+fn long_ago(staging: &Path) {
+    let runs = std::fs::read_dir(staging.join("runs")).unwrap();
+    let record = runs.map(|run| run.unwrap().path().join("_run.json"));
+    for path in record.filter(|path| path.exists()) {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let mut record: Value = serde_json::from_str(&text).unwrap();
+        let moved = &mut record["movedAt"];
+        assert!(moved.is_string(), "{text}");
+        *moved = "2024-01-31T00:00:00.000000Z".into();
+        std::fs::write(&path, record.to_string()).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transfer_that_has_stood_still_for_hours_fails_with_the_name_of_the_server_that_asked_for_it()
+ {
+    let storm = Answer::new(429).retry_after(3600);
+    let folder = tempfile::tempdir().unwrap();
+    let staging = ("STAGING_URL", folder.path().to_str().unwrap());
+    let mut transfer = Transferring::of(files(), &[staging]).await;
+    let sandbox = transfer.sandbox.clone();
+    sandbox.faults().on(Fault::answers(Place::File, storm));
+    long_ago(folder.path());
+    let error = transfer.call(2_000).await.unwrap_err();
+    assert_eq!(error.error_type, "SourceUnavailableError", "{error:?}");
+    for word in ["429", "0 of 24 files", "/files/"] {
+        assert!(error.error_message.contains(word), "{error:?}");
+    }
+    // What comes further is no reason to fail, and from then on the time counts anew.
+    sandbox.faults().clear();
+    sandbox.faults().on(Fault::FilesAtMost(1));
+    sandbox.faults().on(Fault::Delay(Place::File, 300));
+    let error = transfer.call(2_000).await.unwrap_err();
+    assert_eq!(error.error_type, "JobInProgressError", "{error:?}");
+    sandbox.faults().clear();
+    let storm = Answer::new(429).retry_after(3600);
+    sandbox.faults().on(Fault::answers(Place::File, storm));
+    let error = transfer.call(2_000).await.unwrap_err();
+    assert_eq!(error.error_type, "JobInProgressError", "{error:?}");
+    sandbox.faults().clear();
+    transfer.succeed().await;
+    assert_staged_in(&sandbox, folder.path());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -150,6 +150,42 @@ async fn two_functions_whose_source_breaks_and_whose_store_fails_end_well_too() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_file_that_appears_meanwhile_is_not_yet_taken_for_another_process_and_two_are() {
+    const SAID: &str = "another process is at work on the same run";
+    for (appear, met) in [(1, false), (2, true)] {
+        let folder = tempfile::tempdir().unwrap();
+        let env = ("STAGING_URL", folder.path().to_str().unwrap());
+        let data = Dataset::of(&[("Condition", 3), ("Observation", 3), ("Patient", 3)]);
+        let mut transfer = Transferring::of(Sandbox::builder().data(data), &[env]).await;
+        transfer.succeed().await;
+        let run = std::fs::read_dir(folder.path().join("runs")).unwrap();
+        let run = run.map(|entry| entry.unwrap().path()).next().unwrap();
+        let away = folder.path().join("away");
+        std::fs::create_dir(&away).unwrap();
+        let names = ["Condition", "Observation", "_parts", "Patient"];
+        for name in names {
+            std::fs::rename(run.join(name), away.join(name)).unwrap();
+        }
+        let sandbox = std::sync::Arc::clone(&transfer.sandbox);
+        sandbox
+            .faults()
+            .on(Fault::Delay(sandbox::Place::File, 2_000));
+        let asked = sandbox.downloads().len();
+        let appears = async {
+            until_asked(&sandbox, asked + 3, |it| it.path.contains("/files/")).await;
+            // The records of all, but only some of their objects.
+            std::fs::rename(away.join("_parts"), run.join("_parts")).unwrap();
+            for name in &names[..appear] {
+                std::fs::rename(away.join(name), run.join(name)).unwrap();
+            }
+        };
+        tokio::join!(transfer.succeed(), appears);
+        assert_eq!(transfer.logs().contains(SAID), met, "{}", transfer.logs());
+        assert_staged_in(&sandbox, folder.path());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_functions_that_meet_divide_the_work_between_them() {
     const FILES: usize = 300;
     let builder = Sandbox::builder()

@@ -1,6 +1,7 @@
 //! The export at the source: kick-off and status (Bulk Data Access IG, "Bulk Data Kick-off Request" and "Bulk Data
 //! Status Request"). What comes back is told as it is; what it means for the run is for the steps to say.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,7 +10,10 @@ use url::Url;
 
 use crate::error::{Error, Kind, Result};
 use crate::http::{self, Client, OperationOutcome, Request, Response, TokenUse, shown};
-use crate::manifest::{self, Head, Manifest};
+use crate::manifest::{self, Head, Manifest, Pages};
+
+/// How many pages a manifest may have.
+const PAGES: usize = 10_000;
 
 const FHIR_JSON: &str = "application/fhir+json";
 
@@ -140,18 +144,88 @@ pub async fn status(client: &Client, endpoint: &Url, status_url: &Url) -> Result
         }),
         Answer::Complete(response) => {
             let url = http::status_url_for_polling(endpoint, status_url);
-            told(response, &url).await.map(Status::Complete)
+            let first = told(response, &url).await?;
+            all_pages(client, endpoint, first, url).await
         }
+    }
+}
+
+/// The whole of a manifest whose first page was found at `base`. Its later pages may not be there yet.
+async fn all_pages(client: &Client, endpoint: &Url, first: Told, base: Url) -> Result<Status> {
+    let Some(mut next) = first.head.next else {
+        return Ok(Status::Complete(first));
+    };
+    let mut pages = Pages::default();
+    pages.add(&first.text, &base)?;
+    drop(first.text);
+    let mut trail = Trail::from(&base);
+    loop {
+        trail.step(&next)?;
+        let url = http::status_url_for_polling(endpoint, &next);
+        let page = match ask(client, endpoint, &url).await? {
+            Answer::Complete(response) => told(response, &url).await?,
+            Answer::InProgress {
+                progress,
+                retry_after,
+            } => {
+                return Ok(Status::InProgress {
+                    progress,
+                    retry_after,
+                });
+            }
+        };
+        pages.add(&page.text, &url)?;
+        match page.head.next {
+            Some(further) => next = further,
+            None => break,
+        }
+    }
+    let text = pages.text()?;
+    let head = Head::of_text(&text, Some(&base), no_json)?;
+    tracing::debug!(pages = trail.0.len(), "manifest");
+    Ok(Status::Complete(Told { text, head }))
+}
+
+/// The pages that were read, so that none is read twice.
+struct Trail(HashSet<Url>);
+
+impl Trail {
+    fn from(first: &Url) -> Self {
+        Self(HashSet::from([first.clone()]))
+    }
+
+    fn step(&mut self, next: &Url) -> Result<()> {
+        if !self.0.insert(next.clone()) {
+            return Err(Kind::Manifest
+                .error(format!("the manifest's pages lead in a circle, to {} again", shown(next)))
+                .next("Report it to whoever runs the source: the last page must have no link to a next one."));
+        }
+        if self.0.len() > PAGES {
+            return Err(Kind::Manifest
+                .error(format!("the manifest has more than {PAGES} pages"))
+                .next("Export fewer types at a time, by TYPES."));
+        }
+        Ok(())
     }
 }
 
 /// Asks for the manifest of an export that was complete before. [`Kind::SourceUnavailable`] where it is not to be had just
 /// now, with the time that the source asks for.
 ///
-/// It is read as it arrives, and only its compact form is held.
+/// It is read as it arrives, page after page, and only its compact form is held.
 pub async fn manifest_again(client: &Client, endpoint: &Url, status_url: &Url) -> Result<Manifest> {
-    let base = http::status_url_for_polling(endpoint, status_url);
-    let response = match ask(client, endpoint, status_url).await? {
+    let mut manifest = page_again(client, endpoint, status_url).await?;
+    let mut trail = Trail::from(&http::status_url_for_polling(endpoint, status_url));
+    while let Some(next) = manifest.head.next.clone() {
+        trail.step(&next)?;
+        manifest.join(&page_again(client, endpoint, &next).await?)?;
+    }
+    Ok(manifest)
+}
+
+async fn page_again(client: &Client, endpoint: &Url, url: &Url) -> Result<Manifest> {
+    let base = http::status_url_for_polling(endpoint, url);
+    let response = match ask(client, endpoint, url).await? {
         Answer::Complete(response) => response,
         Answer::InProgress {
             progress,

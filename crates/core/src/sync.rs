@@ -4,6 +4,7 @@
 //! are kept as they are.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -50,6 +51,9 @@ pub struct RunRecord {
     /// When a manifest was last seen, and which.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub manifest: Option<ManifestSeen>,
+    /// When the transfer last came further, as far as is known; before its first file, when the manifest was first seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub moved_at: Option<String>,
     /// What was staged, once all was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transfer: Option<Transferred>,
@@ -203,6 +207,13 @@ pub struct Ended {
 #[must_use]
 pub fn now() -> String {
     format!("{:.6}", Timestamp::now())
+}
+
+/// How long ago a moment was that a record names; `None` for one that is none.
+#[must_use]
+pub fn since(moment: &str) -> Option<Duration> {
+    let moment: Timestamp = moment.parse().ok()?;
+    Duration::try_from(Timestamp::now().duration_since(moment)).ok()
 }
 
 impl RunRecord {

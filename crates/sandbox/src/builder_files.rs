@@ -35,6 +35,21 @@ impl Builder {
         self
     }
 
+    /// Whether files hold several types, as `organizeOutputBy=Patient` makes them: the manifest names no type, and a line
+    /// before each patient's block says whose it is. Default: no. What has no file of its own in `data` is not part of it.
+    #[must_use]
+    pub fn mixed_files(mut self, on: bool) -> Self {
+        self.settings.mixed_files = on;
+        self
+    }
+
+    /// The manifest comes in pages of so many outputs, each with a link to the next. Default: in one.
+    #[must_use]
+    pub fn page_size(mut self, outputs: usize) -> Self {
+        self.settings.page_size = Some(outputs.max(1));
+        self
+    }
+
     /// Whether the manifest tells each output's `fileSize`. Default: no.
     #[must_use]
     pub fn file_sizes(mut self, on: bool) -> Self {

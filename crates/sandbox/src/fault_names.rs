@@ -46,7 +46,7 @@ const CLAIMS: [(&str, TokenClaim); 4] = [
 ];
 
 /// Faults without an argument, by name.
-const PLAIN: [(&str, Fault); 65] = [
+const PLAIN: &[(&str, Fault)] = &[
     ("oauth-uris-only", Fault::OauthUrisOnly),
     ("secret-rotates", Fault::SecretRotates),
     ("secrets-denied", Fault::SecretsDenied),
@@ -68,6 +68,9 @@ const PLAIN: [(&str, Fault); 65] = [
     ("output-without-url", Fault::OutputWithoutUrl),
     ("output-urls-relative", Fault::OutputUrlsRelative),
     ("output-twice", Fault::OutputTwice),
+    ("page-not-ready", Fault::PageNotReady),
+    ("pages-in-circle", Fault::PagesInCircle),
+    ("pages-differ", Fault::PagesDiffer),
     ("count-wrong", Fault::CountWrong),
     ("count-absent", Fault::CountAbsent),
     ("files-elsewhere", Fault::FilesElsewhere),
@@ -173,7 +176,7 @@ pub(crate) fn name(fault: &Fault) -> String {
         Fault::S3SlowDowns(times) => format!("s3-slow-down={times}"),
         Fault::S3Rate(bytes) => format!("s3-rate={bytes}"),
         Fault::S3PartFails(number) => format!("s3-part-fails={number}"),
-        plain => key(&PLAIN, plain).to_owned(),
+        plain => key(PLAIN, plain).to_owned(),
     }
 }
 
@@ -373,8 +376,8 @@ mod tests {
             assert_eq!(parse(text).unwrap().name(), text);
         }
         for (name, fault) in PLAIN {
-            assert_eq!(parse(name).unwrap(), fault);
-            assert_eq!(fault.name(), name);
+            assert_eq!(&parse(name).unwrap(), fault);
+            assert_eq!(fault.name(), *name);
         }
     }
 

@@ -162,6 +162,12 @@ pub enum Fault {
     OutputUrlsRelative,
     /// The first output is listed twice.
     OutputTwice,
+    /// A page of the manifest after the first is not there yet: 202.
+    PageNotReady,
+    /// The last page of the manifest leads to the first.
+    PagesInCircle,
+    /// The pages of the manifest after the first have another `transactionTime`.
+    PagesDiffer,
     /// The first output's `count` is one too high.
     CountWrong,
     /// No output has a `count`.

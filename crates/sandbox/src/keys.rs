@@ -56,7 +56,7 @@ impl std::fmt::Debug for Key {
 }
 
 impl Key {
-    pub(crate) fn new(kind: KeyKind, kid: &str) -> Self {
+    pub(crate) fn new(kind: KeyKind, id: &str) -> Self {
         static RSA: OnceLock<Arc<rsa::PrivateKey>> = OnceLock::new();
         let pair = match kind {
             KeyKind::P384 => Pair::P384(Box::new(p384::SecretKey::generate())),
@@ -66,7 +66,7 @@ impl Key {
             }
         };
         Self {
-            kid: kid.to_owned(),
+            kid: id.to_owned(),
             pair,
         }
     }

@@ -98,6 +98,12 @@ struct Large {
     /// The manifest tells each output's fileSize
     #[arg(long)]
     file_sizes: bool,
+    /// Files hold several types, in a block for each patient
+    #[arg(long)]
+    mixed_files: bool,
+    /// The manifest comes in pages of so many outputs
+    #[arg(long, value_name = "OUTPUTS")]
+    page_size: Option<usize>,
     /// Files are sent as gzip to clients that accept it
     #[arg(long)]
     gzip: bool,
@@ -143,6 +149,9 @@ impl Large {
         if let Some(folder) = self.s3_folder {
             builder = builder.s3_folder(folder);
         }
+        if let Some(outputs) = self.page_size {
+            builder = builder.page_size(outputs);
+        }
         let record = self.record || self.only.is_none() && !self.no_record;
         builder = match self.only {
             Some(Side::S3) => builder.only(Only::S3),
@@ -151,6 +160,7 @@ impl Large {
         };
         builder
             .file_sizes(self.file_sizes)
+            .mixed_files(self.mixed_files)
             .gzip(self.gzip)
             .signed_links(self.signed_links)
             .latency(Duration::from_millis(self.latency))

@@ -21,6 +21,8 @@ pub struct Endpoint {
     pub trusted_origins: Vec<Origin>,
     /// Whether credentials may go over plain HTTP to other hosts.
     pub allow_plaintext: bool,
+    /// Whether it may lead to private addresses although its own is a public one.
+    pub allow_private_hosts: bool,
     /// How long a connection may take to come about.
     pub connect_timeout: Duration,
     /// How long the server may stay silent.
@@ -53,6 +55,7 @@ pub(super) fn endpoint(reader: &mut Reader, names: &Names) -> Option<Endpoint> {
     let token_endpoint = reader.url(names.credentials.token_endpoint);
     let trusted_origins = reader.origins(names.trusted);
     let allow_plaintext = reader.flag("ALLOW_PLAINTEXT");
+    let allow_private_hosts = reader.flag("ALLOW_PRIVATE_HOSTS");
     let connect_timeout = reader.seconds("CONNECT_TIMEOUT");
     let idle_timeout = reader.seconds("IDLE_TIMEOUT");
     let mut url = url?;
@@ -77,6 +80,7 @@ pub(super) fn endpoint(reader: &mut Reader, names: &Names) -> Option<Endpoint> {
         token_endpoint,
         trusted_origins,
         allow_plaintext,
+        allow_private_hosts,
         connect_timeout,
         idle_timeout,
     })

@@ -71,6 +71,8 @@ pub struct Settings {
     pub retries: Retries,
     /// How the transfer works.
     pub transfer: TransferSettings,
+    /// What becomes of files of several types.
+    pub mixed_files: MixedFiles,
     /// Whether batches for the distributed workflow are written.
     pub batches: bool,
     /// The longest that a server's Retry-After is obeyed.
@@ -107,6 +109,15 @@ impl ImportMode {
             _ => None,
         }
     }
+}
+
+/// What becomes of files for which the manifest names no type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MixedFiles {
+    /// They end the run.
+    Refuse,
+    /// Their lines go to objects of their own types.
+    Split,
 }
 
 /// Which of the two Pathlings the target is.
@@ -149,6 +160,10 @@ impl Settings {
             fail_on_unsupported_types: reader.choice("UNSUPPORTED_TYPES") == "fail",
             retries: Retries::read(&mut reader),
             transfer: TransferSettings::read(&mut reader),
+            mixed_files: match reader.choice("MIXED_FILES").as_str() {
+                "split" => MixedFiles::Split,
+                _ => MixedFiles::Refuse,
+            },
             batches: reader.flag("TRANSFER_BATCHES"),
             retry_after_max: reader.seconds("RETRY_AFTER_MAX"),
             sentry: sentry(&mut reader),

@@ -36,6 +36,14 @@ impl Origin {
     }
 }
 
+impl Origin {
+    /// The host, as the URL has it.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+}
+
 impl From<&Url> for Origin {
     fn from(url: &Url) -> Self {
         Self {

@@ -8,6 +8,7 @@ use url::Url;
 
 use super::address::carries_secrets;
 use super::auth::{Token, Tokens};
+use super::guard::Guard;
 use super::request::{Request, TokenUse};
 use super::response::Response;
 use super::shown::shown;
@@ -31,6 +32,8 @@ pub struct ClientOptions {
     pub trusted_origins: Vec<Origin>,
     /// Whether credentials may leave this machine without TLS.
     pub allow_plaintext: bool,
+    /// Whether the server may lead to private addresses although its own is a public one.
+    pub allow_private_hosts: bool,
     /// How long a connection may take, TLS included.
     pub connect_timeout: Duration,
     /// How long an answer, or the next piece of its body, may take.
@@ -46,6 +49,7 @@ impl fmt::Debug for ClientOptions {
             .field("token_endpoint", &self.token_endpoint.as_ref().map(shown))
             .field("trusted_origins", &self.trusted_origins)
             .field("allow_plaintext", &self.allow_plaintext)
+            .field("allow_private_hosts", &self.allow_private_hosts)
             .field("connect_timeout", &self.connect_timeout)
             .field("idle_timeout", &self.idle_timeout)
             .finish()
@@ -80,6 +84,7 @@ impl Client {
             token_endpoint,
             trusted_origins,
             allow_plaintext,
+            allow_private_hosts,
             connect_timeout,
             idle_timeout,
         } = options;
@@ -102,6 +107,10 @@ impl Client {
                 side.setting("AUTHENTICATION_ENABLED")
             )));
         }
+        // A token endpoint that the operator named is no server's idea.
+        let mut named = trusted_origins.clone();
+        named.extend(token_endpoint.as_ref().map(Origin::from));
+        let guard = Guard::new(&endpoint, &named, allow_private_hosts);
         let mut trusted = trusted_origins;
         trusted.push(Origin::from(&endpoint));
         let tokens = credentials.map(|credentials| {
@@ -118,7 +127,7 @@ impl Client {
                 trusted,
                 allow_plaintext,
                 tokens,
-                transport: Transport::new(side, connect_timeout, idle_timeout),
+                transport: Transport::new(side, connect_timeout, idle_timeout, guard),
             }),
         })
     }

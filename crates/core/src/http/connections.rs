@@ -6,6 +6,7 @@ use std::time::Duration;
 use reqwest::{Client, redirect};
 use rustls::ClientConfig;
 
+use super::guard::Guard;
 use super::roots::Roots;
 use super::words;
 
@@ -15,28 +16,45 @@ const USER_AGENT: &str = concat!("pathling-import/", env!("CARGO_PKG_VERSION"));
 #[derive(Debug)]
 pub(crate) struct Connections {
     connect: Duration,
+    guard: Option<Guard>,
     client: OnceLock<Result<Client, String>>,
 }
 
 impl Connections {
-    /// Nothing is built yet. `connect` is how long a connection may take to be made.
+    /// To what the operator named. Nothing is built yet. `connect` is how long a connection may take to be made.
     pub(crate) fn new(connect: Duration) -> Self {
         Self {
             connect,
+            guard: None,
+            client: OnceLock::new(),
+        }
+    }
+
+    /// To what a server named: only to addresses that the guard lets pass.
+    pub(super) fn guarded(connect: Duration, guard: Guard) -> Self {
+        Self {
+            connect,
+            guard: Some(guard),
             client: OnceLock::new(),
         }
     }
 
     /// The client; or why there can be none, as the end of a message. Whoever comes while it is being built waits.
     pub(crate) fn client(&self) -> Result<&Client, &str> {
-        let client = self.client.get_or_init(|| build(self.connect));
+        let client = self
+            .client
+            .get_or_init(|| build(self.connect, self.guard.as_ref()));
         client.as_ref().map_err(String::as_str)
     }
 }
 
-fn build(connect: Duration) -> Result<Client, String> {
+fn build(connect: Duration, guard: Option<&Guard>) -> Result<Client, String> {
+    let mut builder = Client::builder();
+    if let Some(guard) = guard {
+        builder = builder.dns_resolver(guard.clone());
+    }
     // Proxy variables count, as they do for the AWS SDK.
-    Client::builder()
+    builder
         .user_agent(USER_AGENT)
         .redirect(redirect::Policy::none())
         .connect_timeout(connect)

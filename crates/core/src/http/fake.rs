@@ -150,6 +150,7 @@ pub(crate) fn options(endpoint: &Url) -> ClientOptions {
         token_endpoint: None,
         trusted_origins: Vec::new(),
         allow_plaintext: false,
+        allow_private_hosts: false,
         connect_timeout: Duration::from_secs(5),
         idle_timeout: Duration::from_secs(5),
     }

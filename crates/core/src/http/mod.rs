@@ -15,6 +15,7 @@ mod client;
 mod connections;
 mod failure;
 mod flight;
+mod guard;
 mod outcome;
 mod request;
 mod response;
@@ -42,6 +43,7 @@ pub use reqwest::{Method, StatusCode};
 pub(crate) use response::retry_after;
 pub use response::{Quoter, Response};
 pub use retry::Backoff;
+pub(crate) use roots::{NO_ROOTS, unreadable as unreadable_roots};
 pub use shown::{shown, shown_str};
 
 use crate::error::Kind;

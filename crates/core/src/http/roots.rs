@@ -3,19 +3,49 @@
 //! Reading the roots costs 15 to 45 ms, which is more than a small sync needs for all else, and nothing that only speaks
 //! plain HTTP asks for them. So they are read at the first certificate that is to be verified, once for the process.
 
+use std::error::Error as StdError;
+use std::io;
 use std::sync::{Arc, OnceLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, Error, SignatureScheme};
+use rustls::{DigitallySignedStruct, Error, OtherError, SignatureScheme};
 use rustls_platform_verifier::Verifier;
+
+/// What to do where the roots cannot be had.
+pub(crate) const NO_ROOTS: &str = "Install the system's root certificates (the package ca-certificates), or have SSL_CERT_FILE name a file with those to believe.";
+
+/// What led to an error. One of TLS travels inside those of the system, which do not name it as their source.
+fn inner<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+    match error.downcast_ref::<io::Error>() {
+        Some(outer) => outer.get_ref().map(|inner| inner as _),
+        None => error.source(),
+    }
+}
 
 /// The platform's verifier, made when it is first needed.
 #[derive(Debug)]
 pub(super) struct Roots {
     provider: Arc<CryptoProvider>,
-    verifier: OnceLock<Result<Verifier, Error>>,
+    /// Only what was read well is kept: what was not may be mended meanwhile.
+    verifier: OnceLock<Verifier>,
+}
+
+/// The roots cannot be had, which is nobody's fault but this machine's.
+#[derive(Debug, thiserror::Error)]
+#[error("the system's root certificates cannot be read: {0}")]
+struct Unreadable(Error);
+
+/// Why the roots could not be had, where that is why there is no connection.
+pub(crate) fn unreadable(error: &(dyn StdError + 'static)) -> Option<String> {
+    let mut causes = std::iter::successors(Some(error), |cause| inner(*cause));
+    causes.find_map(|cause| match cause.downcast_ref() {
+        Some(Error::Other(OtherError(other))) if other.is::<Unreadable>() => {
+            Some(other.to_string())
+        }
+        _ => None,
+    })
 }
 
 impl Roots {
@@ -24,6 +54,15 @@ impl Roots {
             provider,
             verifier: OnceLock::new(),
         }
+    }
+
+    fn verifier(&self) -> Result<&Verifier, Error> {
+        if let Some(verifier) = self.verifier.get() {
+            return Ok(verifier);
+        }
+        let made = Verifier::new(Arc::clone(&self.provider))
+            .map_err(|error| Error::Other(OtherError(Arc::new(Unreadable(error)))))?;
+        Ok(self.verifier.get_or_init(|| made))
     }
 }
 
@@ -36,13 +75,8 @@ impl ServerCertVerifier for Roots {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let make = || Verifier::new(Arc::clone(&self.provider));
-        match self.verifier.get_or_init(make) {
-            Ok(verifier) => {
-                verifier.verify_server_cert(certificate, intermediates, name, ocsp, now)
-            }
-            Err(error) => Err(error.clone()),
-        }
+        let verifier = self.verifier()?;
+        verifier.verify_server_cert(certificate, intermediates, name, ocsp, now)
     }
 
     fn verify_tls12_signature(

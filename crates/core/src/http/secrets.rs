@@ -73,7 +73,9 @@ async fn of(
         let flight = all.entry(reference.arn.clone());
         Arc::clone(flight.or_insert_with(|| Arc::new(Flight::new())))
     };
-    let fetched = flight.get(usable, fetch(reference, side)).await?;
+    // Boxed: it is large, and seldom needed.
+    let fetch = Box::pin(fetch(reference, side));
+    let fetched = flight.get(usable, fetch).await?;
     member(&fetched.whole, reference)
 }
 

@@ -12,12 +12,14 @@ use url::Url;
 use super::Side;
 use super::auth::Token;
 use super::connections::Connections;
+use super::guard::{self, Guard, Refused};
 use super::request::Request;
 use super::response::{About, Response};
+use super::roots;
 use super::shown::{shown, shown_str};
 use super::words;
 use crate::config::Origin;
-use crate::error::{Kind, Result};
+use crate::error::{Error, Kind, Result};
 
 /// How many redirects are followed.
 const HOPS: usize = 5;
@@ -42,16 +44,18 @@ pub(super) struct Transport {
     pub(super) side: Side,
     connect: Duration,
     idle: Duration,
+    guard: Guard,
     connections: Connections,
 }
 
 impl Transport {
-    pub(super) fn new(side: Side, connect: Duration, idle: Duration) -> Self {
+    pub(super) fn new(side: Side, connect: Duration, idle: Duration, guard: Guard) -> Self {
         Self {
             side,
             connect,
             idle,
-            connections: Connections::new(connect),
+            connections: Connections::guarded(connect, guard.clone()),
+            guard,
         }
     }
 
@@ -81,6 +85,9 @@ impl Transport {
                 .failed()
                 .error(format!("{} is not an http or https URL", shown(url))));
         }
+        if let Err(refused) = self.guard.check(url).await {
+            return Err(self.not_gone_to(request, &refused));
+        }
         let mut outgoing = self
             .http()?
             .request(request.method.clone(), url.clone())
@@ -104,6 +111,15 @@ impl Transport {
             .await
             .map_err(|_| no_answer(words::no_answer(self.idle)))?
             .map_err(|error| {
+                if let Some(refused) = guard::refusal(&error) {
+                    return self.not_gone_to(request, refused);
+                }
+                if let Some(why) = roots::unreadable(&error) {
+                    return Kind::Configuration
+                        .error(format!("{} {}: {why}", request.method, shown(url)))
+                        .next(roots::NO_ROOTS)
+                        .unsent();
+                }
                 let unavailable = no_answer(words::of_request(&error, self.connect));
                 if error.is_connect() {
                     unavailable.unsent()
@@ -127,6 +143,19 @@ impl Transport {
             authorization,
         };
         Ok(Response::new(answer, about))
+    }
+
+    fn not_gone_to(&self, request: &Request, refused: &Refused) -> Error {
+        let error = self.side.failed().error(format!(
+            "{} {}: {refused}",
+            request.method,
+            shown(&request.url)
+        ));
+        let next = format!(
+            "If it is meant, set ALLOW_PRIVATE_HOSTS=true, or name its origin in {}, which then gets the token too.",
+            self.side.setting("TRUSTED_ORIGINS")
+        );
+        error.next(next).unsent()
     }
 
     /// The same for a request that never carries a token: discovery.

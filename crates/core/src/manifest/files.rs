@@ -59,6 +59,23 @@ impl Files {
         rows.map(|row| (row.size.into(), row.count.into()))
     }
 
+    /// Adds all of another list.
+    pub(super) fn join(&mut self, other: &Self) {
+        self.numbers = self.types.iter().cloned().zip(0..).collect();
+        self.urls.open();
+        for output in other.iter() {
+            if let Ok(url) = url::Url::parse(&output.url) {
+                self.keep(Found {
+                    resource_type: output.resource_type.to_owned(),
+                    url,
+                    count: output.count,
+                    size: output.size,
+                });
+            }
+        }
+        self.close();
+    }
+
     /// Nothing is added any more.
     pub(super) fn close(&mut self) {
         self.numbers = HashMap::new();

@@ -6,6 +6,7 @@
 
 mod files;
 mod given;
+mod pages;
 mod read;
 mod stream;
 #[cfg(test)]
@@ -21,6 +22,7 @@ use serde_json::Value;
 use url::Url;
 
 use self::files::Files;
+pub use self::pages::Pages;
 use crate::error::{Error, Kind, Result};
 
 /// The largest manifest that is read, in bytes of JSON: 200,000 files or so.
@@ -39,10 +41,14 @@ pub struct Head {
     pub requires_access_token: Option<bool>,
     /// How many exported files there are.
     pub outputs: usize,
+    /// The index of the first of them without a type: a file of several types.
+    pub untyped: Option<usize>,
     /// How many files of deletions there are.
     pub deleted: usize,
     /// How many files of errors there are.
     pub errors: usize,
+    /// Where the next page is, where this is one of several.
+    pub next: Option<Url>,
 }
 
 /// The parts of a manifest that this program acts on.
@@ -56,7 +62,7 @@ pub struct Manifest {
 /// One exported file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Output<'a> {
-    /// The type of every resource in the file.
+    /// The type of every resource in the file; empty for a file of several types.
     pub resource_type: &'a str,
     /// Where it can be fetched: an absolute URL.
     pub url: String,
@@ -97,6 +103,15 @@ impl Head {
     ) -> Result<Self> {
         let (head, ()) = stream::read(chunks, base, (), not_json).await?;
         Ok(head)
+    }
+
+    /// Gives [`crate::Kind::Manifest`] where there is a file of several types, for whoever does not take such.
+    pub fn refuse_untyped(&self) -> Result<()> {
+        match self.untyped {
+            None => Ok(()),
+            Some(index) => Err(read::wrong(&format!("output {} of the manifest has no type", index + 1))
+                .next("If its files hold several types on purpose (organizeOutputBy), set MIXED_FILES=split.")),
+        }
     }
 
     /// What the export asked for, as far as the manifest's `request` repeats it. One without a query tells nothing: not
@@ -140,6 +155,23 @@ impl Manifest {
     fn of(head: Head, mut files: Files) -> Self {
         files.close();
         Self { head, files }
+    }
+
+    /// Adds the files of the page that follows. What the pages say beside them is taken from the first.
+    ///
+    /// Gives [`crate::Kind::Manifest`] where it is of another export.
+    pub fn join(&mut self, page: &Self) -> Result<()> {
+        if page.head.transaction_time != self.head.transaction_time {
+            return Err(read::wrong("its pages are of different exports"));
+        }
+        self.files.join(&page.files);
+        let untyped = page.head.untyped.map(|index| self.head.outputs + index);
+        self.head.untyped = self.head.untyped.or(untyped);
+        self.head.outputs = self.files.len();
+        self.head.deleted += page.head.deleted;
+        self.head.errors += page.head.errors;
+        self.head.next.clone_from(&page.head.next);
+        Ok(())
     }
 
     /// How many exported files it names.

@@ -11,7 +11,7 @@ use crate::error::{Error, Kind, Result};
 
 /// One exported file, as it streams by.
 pub(super) struct Found {
-    /// The type of every resource in it.
+    /// The type of every resource in it; empty where that is not said.
     pub(super) resource_type: String,
     /// Where it can be fetched, absolute.
     pub(super) url: Url,
@@ -56,13 +56,21 @@ struct Members {
     transaction_time: Given,
     request: Given,
     requires_access_token: Given,
-    outputs: Result<usize>,
+    outputs: Result<Counted>,
     deleted: Result<usize>,
     errors: Result<usize>,
+    next: Option<String>,
+}
+
+/// How many outputs there are, and which is the first without a type.
+#[derive(Default)]
+struct Counted {
+    all: usize,
+    untyped: Option<usize>,
 }
 
 impl Members {
-    fn head(self) -> Result<Head> {
+    fn head(self, base: Option<&Url>) -> Result<Head> {
         if let Some(kind) = self.resource_type.into_text() {
             let kind: String = kind.chars().take(40).collect();
             return Err(wrong(&format!("it is a FHIR {kind}")));
@@ -71,6 +79,7 @@ impl Members {
         let Some(transaction_time) = transaction_time.filter(|time| !time.is_empty()) else {
             return Err(wrong("it has no transactionTime"));
         };
+        let outputs = self.outputs?;
         Ok(Head {
             transaction_time,
             request: self.request.into_text(),
@@ -80,9 +89,18 @@ impl Members {
                 Given::Text(text) => Some(!text.eq_ignore_ascii_case("false")),
                 _ => None,
             },
-            outputs: self.outputs?,
+            outputs: outputs.all,
+            untyped: outputs.untyped,
             deleted: self.deleted?,
             errors: self.errors?,
+            next: match self.next {
+                Some(text) => {
+                    Some(absolute(&text, base).ok_or_else(|| {
+                        wrong("its link to the next page is no http or https URL")
+                    })?)
+                }
+                None => None,
+            },
         })
     }
 }
@@ -100,9 +118,10 @@ impl<'de, K: Keep> Take<'de> for Root<'_, K> {
             transaction_time: Given::Other,
             request: Given::Other,
             requires_access_token: Given::Other,
-            outputs: Ok(0),
+            outputs: Ok(Counted::default()),
             deleted: Ok(0),
             errors: Ok(0),
+            next: None,
         };
         while let Some(name) = object.next_key::<String>()? {
             match name.as_str() {
@@ -120,12 +139,13 @@ impl<'de, K: Keep> Take<'de> for Root<'_, K> {
                 }
                 "deleted" => members.deleted = object.next_value_seed(Next(Files("deleted")))?,
                 "error" => members.errors = object.next_value_seed(Next(Files("error")))?,
+                "link" => members.next = object.next_value_seed(Next(Links))?,
                 _ => {
                     object.next_value::<IgnoredAny>()?;
                 }
             }
         }
-        Ok(members.head())
+        Ok(members.head(self.base))
     }
 }
 
@@ -152,35 +172,84 @@ impl<'de> Take<'de> for Files {
     }
 }
 
+/// The links of a manifest in pages: of them, that to the next page.
+struct Links;
+
+impl<'de> Take<'de> for Links {
+    type Value = Option<String>;
+
+    fn other(self) -> Option<String> {
+        None
+    }
+
+    fn list<A: SeqAccess<'de>>(self, mut list: A) -> Result<Option<String>, A::Error> {
+        let mut next = None;
+        while let Some(url) = list.next_element_seed(Next(Link))? {
+            next = next.or(url);
+        }
+        Ok(next)
+    }
+}
+
+struct Link;
+
+impl<'de> Take<'de> for Link {
+    type Value = Option<String>;
+
+    fn other(self) -> Option<String> {
+        None
+    }
+
+    fn object<A: MapAccess<'de>>(self, mut object: A) -> Result<Option<String>, A::Error> {
+        let (mut relation, mut url) = (Given::Other, Given::Other);
+        while let Some(name) = object.next_key::<String>()? {
+            match name.as_str() {
+                "relation" => relation = object.next_value()?,
+                "url" => url = object.next_value()?,
+                _ => {
+                    object.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        let is_next = relation.into_text().as_deref() == Some("next");
+        Ok(url.into_text().filter(|_| is_next))
+    }
+}
+
 struct Outputs<'a, K> {
     base: Option<&'a Url>,
     keep: &'a mut K,
 }
 
 impl<'de, K: Keep> Take<'de> for Outputs<'_, K> {
-    type Value = Result<usize>;
+    type Value = Result<Counted>;
 
-    fn other(self) -> Result<usize> {
+    fn other(self) -> Result<Counted> {
         Err(wrong("its output is no array"))
     }
 
-    fn nothing(self) -> Result<usize> {
-        Ok(0)
+    fn nothing(self) -> Result<Counted> {
+        Ok(Counted::default())
     }
 
-    fn list<A: SeqAccess<'de>>(self, mut list: A) -> Result<Result<usize>, A::Error> {
-        let mut count = 0;
+    fn list<A: SeqAccess<'de>>(self, mut list: A) -> Result<Result<Counted>, A::Error> {
+        let mut counted = Counted::default();
         let mut first_wrong = None;
         while let Some(item) = list.next_element_seed(Next(Item))? {
             if first_wrong.is_none() {
-                match item.check(count, self.base) {
-                    Ok(found) => self.keep.keep(found),
+                match item.check(counted.all, self.base) {
+                    Ok(found) => {
+                        if found.resource_type.is_empty() {
+                            counted.untyped.get_or_insert(counted.all);
+                        }
+                        self.keep.keep(found);
+                    }
                     Err(error) => first_wrong = Some(error),
                 }
             }
-            count += 1;
+            counted.all += 1;
         }
-        Ok(first_wrong.map_or(Ok(count), Err))
+        Ok(first_wrong.map_or(Ok(counted), Err))
     }
 }
 
@@ -189,7 +258,8 @@ struct Item;
 /// The members of an output that matter, unchecked.
 #[derive(Default)]
 struct Unchecked {
-    resource_type: Given,
+    /// `None` where there is none at all: a file of several types.
+    resource_type: Option<Given>,
     url: Given,
     count: Given,
     size: Given,
@@ -206,7 +276,7 @@ impl<'de> Take<'de> for Item {
         let mut item = Unchecked::default();
         while let Some(name) = object.next_key::<String>()? {
             match name.as_str() {
-                "type" => item.resource_type = object.next_value()?,
+                "type" => item.resource_type = Some(object.next_value()?),
                 "url" => item.url = object.next_value()?,
                 "count" => item.count = object.next_value()?,
                 // Not of the specification; servers that add it write a number, or its digits.
@@ -223,11 +293,15 @@ impl<'de> Take<'de> for Item {
 impl Unchecked {
     fn check(self, index: usize, base: Option<&Url>) -> Result<Found> {
         let place = format_args!("output {} of the manifest", index + 1);
-        let Some(resource_type) = self.resource_type.into_text() else {
+        let untyped = self.resource_type.is_none() && matches!(self.url, Given::Text(_));
+        let Some(resource_type) = (match self.resource_type {
+            None if untyped => Some(String::new()),
+            given => given.and_then(Given::into_text),
+        }) else {
             return Err(wrong(&format!("{place} has no type")));
         };
         // The type becomes a path in staging.
-        if !is_type_name(&resource_type) {
+        if !untyped && !is_type_name(&resource_type) {
             let shown: String = resource_type.chars().take(40).collect();
             return Err(wrong(&format!(
                 "{place} has the type {shown:?}, which is no resource type's name"
@@ -260,6 +334,16 @@ impl Unchecked {
             url,
         })
     }
+}
+
+/// A URL as a manifest that was found at `base` means it.
+fn absolute(text: &str, base: Option<&Url>) -> Option<Url> {
+    let url = match (Url::parse(text), base) {
+        (Err(url::ParseError::RelativeUrlWithoutBase), Some(base)) => base.join(text),
+        (parsed, _) => parsed,
+    };
+    url.ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https"))
 }
 
 pub(super) fn wrong(what: &str) -> Error {

@@ -67,7 +67,10 @@ fn what_is_no_manifest_says_why() {
             "has a url that is none",
         ),
     ] {
-        let error = Manifest::read(&value, None).unwrap_err();
+        let read = Manifest::read(&value, None);
+        let error = read
+            .and_then(|read| read.head.refuse_untyped())
+            .unwrap_err();
         assert_eq!(error.kind(), Kind::Manifest);
         assert!(error.what().contains(why), "{error}");
     }

@@ -43,6 +43,17 @@ impl Urls {
         (self.open, self.last, self.notes) = Default::default();
     }
 
+    /// More is added after all.
+    pub(super) fn open(&mut self) {
+        if self.length.is_multiple_of(BLOCK) {
+            return;
+        }
+        if let Some(block) = self.blocks.pop() {
+            self.last = of_block(&block).last().unwrap_or_default().into_bytes();
+            self.open = block.into_vec();
+        }
+    }
+
     fn close_block(&mut self) {
         self.blocks.push(Box::from(self.open.as_slice()));
         self.open.clear();

@@ -76,6 +76,16 @@ pub(super) enum PartState {
     Other,
 }
 
+/// What became of a record that was to be written.
+pub(super) enum Recorded {
+    /// It stands, and before it there was none that was true.
+    New,
+    /// The same one stood there: an earlier attempt wrote it, or another process at the same work.
+    Same,
+    /// Another process's stands, and is true.
+    Theirs(DoneRecord),
+}
+
 impl DoneRecord {
     /// The record of an export's file with these resources and sums; [`super::Upload`] knows the rest.
     #[must_use]
@@ -176,22 +186,55 @@ impl Staging {
     }
 
     /// Writes the record of a file without resources, which is done without an object. Returns the record that stands.
-    pub async fn record_empty(&self, part_key: &str, mut done: DoneRecord) -> Result<DoneRecord> {
+    ///
+    /// `StagingDenied` where there is an object under the file's own key all the same: the import would read it.
+    pub async fn record_empty(
+        &self,
+        key: &str,
+        part_key: &str,
+        mut done: DoneRecord,
+    ) -> Result<DoneRecord> {
+        let head = self.head(key).await?;
+        if let Some(theirs) = head
+            .as_ref()
+            .and_then(|head| DoneRecord::carried(key, head))
+        {
+            return Ok(theirs);
+        }
+        if head.is_some() {
+            // One that is named by a record which is true of it is another process's, or of another export.
+            let there = self.read(part_key).await?;
+            let theirs = there.and_then(|there| PartState::of(&there).taken_apart().0);
+            if let Some(theirs) = theirs
+                && self.all_there(&theirs).await?
+                && theirs.objects.iter().any(|object| object.key == key)
+            {
+                return Ok(theirs);
+            }
+            return Err(Kind::StagingDenied
+                .error(format!(
+                    "{} is there, and the file that it would be of has no resources: the import would read what is in it",
+                    self.url(key)
+                ))
+                .next("Remove it, and start again: the run goes on."));
+        }
         done.size = 0;
         done.objects.clear();
-        let theirs = self.record(part_key, &done, None, None).await?;
-        Ok(theirs.unwrap_or(done))
+        match self.record(part_key, &done, None, None).await? {
+            Recorded::New | Recorded::Same => Ok(done),
+            Recorded::Theirs(theirs) => Ok(theirs),
+        }
     }
 
     /// Writes the record of a file below `_parts/`, with what its object is going to be made of, in the place of `ours`, a
-    /// state of ours; returns another's record where that file is done already.
+    /// state of ours; gives another's record where that file is done already.
     pub(super) async fn record(
         &self,
         part_key: &str,
         done: &DoneRecord,
         under_way: Option<UnderWay>,
         ours: Option<Version>,
-    ) -> Result<Option<DoneRecord>> {
+    ) -> Result<Recorded> {
         let state = PartState::Done {
             record: done.clone(),
             under_way,
@@ -200,27 +243,26 @@ impl Staging {
         if let Some(version) = ours
             && let Replaced::Done(_) = self.replace(part_key, bytes.clone(), &version).await?
         {
-            return Ok(None);
+            return Ok(Recorded::New);
         }
         for attempt in 0..ATTEMPTS {
             let existing = match self.create(part_key, bytes.clone(), layout::JSON).await? {
-                Created::New(_) => return Ok(None),
+                Created::New(_) => return Ok(Recorded::New),
                 Created::Exists(object) => object,
             };
             if let (Some(theirs), _) = PartState::of(&existing).taken_apart() {
                 if theirs == *done {
-                    // An earlier attempt wrote it, or another process at the same work.
-                    return Ok(None);
+                    return Ok(Recorded::Same);
                 }
                 if self.all_there(&theirs).await? {
-                    return Ok(Some(theirs));
+                    return Ok(Recorded::Theirs(theirs));
                 }
             }
             match self
                 .replace(part_key, bytes.clone(), &existing.version)
                 .await?
             {
-                Replaced::Done(_) => return Ok(None),
+                Replaced::Done(_) => return Ok(Recorded::New),
                 Replaced::Conflict => tokio::time::sleep(jitter(attempt)).await,
             }
         }

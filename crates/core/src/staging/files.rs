@@ -1,6 +1,9 @@
 //! What is known of one source file: nothing, under way, or done. And what of all of them a listing tells at once.
 
-use super::done::PartState;
+use bytes::Bytes;
+
+use super::done::{PartState, Recorded};
+use super::sums::Sum;
 use super::under_way::UnderWay;
 use super::{Backend, DoneRecord, Head, Staging, patiently};
 use crate::error::Result;
@@ -85,6 +88,43 @@ impl Staging {
             }
         }
         Ok(under_way.map_or(FileState::Absent, FileState::UnderWay))
+    }
+
+    /// The record of a file of several types, where it is done: it has no object of its own.
+    pub async fn recorded_pieces(&self, part_key: &str, hint: Hint) -> Result<Option<DoneRecord>> {
+        if matches!(hint, Hint::Listed { record: false, .. }) {
+            return Ok(None);
+        }
+        let written = self.read(part_key).await?;
+        let written = written.as_ref().map_or(PartState::Other, PartState::of);
+        let Some(done) = written.taken_apart().0 else {
+            return Ok(None);
+        };
+        Ok(self.all_there(&done).await?.then_some(done))
+    }
+
+    /// Stores one of the objects that a file of several types becomes, in the place of one of an earlier attempt.
+    pub async fn put_piece(&self, key: &str, body: Bytes, sum: Sum) -> Result<()> {
+        match &self.inner.backend {
+            Backend::Folder(folder) => {
+                let parts = folder.parts(key);
+                parts.part(0, body).await?;
+                parts.complete(sum.length, true).await.map(drop)
+            }
+            Backend::S3(store) => store
+                .multipart(key)
+                .put(body, sum, None, true)
+                .await
+                .map(drop),
+        }
+    }
+
+    /// Writes the record of a file of several types, whose objects are there. Returns the record that stands.
+    pub async fn record_pieces(&self, part_key: &str, done: DoneRecord) -> Result<DoneRecord> {
+        match self.record(part_key, &done, None, None).await? {
+            Recorded::New | Recorded::Same => Ok(done),
+            Recorded::Theirs(theirs) => Ok(theirs),
+        }
     }
 
     /// Whether every object that a record names is there. `known` is of the one under the file's own key.

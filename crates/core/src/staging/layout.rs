@@ -125,6 +125,29 @@ pub fn file_key(run: &str, resource_type: &str, index: usize, url: &str) -> Stri
     format!("runs/{run}/{resource_type}/{}", file_name(index, url))
 }
 
+/// A part of the resources of one type that a file of several types holds; `number` counts those of that type from 0.
+#[must_use]
+pub fn piece_key(run: &str, resource_type: &str, index: usize, url: &str, number: usize) -> String {
+    let whole = file_key(run, resource_type, index, url);
+    let stem = whole.strip_suffix(".ndjson").unwrap_or(&whole);
+    format!("{stem}-{number:04}.ndjson")
+}
+
+/// Whether a key is one of [`piece_key`] for this file, of whatever type and number.
+#[must_use]
+pub fn is_piece(index: usize, url: &str, key: &str) -> bool {
+    let name = file_name(index, url);
+    let stem = name.strip_suffix(".ndjson").unwrap_or(&name);
+    let found = key.rsplit('/').next().unwrap_or_default();
+    let number = found
+        .strip_prefix(stem)
+        .and_then(|rest| rest.strip_prefix('-'))
+        .and_then(|rest| rest.strip_suffix(".ndjson"));
+    number.is_some_and(|number| {
+        !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+    })
+}
+
 /// One of the manifest's `error` files: operation outcomes, for people to read.
 #[must_use]
 pub fn error_key(run: &str, index: usize, url: &str) -> String {

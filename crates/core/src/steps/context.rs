@@ -138,6 +138,7 @@ fn client(side: Side, endpoint: &Endpoint) -> Result<Client> {
         token_endpoint: endpoint.token_endpoint.clone(),
         trusted_origins: endpoint.trusted_origins.clone(),
         allow_plaintext: endpoint.allow_plaintext,
+        allow_private_hosts: endpoint.allow_private_hosts,
         connect_timeout: endpoint.connect_timeout,
         idle_timeout: endpoint.idle_timeout,
     })

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::contract::{Carried, ExportComplete, ExportStarted, ManifestPlace, StatusQuery};
 use super::run::{keep_manifest, since_of};
 use super::{Context, batches, require_staging_for_key};
-use crate::config::{Place, Settings, Step};
+use crate::config::{MixedFiles, Place, Settings, Step};
 use crate::error::{Error, Kind, Result};
 use crate::export::{self, Status, Told, Wanted};
 use crate::http;
@@ -159,6 +159,9 @@ pub(super) async fn check_export_status(
         } => return Err(in_progress(progress, retry_after)),
         Status::Complete(told) => told,
     };
+    if context.settings().mixed_files == MixedFiles::Refuse {
+        told.head.refuse_untyped()?;
+    }
     if carried.run.is_empty() {
         carried.run = layout::run_of(&status_url);
     }

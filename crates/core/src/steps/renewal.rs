@@ -60,6 +60,7 @@ mod tests {
             token_endpoint: None,
             trusted_origins: Vec::new(),
             allow_plaintext: false,
+            allow_private_hosts: false,
             connect_timeout: timeout,
             idle_timeout: timeout,
         });

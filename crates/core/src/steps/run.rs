@@ -13,7 +13,8 @@ use crate::sync::{self, ManifestSeen, RunRecord};
 pub(super) struct Kept {
     /// The run's name, with a suffix where the server counts its jobs anew.
     pub(super) run: String,
-    /// Whether the manifest was written by this very call, so that nothing of the run can have been there before.
+    /// Whether the manifest was written by this very call. Files of the run may be there all the same, of another export:
+    /// a lifecycle rule, or a person, may have removed the manifest alone.
     pub(super) is_new: bool,
     /// The run's record.
     pub(super) record: RunRecord,
@@ -74,6 +75,7 @@ pub(super) async fn saw_manifest(staging: &Staging, run: &str, head: &Head) -> R
             transaction_time: head.transaction_time.clone(),
             outputs: head.outputs,
         });
+        record.moved_at.get_or_insert_with(sync::now);
         true
     })
     .await

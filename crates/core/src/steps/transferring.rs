@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -14,7 +15,7 @@ use super::contract::{
 use super::renewal::renewal;
 use super::run::{keep_manifest, saw_manifest, since_of, stored_manifest};
 use super::{Context, Deadline, require_staging_for_key};
-use crate::config::{ImportMode, PARTIAL_OVERWRITE, Settings};
+use crate::config::{ImportMode, MixedFiles, PARTIAL_OVERWRITE, Settings};
 use crate::error::{Kind, Result};
 use crate::export;
 use crate::http;
@@ -22,7 +23,10 @@ use crate::manifest::{Asked, Manifest};
 use crate::pathling::{self, Location};
 use crate::staging::{Staging, layout};
 use crate::sync::{self, RunRecord, Transferred};
-use crate::transfer::{Brought, Links, Listing, Plan, Transfer};
+use crate::transfer::{Brought, Links, Listing, Plan, Transfer, remove_other_pieces};
+
+/// How long a transfer may stand still, for servers ask for patience, before that counts as a failure.
+const PATIENCE: Duration = Duration::from_hours(6);
 
 /// Does what the event asks for: all files of a manifest and then the Parameters, or just a batch of them.
 pub(super) async fn transfer_to_s3(
@@ -57,7 +61,6 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
         run,
         stored,
         fresh,
-        is_new,
         record,
     } = find(staging, &carried.run, manifest, base.as_ref()).await?;
     carried.run = run;
@@ -70,18 +73,14 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
             .and_then(|kick_off| kick_off.mode.clone())
     });
     let mode = import_mode(settings, &carried)?;
-    refuse_unsupported(settings, &stored)?;
+    refuse(settings, &stored)?;
 
     let mut plan = Plan::new(&carried.run, Arc::clone(&stored))?;
     if let Some(fresh) = fresh {
         let links = Links::of(&plan, fresh);
         plan = plan.lent(links);
     }
-    let listing = match listing(staging, &carried.run, &plan).await? {
-        // Of a run that begins here nothing is there yet, as far as can be known.
-        None if is_new => Some(Listing::of(&plan, Vec::new())),
-        known => known,
-    };
+    let listing = listing(staging, &carried.run, &plan).await?;
     let plan = Arc::new(plan);
     let transfer = Transfer {
         source: source.clone(),
@@ -92,9 +91,23 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
         retry_after_max: settings.retry_after_max,
         renew: renewal(source, endpoint, status_url, &plan),
         listing,
+        patient: record
+            .moved_at
+            .as_deref()
+            .and_then(sync::since)
+            .is_none_or(|still| still < PATIENCE),
     };
     let started = std::time::Instant::now();
-    let brought = transfer.run(&plan).await?;
+    let brought = match transfer.run(&plan).await {
+        Err(error) if error.kind() == Kind::JobInProgress && !error.throttled() => {
+            note_progress(staging, &carried.run, transfer.deadline).await;
+            return Err(error);
+        }
+        ended => ended?,
+    };
+    if stored.head.untyped.is_some() {
+        remove_other_pieces(staging, &plan, &brought.pieces).await?;
+    }
     staging.sweep(&layout::run_folder(&carried.run)).await;
 
     let held = |resource_type: &String| pathling::holds(settings.dialect, resource_type);
@@ -104,12 +117,7 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
         .filter(|resource_type| held(resource_type))
         .map(|resource_type| location(settings, &carried.run, resource_type, mode))
         .collect::<Result<_>>()?;
-    let unsupported: Vec<String> = brought
-        .resources
-        .keys()
-        .filter(|resource_type| !held(resource_type))
-        .cloned()
-        .collect();
+    let unsupported = unsupported(settings, &brought)?;
     let parameters = pathling::parameters(&locations);
     warn(&stored, &unsupported);
     log(&carried.run, &brought);
@@ -136,6 +144,18 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
         deletions,
         carried,
     })
+}
+
+/// Notes that this call has brought the transfer further, where there is time for that.
+async fn note_progress(staging: &Staging, run: &str, deadline: Option<Instant>) {
+    let noted = RunRecord::update(staging, run, |record| {
+        record.moved_at = Some(sync::now());
+        true
+    });
+    let last = deadline.unwrap_or_else(Instant::now);
+    if !matches!(tokio::time::timeout_at(last, noted).await, Ok(Ok(_))) {
+        tracing::debug!(run, "that the transfer came further is not written down");
+    }
 }
 
 /// Moves a batch's files to staging. Many machines do so at once, so none of them writes into the run's record.
@@ -171,6 +191,9 @@ async fn batch(
         renew: renewal(source, endpoint, status_url, &plan),
         // One listing of all files for each of many batches is more than a request for each file.
         listing: None,
+        // Nobody remembers how long a batch has stood still, so each such call counts as a failure, of which the workflow
+        // bears some.
+        patient: false,
     };
     let brought = transfer.run(&plan).await?;
     log(&run, &brought);
@@ -189,8 +212,6 @@ struct Found {
     stored: Arc<Manifest>,
     /// The one that was told now, where an earlier one is stored.
     fresh: Option<Manifest>,
-    /// Whether nothing of the run was there before.
-    is_new: bool,
     record: RunRecord,
 }
 
@@ -210,12 +231,16 @@ async fn find(
                 run: run.to_owned(),
                 stored: Arc::new(stored),
                 fresh: None,
-                is_new: false,
                 record,
             });
         }
     };
     let told = Manifest::read(&value, base)?;
+    if told.head.next.is_some() {
+        return Err(Kind::Input
+            .error("transfer-to-s3: the event's manifest is one page of several")
+            .next("Pass on what check-export-status gives: it puts the pages together."));
+    }
     let run = if run.is_empty() {
         let request = told.head.request.as_deref().unwrap_or_default();
         let urls = told.outputs().map(|output| output.url);
@@ -236,7 +261,6 @@ async fn find(
         run: kept.run,
         stored: Arc::new(stored),
         fresh,
-        is_new: kept.is_new,
         record: kept.record,
     })
 }
@@ -332,15 +356,32 @@ fn import_mode(settings: &Settings, carried: &Carried) -> Result<ImportMode> {
     Ok(asked)
 }
 
-/// Stops before anything is fetched where types that no target can hold are not to be left out.
-fn refuse_unsupported(settings: &Settings, manifest: &Manifest) -> Result<()> {
+/// The types that came and that no target can hold. Those of mixed files are in no manifest, so it is here that they stop
+/// the run.
+fn unsupported(settings: &Settings, brought: &Brought) -> Result<Vec<String>> {
+    let types = brought.resources.keys();
+    let unsupported = types.filter(|name| !pathling::holds(settings.dialect, name));
+    let unsupported: Vec<String> = unsupported.cloned().collect();
+    if settings.fail_on_unsupported_types {
+        super::fail_on(&unsupported.iter().map(String::as_str).collect())?;
+    }
+    Ok(unsupported)
+}
+
+/// Stops before anything is fetched where there are mixed files, or types that no target can hold, and they are not wanted.
+fn refuse(settings: &Settings, manifest: &Manifest) -> Result<()> {
+    if settings.mixed_files == MixedFiles::Refuse {
+        manifest.head.refuse_untyped()?;
+    }
     if !settings.fail_on_unsupported_types {
         return Ok(());
     }
     let types: BTreeSet<&str> = manifest
         .outputs()
         .filter(|output| {
-            output.count != Some(0) && !pathling::holds(settings.dialect, output.resource_type)
+            output.count != Some(0)
+                && !output.resource_type.is_empty()
+                && !pathling::holds(settings.dialect, output.resource_type)
         })
         .map(|output| output.resource_type)
         .collect();

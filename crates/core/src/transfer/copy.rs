@@ -17,6 +17,7 @@ use super::outbound::Outbound;
 use super::pace::Slot;
 use super::plan::File;
 use super::progress::Event;
+use super::split::Splitter;
 use crate::config::Validate;
 use crate::error::{Error, Kind, Result};
 use crate::http::shown;
@@ -61,7 +62,7 @@ pub(super) enum Outcome {
 pub(super) async fn ensure(engine: &Arc<Engine>, file: Arc<File>, hint: Hint) -> Result<Outcome> {
     let mut copy = Copy::new(Arc::clone(engine), file);
     match copy.state(hint).await? {
-        FileState::Done(record) => return copy.as_promised(record),
+        FileState::Done(record) => return copy.as_promised(record, false),
         FileState::Absent => {}
         FileState::UnderWay(state) => copy.take_up(state).await?,
     }
@@ -75,6 +76,8 @@ struct Copy {
     url: Url,
     checker: Checker,
     outbound: Outbound,
+    /// In the place of checker and outbound, where the file holds several types.
+    splitter: Option<Splitter>,
     /// Where the source's next byte is, and what identifies the bytes before it.
     at: Option<(u64, Mark)>,
     /// How many bytes there were at most before something broke.
@@ -98,6 +101,9 @@ impl Copy {
             url: file.url.clone(),
             checker: Checker::new(&file.resource_type, engine.settings.validate),
             outbound: Outbound::new(Arc::clone(&engine), Arc::clone(&file), upload),
+            splitter: file
+                .is_mixed()
+                .then(|| Splitter::new(Arc::clone(&engine), Arc::clone(&file))),
             engine,
             file,
             at: None,
@@ -113,6 +119,12 @@ impl Copy {
     /// How far the file is in staging. Where a listing says that nothing is there, nothing is asked.
     async fn state(&self, hint: Hint) -> Result<FileState> {
         let (staging, file) = (&self.engine.staging, &self.file);
+        if self.splitter.is_some() {
+            let ask = || staging.recorded_pieces(&file.part_key, hint);
+            let what = staging.url(&file.part_key);
+            let done = self.engine.to_store(&what, 0, ask, || false).await?;
+            return Ok(done.map_or(FileState::Absent, FileState::Done));
+        }
         let ask = || staging.state(&file.key, &file.part_key, hint);
         if hint == NOTHING {
             return ask().await;
@@ -121,19 +133,22 @@ impl Copy {
         self.engine.to_store(&what, 0, ask, || false).await
     }
 
-    /// A file that is staged already must be the one that the manifest promises.
-    fn as_promised(&self, record: DoneRecord) -> Result<Outcome> {
+    /// The file is staged, by whomever: it must be the one that the manifest promises.
+    fn as_promised(&self, record: DoneRecord, fetched: bool) -> Result<Outcome> {
         let found: u64 = record.resources.values().sum();
-        if record.export == self.engine.export && self.file.count.is_none_or(|count| count == found)
-        {
-            return Ok(Outcome::Done {
-                record,
-                fetched: false,
-            });
-        }
+        // Whether the count of a mixed file holds its headers was looked at when it came.
+        let other_count = self
+            .file
+            .count
+            .filter(|count| *count != found && !self.file.is_mixed());
+        let of = match other_count {
+            _ if record.export != self.engine.export => String::new(),
+            None => return Ok(Outcome::Done { record, fetched }),
+            Some(count) => format!(" where the manifest promises {count}: they seem to be"),
+        };
         Err(Kind::StagingDenied
             .error(format!(
-                "{} is staged already, with {found} resources of another export than the one that the manifest is of",
+                "{} is staged already, with {found} resources{of} of another export than the one that the manifest is of",
                 self.engine.staging.url(&self.file.key)
             ))
             .next("Remove the run's folder, whose manifest must have been removed before, and start again."))
@@ -172,20 +187,14 @@ impl Copy {
             let (error, worth_another) = match self.pass().await {
                 Ok(record) => {
                     if self.outbound.was_elsewhere() {
-                        self.engine.meet_company();
+                        self.engine.saw_elsewhere();
                     }
-                    return Ok(Outcome::Done {
-                        record,
-                        fetched: true,
-                    });
+                    return self.as_promised(record, true);
                 }
                 Err(Halt::Elsewhere(record)) => {
-                    self.engine.meet_company();
+                    self.engine.saw_elsewhere();
                     self.outbound.abort().await;
-                    return Ok(Outcome::Done {
-                        record,
-                        fetched: false,
-                    });
+                    return self.as_promised(record, false);
                 }
                 Err(Halt::Postponed) => return Ok(Outcome::Postponed),
                 Err(Halt::Stopped) => return self.park().await,
@@ -208,7 +217,7 @@ impl Copy {
                         // anew, unless it is gone because another process has staged the file.
                         Kind::StagingUnavailable if self.outbound.lost() => {
                             if let Ok(FileState::Done(record)) = self.state(Hint::Unknown).await {
-                                return self.as_promised(record);
+                                return self.as_promised(record, false);
                             }
                             lost += 1;
                             self.at = None;
@@ -230,7 +239,10 @@ impl Copy {
             };
             self.engine.tell(&shown(&self.url), &error, wait);
             self.outbound.rest(self.at.is_none());
-            if !self.outbound.holds_memory() {
+            if let Some(splitter) = &mut self.splitter {
+                splitter.rest();
+            }
+            if !self.holds_memory() {
                 self.slot = None;
             }
             let engine = Arc::clone(&self.engine);
@@ -271,10 +283,11 @@ impl Copy {
             return Ok(Outcome::Stopped);
         }
         match self.outbound.park().await {
-            Err(Halt::Elsewhere(record)) => Ok(Outcome::Done {
-                record,
-                fetched: false,
-            }),
+            Err(Halt::Elsewhere(record)) => {
+                self.engine.saw_elsewhere();
+                self.outbound.abort().await;
+                self.as_promised(record, false)
+            }
             _ => Ok(Outcome::Stopped),
         }
     }
@@ -297,7 +310,7 @@ impl Copy {
         let slot = match self.slot.take() {
             Some(slot) => slot,
             // Its slot went with the server's request to wait.
-            None if self.outbound.holds_memory() => engine.unless_stopped(pace.again()).await?,
+            None if self.holds_memory() => engine.unless_stopped(pace.again()).await?,
             None => engine.unless_stopped(pace.slot()).await?,
         };
         // While it waited for its turn, another process may have staged it.
@@ -311,7 +324,10 @@ impl Copy {
                 return Err(Halt::Elsewhere(record));
             }
         }
-        self.outbound.reserve().await?;
+        match &mut self.splitter {
+            Some(splitter) => splitter.reserve().await?,
+            None => self.outbound.reserve().await?,
+        }
         let from = self.at.as_ref().filter(|(offset, _)| *offset > 0);
         let from = from.map(|(offset, mark)| (*offset, mark));
         let opening = fetch::open(&engine.source, &self.url, engine.token, from);
@@ -364,6 +380,11 @@ impl Copy {
             let chunk = chunk?;
             slot.moved(chunk.len() as u64);
             (engine.observer)(Event::Bytes(chunk.len() as u64));
+            if let Some(splitter) = &mut self.splitter {
+                splitter.take(&chunk).await?;
+                self.furthest = self.furthest.max(splitter.seen());
+                continue;
+            }
             let before = self.checker.mark();
             let length = chunk.len() as u64;
             self.checker
@@ -375,6 +396,9 @@ impl Copy {
             }
             self.stage(&mut kept, &before).await?;
         }
+        if self.splitter.is_some() {
+            return Ok(LineMark::default());
+        }
         let before = self.checker.mark();
         self.checker
             .finish(|bytes| kept.push(bytes))
@@ -385,6 +409,9 @@ impl Copy {
 
     /// Sees whether everything came that was promised, and makes the file appear.
     async fn conclude(&mut self, before: &LineMark) -> Result<DoneRecord, Halt> {
+        if let Some(splitter) = &mut self.splitter {
+            return splitter.finish().await;
+        }
         let found = self.checker.resources();
         if let Some(count) = self.file.count.filter(|count| *count != found) {
             return Err(Kind::Integrity
@@ -414,6 +441,10 @@ impl Copy {
             }
             self.outbound.begin(source, opened.length).await?;
             self.begun = true;
+            if let Some(splitter) = &mut self.splitter {
+                self.at = None;
+                splitter.begin();
+            }
         }
         if !std::mem::replace(&mut self.announced, true) {
             (self.engine.observer)(Event::FileStarted {
@@ -434,6 +465,11 @@ impl Copy {
             self.outbound.also(self.checker.held()).await?;
         }
         self.outbound.look().await
+    }
+
+    fn holds_memory(&self) -> bool {
+        let splits = self.splitter.as_ref().is_some_and(Splitter::holds_memory);
+        splits || self.outbound.holds_memory()
     }
 
     fn bad(&self, bad: &BadLine) -> Error {

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -35,6 +35,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(20);
 
 /// What a file is taken to have before any was seen, in bytes.
 const FIRST_LENGTH: u64 = 256 << 10;
+
+/// How many files another process has to have staged before it is taken to be there: an answer that is lost makes one of
+/// our own look so.
+const COMPANY: usize = 2;
 
 /// Why a file is not staged.
 #[derive(Debug)]
@@ -77,10 +81,10 @@ pub(super) struct Engine {
     over: AtomicBool,
     /// Links that take the place of expired ones.
     pub(super) links: Newest,
-    /// Whether another process has staged one of the files meanwhile.
-    company: AtomicBool,
-    /// How often a server asked to be left alone for a while.
-    asked_to_wait: AtomicUsize,
+    /// How many of the files another process has staged meanwhile.
+    elsewhere: AtomicUsize,
+    /// What a server said last that asked to be left alone for a while.
+    asked_to_wait: Mutex<Option<Error>>,
     /// How long parts take.
     pub(super) clock: PartClock,
     /// Bytes stored of files that are not done.
@@ -111,8 +115,8 @@ impl Engine {
             stop: watch::Sender::new(false),
             over: AtomicBool::new(false),
             links: Newest::new(transfer.renew.clone(), transfer.retry_after_max),
-            company: AtomicBool::new(false),
-            asked_to_wait: AtomicUsize::default(),
+            elsewhere: AtomicUsize::default(),
+            asked_to_wait: Mutex::default(),
             clock: PartClock::default(),
             under_way: AtomicU64::default(),
             typical: AtomicU64::new(FIRST_LENGTH),
@@ -144,16 +148,16 @@ impl Engine {
         self.over.load(Ordering::Relaxed)
     }
 
-    /// Notes that another process is at work on the same run.
-    pub(super) fn meet_company(&self) {
-        if !self.company.swap(true, Ordering::Relaxed) {
+    /// Notes that another process has staged a file that was at work here too.
+    pub(super) fn saw_elsewhere(&self) {
+        if self.elsewhere.fetch_add(1, Ordering::Relaxed) + 1 == COMPANY {
             tracing::info!("another process is at work on the same run");
         }
     }
 
     /// Whether another process is at work on the same run.
     pub(super) fn in_company(&self) -> bool {
-        self.company.load(Ordering::Relaxed)
+        self.elsewhere.load(Ordering::Relaxed) >= COMPANY
     }
 
     /// Does `work` unless the transfer is to stop first.
@@ -225,7 +229,7 @@ impl Engine {
         );
         let (what, why) = (what.to_owned(), error.what().to_owned());
         if error.throttled() || error.wait().is_some() {
-            self.asked_to_wait.fetch_add(1, Ordering::Relaxed);
+            *self.last_wait() = Some(error.clone());
             (self.observer)(Event::Waiting { what, wait, why });
         } else {
             (self.observer)(Event::Retrying { what, wait, why });
@@ -255,9 +259,15 @@ impl Engine {
         self.under_way.load(Ordering::Relaxed)
     }
 
-    /// Whether anything was stored, or a server asked for patience: then the same again may come further.
+    /// Whether anything was stored, here or by another process.
     pub(super) fn came_further(&self) -> bool {
-        self.clock.stored() > 0 || self.asked_to_wait.load(Ordering::Relaxed) > 0
+        self.clock.stored() > 0 || self.elsewhere.load(Ordering::Relaxed) > 0
+    }
+
+    /// What a server said last that asked for patience.
+    pub(super) fn last_wait(&self) -> MutexGuard<'_, Option<Error>> {
+        let waits = &self.asked_to_wait;
+        waits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How long before a deadline the work has to stop: time for the parts in flight to be stored, and to write down how

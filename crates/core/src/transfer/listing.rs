@@ -55,6 +55,7 @@ impl Listing {
                 {
                     found.sizes[index] = size;
                 }
+                Role::File(index) if plan.is_piece(index, &key) => {}
                 Role::File(_) | Role::Stray => {
                     found.stray_count += 1;
                     found.strays.push(key);

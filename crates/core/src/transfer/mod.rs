@@ -21,8 +21,9 @@ pub mod pace;
 pub mod plan;
 pub mod progress;
 mod sizes;
+mod split;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,6 +40,7 @@ pub use links::{Links, Renew};
 pub use listing::Listing;
 pub use plan::{File, Plan};
 pub use progress::{Event, Observer};
+pub use split::remove_other_pieces;
 
 /// How many files are at work at once. Most of them wait for their turn at a server, or for memory.
 const AT_WORK: usize = 128;
@@ -67,6 +69,8 @@ pub struct Transfer {
     pub renew: Option<Renew>,
     /// What is staged already, where that is known.
     pub listing: Option<Listing>,
+    /// Whether a call in which servers only asked for patience is one that goes on.
+    pub patient: bool,
 }
 
 /// What a complete transfer brought.
@@ -80,6 +84,8 @@ pub struct Brought {
     pub bytes: u64,
     /// Resources by type.
     pub resources: BTreeMap<String, u64>,
+    /// The objects of files of several types.
+    pub pieces: BTreeSet<String>,
 }
 
 /// One file's end, as its task tells it.
@@ -88,7 +94,9 @@ type Ended = (Arc<File>, Result<Outcome>);
 impl Transfer {
     /// Stages every file, or fails with the first error. Files that are complete are not fetched again, by any call.
     ///
-    /// Gives [`Kind::JobInProgress`] shortly before the deadline; the next call goes on, in the middle of a file too.
+    /// Gives [`Kind::JobInProgress`] shortly before the deadline; the next call goes on, in the middle of a file too. Where
+    /// nothing came further, for servers asked for patience all the time, it is [`Error::throttled`] or, once that has gone
+    /// on for too long, the unavailability of the server that asked last.
     pub async fn run(&self, plan: &Plan) -> Result<Brought> {
         (self.observer)(Event::Planned {
             files: plan.len(),
@@ -112,6 +120,7 @@ impl Transfer {
             },
             done: 0,
             rest: plan.order().collect(),
+            patient: self.patient,
         };
         loop {
             while !work.stopping && work.tasks.len() < AT_WORK {
@@ -141,6 +150,7 @@ struct Work {
     done: usize,
     /// What is not begun.
     rest: VecDeque<u32>,
+    patient: bool,
 }
 
 impl Work {
@@ -220,6 +230,10 @@ impl Work {
         self.done += 1;
         self.brought.fetched += usize::from(fetched);
         self.brought.bytes += record.size;
+        if file.is_mixed() {
+            let keys = record.objects.iter().map(|object| object.key.clone());
+            self.brought.pieces.extend(keys);
+        }
         let mut resources = 0;
         for (resource_type, count) in record.resources.iter().filter(|(_, count)| **count > 0) {
             let of_type = self.brought.resources.entry(resource_type.clone());
@@ -251,12 +265,27 @@ impl Work {
             "{} of {} files are staged, {bytes}{of_all} bytes with those of files under way",
             self.done, self.brought.files,
         );
-        // The same again would come to the same.
-        if self.brought.fetched == 0 && !self.engine.came_further() {
+        let goes_on = Kind::JobInProgress.error(format!("the transfer goes on: {progress}"));
+        if self.brought.fetched > 0 || self.engine.came_further() {
+            return Err(goes_on);
+        }
+        let Some(last) = self.engine.last_wait().take() else {
+            // The same again would come to the same.
             return Err(Kind::Transfer
                 .error(format!("nothing could be staged in the time that this call had: {progress}"))
                 .next("Give the function more time or memory, or run the command, which has no such limit. What is staged stays."));
+        };
+        if self.patient {
+            return Err(goes_on.throttle());
         }
-        Err(Kind::JobInProgress.error(format!("the transfer goes on: {progress}")))
+        let kind = match last.kind() {
+            Kind::StagingUnavailable => Kind::StagingUnavailable,
+            _ => Kind::SourceUnavailable,
+        };
+        let what = last.what();
+        Err(kind
+            .error(format!("all that came of this call is that a server asked for patience, as all the time before: {what} ({progress})"))
+            .retry_after(last.wait())
+            .throttle())
     }
 }

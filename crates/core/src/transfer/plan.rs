@@ -20,9 +20,11 @@ const RESOURCE: u64 = 1024;
 /// One file of the manifest and its place in staging.
 #[derive(Clone, Debug, PartialEq)]
 pub struct File {
+    /// The run that it is of.
+    pub run: String,
     /// Its index among all outputs of the stored manifest.
     pub index: usize,
-    /// The type of every resource in it.
+    /// The type of every resource in it; empty where it holds several.
     pub resource_type: String,
     /// Where it is fetched.
     pub url: Url,
@@ -45,6 +47,14 @@ pub struct Plan {
     /// Indices of outputs, in the order in which the files should begin.
     order: Vec<u32>,
     links: Option<Links>,
+}
+
+impl File {
+    /// Whether it holds resources of several types.
+    #[must_use]
+    pub fn is_mixed(&self) -> bool {
+        self.resource_type.is_empty()
+    }
 }
 
 impl Plan {
@@ -119,6 +129,7 @@ impl Plan {
                 None => Url::parse(&output.url).ok()?,
             };
             Some(File {
+                run: self.run.clone(),
                 index,
                 key: self.key(index, &output),
                 part_key: layout::part_key(&self.run, index),
@@ -179,6 +190,14 @@ impl Plan {
     pub(super) fn is_key(&self, index: usize, key: &str) -> bool {
         let output = self.stored.output(index);
         output.is_some_and(|output| self.key(index, &output) == key)
+    }
+
+    /// Whether a key may be one of the objects that the file of this index becomes, which holds several types.
+    pub(super) fn is_piece(&self, index: usize, key: &str) -> bool {
+        let output = self.stored.output(index);
+        output.is_some_and(|output| {
+            output.resource_type.is_empty() && layout::is_piece(index, &output.url, key)
+        })
     }
 
     fn key(&self, index: usize, output: &Output<'_>) -> String {

@@ -52,8 +52,14 @@ impl Job {
         synthetic: Vec<Arc<Group>>,
     ) -> Self {
         let mut outputs = Vec::new();
+        let per_file = world.settings.resources_per_file.max(1);
+        if world.settings.mixed_files {
+            outputs = mixed(world, per_file, &snapshot);
+        }
         for (kind, lines) in snapshot.types {
-            let per_file = world.settings.resources_per_file.max(1);
+            if world.settings.mixed_files {
+                break;
+            }
             for (index, lines) in lines.chunks(per_file).enumerate() {
                 let name = format!("{kind}.{index}.ndjson");
                 outputs.push(lines_to_file(&world.faults, &kind, name, lines));
@@ -123,6 +129,42 @@ impl Job {
         });
         kept.into_iter().chain(synthetic)
     }
+}
+
+/// Files of several types: blocks of resources in turn from each type, each behind a header.
+fn mixed(world: &World, per_file: usize, snapshot: &Snapshot) -> Vec<File> {
+    let most = snapshot.types.iter().map(|(_, lines)| lines.len()).max();
+    let blocks: Vec<Vec<Bytes>> = (0..most.unwrap_or_default())
+        .map(|index| {
+            let lines = snapshot
+                .types
+                .iter()
+                .filter_map(|(_, lines)| lines.get(index));
+            lines.cloned().collect()
+        })
+        .collect();
+    let mut files = Vec::new();
+    for (index, blocks) in blocks.chunks(per_file).enumerate() {
+        let resources = blocks.iter().map(Vec::len).sum();
+        let lines: Vec<Bytes> = blocks
+            .iter()
+            .enumerate()
+            .flat_map(|(number, block)| [vec![header(number)], block.clone()].concat())
+            .collect();
+        let name = format!("block.{index}.ndjson");
+        let mut file = lines_to_file(&world.faults, "", name, &lines);
+        file.count = resources;
+        files.push(file);
+    }
+    files
+}
+
+/// The line before a block.
+fn header(number: usize) -> Bytes {
+    let reference = json!({"reference": format!("Patient/{number}")});
+    let parameter = json!([{"name": "header", "valueReference": reference}]);
+    let header = json!({"resourceType": "Parameters", "parameter": parameter});
+    Bytes::from(header.to_string())
 }
 
 /// A Bundle of deletions on one line.

@@ -29,7 +29,9 @@ impl Telling {
     fn output(&self, file: &Listed) -> Map<String, Value> {
         let url = format!("{}/{}{}", self.base, file.name, self.signature);
         let mut output = Map::new();
-        output.insert("type".into(), json!(file.kind));
+        if !file.kind.is_empty() {
+            output.insert("type".into(), json!(file.kind));
+        }
         output.insert("url".into(), json!(url));
         if self.counts {
             output.insert("count".into(), json!(file.count));
@@ -42,9 +44,13 @@ impl Telling {
 }
 
 impl Job {
-    /// The manifest as an answer, with whatever is wrong with it now.
-    pub(super) fn manifest_reply(&mut self, world: &World) -> Reply {
+    /// The manifest as an answer, or a page of it, counted from 1; with whatever is wrong with it now.
+    pub(super) fn manifest_reply(&mut self, world: &World, page: usize) -> Reply {
         let faults = &world.faults;
+        if page > 1 && faults.fires(&Fault::PageNotReady) {
+            let body = operation_outcome("information", "informational", "The page is not ready");
+            return fhir(202, &body);
+        }
         if faults.fires(&Fault::ManifestIsArray) {
             return plain_json(200, &json!([]));
         }
@@ -62,6 +68,16 @@ impl Job {
         };
         let mut before = self.begin(world);
         let mut after = self.end(&telling);
+        let size = world.settings.page_size;
+        if page > 1 {
+            after.shift_remove("deleted");
+            if faults.fires(&Fault::PagesDiffer) {
+                before.insert("transactionTime".into(), json!("2001-01-01T00:00:00Z"));
+            }
+        }
+        if let Some(next) = self.next_page(world, page) {
+            after.insert("link".into(), json!([{"relation": "next", "url": next}]));
+        }
         let mut with_outputs = !faults.fires(&Fault::OutputAbsent);
         let lacks = faults.take(|fault| match fault {
             Fault::ManifestLacks(member) => Some(member.clone()),
@@ -76,13 +92,29 @@ impl Job {
             before.extend(after);
             return plain_json(200, &Value::Object(before));
         }
-        let mut listed = self.listed();
+        let skipped = size.map_or(0, |size| (page - 1).saturating_mul(size));
+        let mut listed = self.listed().skip(skipped).take(size.unwrap_or(usize::MAX));
         let first = listed.next().map(|file| first(faults, &telling, &file));
         let again = first.clone().filter(|_| faults.fires(&Fault::OutputTwice));
         let rest = listed.map(move |file| Value::Object(telling.output(&file)));
         let outputs = first.into_iter().chain(rest).chain(again);
         let body = written(&before, outputs, &after);
         reply(200, "application/json", body)
+    }
+
+    /// The URL of the page after this one, where there is one.
+    fn next_page(&self, world: &World, page: usize) -> Option<String> {
+        let size = world.settings.page_size?;
+        let more = self.listed().count() > page.saturating_mul(size);
+        let next = if more {
+            page + 1
+        } else if world.faults.fires(&Fault::PagesInCircle) {
+            1
+        } else {
+            return None;
+        };
+        let status = format!("{}{BASE}/jobs/{}", world.origins.source, self.id);
+        Some(format!("{status}?page={next}"))
     }
 
     /// The members before the outputs.

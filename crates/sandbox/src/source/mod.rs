@@ -243,7 +243,8 @@ impl Source {
             }
             return reply;
         }
-        job.manifest_reply(&self.world)
+        let page = call.parameter("page").and_then(|page| page.parse().ok());
+        job.manifest_reply(&self.world, page.unwrap_or(1))
     }
 
     /// DELETE on a status URL: the job and its files are gone.

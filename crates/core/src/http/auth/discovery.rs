@@ -290,14 +290,15 @@ struct Extension {
     url: String,
     #[serde(rename = "valueUri")]
     value: String,
-    extension: Vec<Extension>,
+    #[serde(rename = "extension")]
+    parts: Vec<Extension>,
 }
 
 impl Statement {
     fn token_endpoint(&self) -> Option<&str> {
         let all = self.rest.iter().flat_map(|rest| &rest.security.extension);
         let uris = all.filter(|one| one.url == OAUTH_URIS);
-        let mut parts = uris.flat_map(|uris| &uris.extension);
+        let mut parts = uris.flat_map(|uris| &uris.parts);
         let token = parts.find(|one| one.url == "token" && !one.value.is_empty())?;
         Some(&token.value)
     }

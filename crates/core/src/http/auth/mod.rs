@@ -72,7 +72,9 @@ impl Tokens {
 
     /// A token that does not expire in the next moments.
     pub(super) async fn current(&self, transport: &Transport) -> Result<Token> {
-        self.token.get(Token::lives, self.fetch(transport)).await
+        // Boxed: it is large, and most requests have no need of it.
+        let fetch = Box::pin(self.fetch(transport));
+        self.token.get(Token::lives, fetch).await
     }
 
     /// Another token than `refused`: the one that somebody else got meanwhile, or a new one. `None` where there is no
@@ -88,7 +90,8 @@ impl Tokens {
             Credentials::BearerToken(source) => source,
             Credentials::Basic { password, .. } => password,
             _ => {
-                let token = self.token.get(other, self.fetch(transport)).await?;
+                let fetch = Box::pin(self.fetch(transport));
+                let token = self.token.get(other, fetch).await?;
                 return Ok(Some(token));
             }
         };

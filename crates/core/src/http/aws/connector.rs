@@ -87,10 +87,33 @@ fn unsendable(error: impl Into<aws_smithy_runtime_api::box_error::BoxError>) -> 
 
 /// No answer came. The SDK tries all of these again, as often as it is told to.
 fn broken(error: reqwest::Error) -> ConnectorError {
+    // Whoever reads it is told the object; the URL may hold an upload's id.
+    let error = error.without_url();
     match (error.is_timeout(), error.is_connect()) {
         (true, true) => ConnectorError::timeout(error.into()).never_connected(),
         (true, false) => ConnectorError::timeout(error.into()),
         (false, true) => ConnectorError::io(error.into()).never_connected(),
         (false, false) => ConnectorError::other(error.into(), Some(ErrorKind::TransientError)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::http::words::deepest;
+
+    #[tokio::test]
+    async fn an_error_of_a_connection_does_not_hold_the_url() {
+        let connector = Connector {
+            connections: Arc::new(Connections::new(CONNECT)),
+            answer: ANSWER,
+        };
+        let request = HttpRequest::get("http://127.0.0.1:1/lake?uploadId=secret").unwrap();
+        let error = connector.exchange(request).await.unwrap_err();
+        let said = format!("{error:?} {}", deepest(&error));
+        assert!(!said.contains("lake") && !said.contains("secret"), "{said}");
+        assert!(said.contains("refused"), "{said}");
     }
 }

@@ -190,6 +190,7 @@ async fn credentials_in_plain_text_need_the_operators_word() {
     assert!(
         Client::new(ClientOptions {
             allow_plaintext: true,
+            allow_private_hosts: false,
             ..options(&endpoint)
         })
         .is_ok()

@@ -16,9 +16,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::done::PartState;
+use super::done::{PartState, Recorded};
 use super::sums::{Algorithm, Sum};
-use super::under_way::{Part, Position};
+use super::under_way::{Part, Position, UnderWay};
 use super::{Backend, DoneRecord, FileState, Hint, PARTS, Staging, Version, folder, s3};
 use crate::error::{Kind, Result};
 
@@ -85,6 +85,14 @@ struct Stored {
     version: Option<Version>,
     /// Another process keeps its own state there.
     quiet: bool,
+}
+
+/// Whose record of a file stands.
+enum Standing {
+    /// Ours; the object that it is of is to take the place of one that was there before.
+    Ours { over: bool },
+    /// That of another process, or of another export.
+    Theirs(DoneRecord),
 }
 
 /// A part that is stored for certain.
@@ -161,14 +169,14 @@ impl Upload {
             put(true).await?;
             return Ok(done);
         }
-        let record = inner.staging.record(&inner.part_key, &done, None, None);
-        if let Some(theirs) = record.await? {
-            return Ok(self.found_elsewhere(theirs));
-        }
+        let over = match self.record(&done, None, None).await? {
+            Standing::Ours { over } => over,
+            Standing::Theirs(theirs) => return Ok(self.found_elsewhere(theirs)),
+        };
         if let Sink::Folder(parts) = &inner.sink {
             parts.part(0, body.clone()).await?;
         }
-        self.publish(&[], Some(&body), sum, done).await
+        self.publish(&[], Some(&body), sum, done, over).await
     }
 
     /// Stores a part, from 1 to [`PARTS`]. Several may go side by side; the first begins the upload.
@@ -270,16 +278,41 @@ impl Upload {
         let mut stored = inner.stored.lock().await;
         let ours = stored.version.take().filter(|_| !stored.quiet);
         let under_way = self.under_way(position, part_limit);
-        let record = inner
-            .staging
-            .record(&inner.part_key, &done, under_way, ours);
-        if let Some(theirs) = record.await? {
-            self.end().await;
-            return Ok(self.found_elsewhere(theirs));
-        }
+        let over = match self.record(&done, under_way, ours).await? {
+            Standing::Ours { over } => over,
+            Standing::Theirs(theirs) => {
+                self.end().await;
+                return Ok(self.found_elsewhere(theirs));
+            }
+        };
         // The record has taken the state's place, and holds it.
         inner.kept.store(true, Ordering::Release);
-        self.publish(&parts, None, sum, done).await
+        self.publish(&parts, None, sum, done, over).await
+    }
+
+    /// Writes the file's record below `_parts/`. An object that is there before any record of it may be of anything.
+    async fn record(
+        &self,
+        done: &DoneRecord,
+        under_way: Option<UnderWay>,
+        ours: Option<Version>,
+    ) -> Result<Standing> {
+        let inner = &*self.inner;
+        let before = inner.staging.head(&inner.key).await?;
+        let carried = before
+            .as_ref()
+            .and_then(|head| DoneRecord::carried(&inner.key, head));
+        if let Some(theirs) = carried {
+            return Ok(Standing::Theirs(theirs));
+        }
+        let record = inner.staging.record(&inner.part_key, done, under_way, ours);
+        Ok(match record.await? {
+            Recorded::New => Standing::Ours {
+                over: before.is_some(),
+            },
+            Recorded::Same => Standing::Ours { over: false },
+            Recorded::Theirs(theirs) => Standing::Theirs(theirs),
+        })
     }
 
     /// The parts of the whole file. What earlier processes have stored must add up to what was checked now.
@@ -316,13 +349,14 @@ impl Upload {
             .next("Start again: the file is then sent from its beginning."))
     }
 
-    /// Makes the object appear, whose record is below `_parts/` already.
+    /// Makes the object appear, whose record is below `_parts/` already; `over` one that was there before that.
     async fn publish(
         &self,
         parts: &[Part],
         body: Option<&Bytes>,
         sum: Sum,
         done: DoneRecord,
+        over: bool,
     ) -> Result<DoneRecord> {
         let inner = &*self.inner;
         let publish = async |replace| match (&inner.sink, body) {
@@ -330,7 +364,7 @@ impl Upload {
             (Sink::S3(upload), Some(body)) => upload.put(body.clone(), sum, None, replace).await,
             (Sink::S3(upload), None) => upload.complete(parts, sum, replace).await,
         };
-        if publish(false).await? {
+        if publish(over).await? {
             inner.ended.store(true, Ordering::Release);
             return Ok(done);
         }
@@ -339,6 +373,7 @@ impl Upload {
             self.end().await;
             return Ok(self.found_elsewhere(theirs));
         }
+        // It came after the record, which whoever brought it has found to be the same as his own.
         if head.size == sum.length {
             self.end().await;
             return Ok(self.found_elsewhere(done));

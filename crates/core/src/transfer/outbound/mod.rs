@@ -354,7 +354,7 @@ impl Outbound {
         let Some(buffer) = buffer else {
             let done = record(&engine.export, resources, self.total);
             let staging = &engine.staging;
-            let send = || staging.record_empty(&self.file.part_key, done.clone());
+            let send = || staging.record_empty(&self.file.key, &self.file.part_key, done.clone());
             return Ok(engine.to_store(what, 0, send, || false).await?);
         };
         let bytes = buffer.freeze().bytes();

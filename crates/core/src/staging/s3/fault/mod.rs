@@ -8,6 +8,7 @@ mod reading;
 use std::time::Duration;
 
 use crate::error::{Error, Kind};
+use crate::http::NO_ROOTS;
 
 pub(super) use self::reading::{NO_CREDENTIALS, deepest};
 pub(super) use crate::http::aws::passes;
@@ -90,6 +91,8 @@ pub(super) struct Fault {
     unsigned: bool,
     /// The request could not be built: its input is wrong, not the store.
     unbuilt: bool,
+    /// There are no certificates to know the store by: it was not even told the request.
+    no_roots: bool,
     /// How long the store asks to be left alone.
     wait: Option<Duration>,
 }
@@ -174,6 +177,9 @@ impl Fault {
         let what = format!("{url}: {}", self.text);
         let denied = |next: String| Kind::StagingDenied.error(&what).next(next);
         let code = self.code.as_str();
+        if self.no_roots {
+            return Kind::Configuration.error(&what).next(NO_ROOTS);
+        }
         if self.unsigned || CREDENTIALS.contains(&code) {
             return denied(
                 "Check the AWS credentials that this program finds (variables, profile or role): that they are there, right and not expired.".to_owned(),

@@ -11,7 +11,7 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 
 use super::{Fault, passes};
-use crate::http::retry_after;
+use crate::http::{retry_after, unreadable_roots};
 
 /// What is said where a request could not be signed.
 pub(in crate::staging::s3) const NO_CREDENTIALS: &str = "no AWS credentials could be had";
@@ -40,22 +40,28 @@ where
                 format!("S3 answered {status}, but not success: {chain}")
             }
             (Some(status), message) => said(status, &code, message),
-            (None, _) => chain.clone(),
+            (None, _) => chain,
         };
-        let lower = chain.to_ascii_lowercase();
-        let without_credentials =
-            status.is_none() && (lower.contains("credential") || lower.contains("identity"));
-        let unsigned = without_credentials && !credentials_fault(&error).is_some_and(passes);
-        let text = if without_credentials {
-            format!("{NO_CREDENTIALS}: {}", deepest(&error))
-        } else {
-            text
+        let roots = unreadable_roots(&error);
+        let credentials = credentials_fault(&error).filter(|_| status.is_none());
+        let unsigned = credentials.is_some_and(|fault| !passes(fault));
+        let no_roots = roots.is_some();
+        let text = match (roots, credentials) {
+            (Some(why), _) => why,
+            (None, Some(_)) => format!("{NO_CREDENTIALS}: {}", deepest(&error)),
+            (None, None) => text,
+        };
+        let unbuilt = match &error {
+            SdkError::ConstructionFailure(_) => true,
+            SdkError::DispatchFailure(failure) => failure.is_user(),
+            _ => false,
         };
         Self {
             status,
             code,
             unsigned,
-            unbuilt: matches!(error, SdkError::ConstructionFailure(_)),
+            unbuilt,
+            no_roots,
             wait,
             ..Self::broken(text.trim_end())
         }
@@ -71,6 +77,7 @@ impl Fault {
             text: shortened(text),
             unsigned: false,
             unbuilt: false,
+            no_roots: false,
             wait: None,
         }
     }
@@ -93,8 +100,14 @@ impl Fault {
 
     /// A request to which no answer came.
     pub(in crate::staging::s3) fn unanswered(error: reqwest::Error) -> Self {
-        // The URL has an upload's id in it, which is nobody's business.
-        Self::broken(&chain(&error.without_url()))
+        match unreadable_roots(&error) {
+            Some(why) => Self {
+                no_roots: true,
+                ..Self::broken(&why)
+            },
+            // The URL has an upload's id in it, which is nobody's business.
+            None => Self::broken(&chain(&error.without_url())),
+        }
     }
 
     /// A refusal, as its status, headers and body have it.
@@ -186,7 +199,52 @@ mod tests {
 
     use std::time::Duration;
 
+    use aws_sdk_s3::operation::get_object::GetObjectError;
+    use aws_smithy_runtime_api::client::result::ConnectorError;
+
     use super::*;
+    use crate::error::Kind;
+
+    #[test]
+    fn who_is_at_fault_where_nothing_was_answered_is_told_by_the_errors_type_and_not_by_its_words()
+    {
+        let broken = "http://s3/hospital-identity-lake/credentials: connection reset";
+        let credentials = |fault: CredentialsError| ConnectorError::other(fault.into(), None);
+        for (error, kind, words) in [
+            (
+                ConnectorError::other(broken.into(), None),
+                Kind::StagingUnavailable,
+                broken,
+            ),
+            (
+                ConnectorError::io(broken.into()),
+                Kind::StagingUnavailable,
+                broken,
+            ),
+            (
+                ConnectorError::user("no client".into()),
+                Kind::StagingDenied,
+                "no client",
+            ),
+            (
+                credentials(CredentialsError::provider_error(
+                    "503 of the metadata service",
+                )),
+                Kind::StagingUnavailable,
+                NO_CREDENTIALS,
+            ),
+            (
+                credentials(CredentialsError::invalid_configuration("no such profile")),
+                Kind::StagingDenied,
+                NO_CREDENTIALS,
+            ),
+        ] {
+            let error: SdkError<GetObjectError> = SdkError::dispatch_failure(error);
+            let error = Fault::from(error).error("s3://b/k", "s3:GetObject");
+            assert_eq!(error.kind(), kind, "{error}");
+            assert!(error.what().contains(words), "{error}");
+        }
+    }
 
     #[test]
     fn a_refusal_on_the_lean_way_says_what_one_on_the_sdks_says() {

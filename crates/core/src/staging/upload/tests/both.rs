@@ -167,11 +167,41 @@ async fn a_file_without_resources_is_done_without_an_object() {
         let upload = room.upload(&staging);
         send(&upload, &content, 1).await.unwrap();
         upload.save(&position(1), 1).await.unwrap();
-        let done = staging.record_empty(&room.part, patients(0)).await.unwrap();
+        let done = staging
+            .record_empty(&room.file, &room.part, patients(0))
+            .await
+            .unwrap();
         assert!(done.objects.is_empty());
         assert_eq!(room.state(&staging).await, FileState::Done(done.clone()));
-        let again = staging.record_empty(&room.part, patients(1)).await;
+        let again = staging
+            .record_empty(&room.file, &room.part, patients(1))
+            .await;
         assert_eq!(again.unwrap(), done);
+    }
+}
+
+#[tokio::test]
+async fn an_object_that_no_record_vouches_for_is_neither_taken_for_the_file_nor_left_where_there_is_none()
+ {
+    for room in Room::both().await {
+        let content = large();
+        let staging = room.open().await;
+        let lay = async |bytes: Bytes| {
+            staging.remove(&room.file).await;
+            staging.create(&room.file, bytes, "").await.unwrap();
+        };
+        lay(Bytes::from(vec![b'x'; content.len()])).await;
+        let refused = staging.record_empty(&room.file, &room.part, patients(0));
+        let refused = refused.await.unwrap_err();
+        assert_eq!(refused.kind(), Kind::StagingDenied, "{refused}");
+        assert!(refused.what().contains(&room.file), "{refused}");
+
+        let upload = room.upload(&staging);
+        send_all(&upload, &content).await;
+        let done = complete(&upload, &content, 9).await.unwrap();
+        assert_eq!(room.content().unwrap(), content);
+        let theirs = staging.record_empty(&room.file, &room.part, patients(0));
+        assert_eq!(theirs.await.unwrap(), done);
     }
 }
 

@@ -1,0 +1,360 @@
+//! A file of several types, as `organizeOutputBy` makes them (Bulk Data Access IG 3, "Bulk Data Output File
+//! Organization"): its lines go, in the one pass over its bytes, to objects of their own type, as many as the memory asks
+//! for. The header lines, which say where the block of a patient begins, are no resources and are left out.
+//!
+//! Nobody goes on in the middle of such a file: an attempt begins at its beginning, and the same bytes with the same
+//! `TRANSFER_MEMORY` make the same objects again. The file is done when its record says so, which comes last and names
+//! them all; what an attempt with another memory left is removed when the run is whole.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use memchr::memchr;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use super::budget::Buffer;
+use super::check::BadLine;
+use super::engine::{Engine, Halt, name_of};
+use super::plan::{File, Plan};
+use super::sizes::PartSizes;
+use crate::error::{Kind, Result};
+use crate::manifest::is_type_name;
+use crate::staging::layout::{self, Role};
+use crate::staging::{DoneRecord, StagedObject, Staging, Sum};
+
+const BOM: &[u8] = b"\xef\xbb\xbf";
+
+/// One attempt at a file of several types.
+pub(super) struct Splitter {
+    engine: Arc<Engine>,
+    file: Arc<File>,
+    /// The leave to hold so many bytes.
+    leave: Option<Buffer>,
+    /// How many bytes may be held, the unfinished line with them.
+    limit: usize,
+    line: Vec<u8>,
+    /// Whole lines so far, and where the next one begins in the source file.
+    lines: u64,
+    offset: u64,
+    types: BTreeMap<String, Pile>,
+    /// The bytes of all piles.
+    held: usize,
+    headers: u64,
+    objects: Vec<StagedObject>,
+}
+
+/// The resources of one type.
+#[derive(Default)]
+struct Pile {
+    /// Those that are not stored yet, one on each line.
+    text: Vec<u8>,
+    resources: u64,
+    /// How many objects are stored.
+    pieces: usize,
+}
+
+/// The top-level keys of a line. All else is read for its form alone.
+#[derive(Deserialize)]
+struct Top<'a> {
+    #[serde(borrow, rename = "resourceType")]
+    resource_type: Option<Text<'a>>,
+    #[serde(borrow)]
+    id: Option<Text<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Text<'a> {
+    Is(#[serde(borrow)] Cow<'a, str>),
+    IsNot(IgnoredAny),
+}
+
+impl Splitter {
+    pub(super) fn new(engine: Arc<Engine>, file: Arc<File>) -> Self {
+        let limit = PartSizes::limit_of(engine.settings.memory);
+        Self {
+            engine,
+            file,
+            leave: None,
+            limit: usize::try_from(limit).unwrap_or(usize::MAX),
+            line: Vec::new(),
+            lines: 0,
+            offset: 0,
+            types: BTreeMap::new(),
+            held: 0,
+            headers: 0,
+            objects: Vec::new(),
+        }
+    }
+
+    /// Takes memory before the file is asked for.
+    pub(super) async fn reserve(&mut self) -> Result<(), Halt> {
+        if self.leave.is_none() {
+            let engine = Arc::clone(&self.engine);
+            self.leave = Some(
+                engine
+                    .unless_stopped(engine.budget.take(self.limit))
+                    .await?,
+            );
+        }
+        Ok(())
+    }
+
+    /// Forgets what came, for it comes again from the beginning.
+    pub(super) fn begin(&mut self) {
+        let leave = self.leave.take();
+        *self = Self::new(Arc::clone(&self.engine), Arc::clone(&self.file));
+        self.leave = leave;
+    }
+
+    /// Gives the memory back.
+    pub(super) fn rest(&mut self) {
+        self.begin();
+        self.leave = None;
+    }
+
+    /// Whether it holds memory.
+    pub(super) fn holds_memory(&self) -> bool {
+        self.leave.is_some()
+    }
+
+    /// How many bytes of the file came.
+    pub(super) fn seen(&self) -> u64 {
+        self.offset + self.line.len() as u64
+    }
+
+    /// Takes the next bytes of the file.
+    pub(super) async fn take(&mut self, chunk: &[u8]) -> Result<(), Halt> {
+        let mut rest = chunk;
+        while let Some(end) = memchr(b'\n', rest) {
+            let (text, after) = (&rest[..end], &rest[end + 1..]);
+            if self.line.is_empty() {
+                self.whole_line(text)?;
+            } else {
+                self.line.extend_from_slice(text);
+                let line = std::mem::take(&mut self.line);
+                self.whole_line(&line)?;
+            }
+            rest = after;
+            while self.held > self.limit / 2 {
+                self.store_largest().await?;
+            }
+        }
+        self.line.extend_from_slice(rest);
+        if self.line.len() > self.limit / 2 {
+            let memory = self.engine.settings.memory;
+            return Err(Kind::Configuration
+                .error(format!(
+                    "{}: line {} has more than the {} bytes that a line of a mixed file may have with TRANSFER_MEMORY={memory}",
+                    name_of(&self.file.url),
+                    self.lines + 1,
+                    self.limit / 2
+                ))
+                .next("Set TRANSFER_MEMORY to eight times the longest line, and start again.")
+                .into());
+        }
+        Ok(())
+    }
+
+    /// Every byte has come: stores the rest, and the record.
+    pub(super) async fn finish(&mut self) -> Result<DoneRecord, Halt> {
+        let line = std::mem::take(&mut self.line);
+        if !line.is_empty() {
+            self.whole_line(&line)?;
+        }
+        let resources: BTreeMap<String, u64> = self
+            .types
+            .iter()
+            .map(|(name, pile)| (name.clone(), pile.resources))
+            .collect();
+        let found: u64 = resources.values().sum();
+        // The specification does not say whether the headers count.
+        let counts = [found, found + self.headers];
+        if let Some(count) = self.file.count.filter(|count| !counts.contains(count)) {
+            return Err(Kind::Integrity
+                .error(format!(
+                    "{} holds {found} resources, and the manifest promises {count}",
+                    name_of(&self.file.url)
+                ))
+                .into());
+        }
+        while self.held > 0 {
+            self.store_largest().await?;
+        }
+        let mut done = DoneRecord::new(&self.engine.export, resources, BTreeMap::new());
+        done.size = self.objects.iter().map(|object| object.size).sum();
+        done.objects = std::mem::take(&mut self.objects);
+        let (staging, part_key) = (&self.engine.staging, &self.file.part_key);
+        let send = || staging.record_pieces(part_key, done.clone());
+        let what = staging.url(part_key);
+        let done = Box::pin(self.engine.to_store(&what, 0, send, || false)).await;
+        self.leave = None;
+        Ok(done?)
+    }
+
+    /// Puts a line to its type.
+    fn whole_line(&mut self, line: &[u8]) -> Result<(), Halt> {
+        let text = match self.lines {
+            0 => line.strip_prefix(BOM).unwrap_or(line),
+            _ => line,
+        };
+        if !text.trim_ascii().is_empty() {
+            match type_of(text) {
+                Ok(Some(name)) => {
+                    if !self.types.contains_key(name.as_ref()) {
+                        self.types
+                            .insert(name.clone().into_owned(), Pile::default());
+                    }
+                    if let Some(pile) = self.types.get_mut(name.as_ref()) {
+                        pile.text.extend_from_slice(text);
+                        pile.text.push(b'\n');
+                        pile.resources += 1;
+                    }
+                    self.held += text.len() + 1;
+                }
+                Ok(None) => self.headers += 1,
+                Err(why) => {
+                    let bad = BadLine {
+                        line: self.lines + 1,
+                        offset: self.offset,
+                        why,
+                    };
+                    let url = name_of(&self.file.url);
+                    return Err(Kind::Integrity.error(format!("{url}: {bad}")).into());
+                }
+            }
+        }
+        self.lines += 1;
+        self.offset += line.len() as u64 + 1;
+        Ok(())
+    }
+
+    /// Stores what is held of the type of which that is most; of two, that of the name that comes later.
+    async fn store_largest(&mut self) -> Result<(), Halt> {
+        let largest = self
+            .types
+            .iter_mut()
+            .max_by_key(|(_, pile)| pile.text.len());
+        let Some((name, pile)) = largest else {
+            return Ok(());
+        };
+        let File {
+            run, index, url, ..
+        } = &*self.file;
+        let key = layout::piece_key(run, name, *index, url.as_str(), pile.pieces);
+        let bytes = Bytes::from(std::mem::take(&mut pile.text));
+        pile.pieces += 1;
+        self.held -= bytes.len();
+        let engine = Arc::clone(&self.engine);
+        let sum = Sum::of(engine.staging.algorithm(), &bytes);
+        let send = || engine.staging.put_piece(&key, bytes.clone(), sum);
+        let what = engine.staging.url(&key);
+        let stored = Box::pin(engine.to_store(&what, sum.length, send, || false));
+        engine.unless_stopped(stored).await??;
+        self.objects.push(StagedObject {
+            key,
+            size: sum.length,
+        });
+        Ok(())
+    }
+}
+
+/// The type of the resource on a line; `None` for a header; or what is wrong with it, without its content.
+fn type_of(line: &[u8]) -> Result<Option<Cow<'_, str>>, String> {
+    let text = simdutf8::basic::from_utf8(line).map_err(|_| "is not UTF-8".to_owned())?;
+    let top: Top<'_> = serde_json::from_str(text)
+        .map_err(|error| format!("is not one JSON object (at column {})", error.column()))?;
+    let name = match top.resource_type {
+        Some(Text::Is(name)) if is_type_name(&name) => name,
+        _ => return Err("has no resourceType that is a type's name".to_owned()),
+    };
+    match top.id {
+        Some(Text::Is(id)) if id.is_empty() => Err("has an id that is empty".to_owned()),
+        Some(Text::Is(_)) => Ok(Some(name)),
+        None if name == "Parameters" => Ok(None),
+        _ => Err("has no id that is a string".to_owned()),
+    }
+}
+
+/// Removes the objects of mixed files that no record names: an attempt with another `TRANSFER_MEMORY` left them, and the
+/// import would read them. `named` are those that records name.
+///
+/// Gives [`Kind::StagingDenied`] where they may not be removed.
+pub async fn remove_other_pieces(
+    staging: &Staging,
+    plan: &Plan,
+    named: &BTreeSet<String>,
+) -> Result<()> {
+    let folder = format!("{}/", layout::run_folder(plan.run()));
+    let Some(listed) = staging.list(&folder).await? else {
+        return Ok(());
+    };
+    for object in listed {
+        let Role::File(index) = layout::role_of(plan.run(), &object.key) else {
+            continue;
+        };
+        if !plan.is_piece(index, &object.key) || named.contains(&object.key) {
+            continue;
+        }
+        staging.remove(&object.key).await;
+        if staging.head(&object.key).await?.is_some() {
+            return Err(Kind::StagingDenied
+                .error(format!(
+                    "{} is left over from another attempt, could not be removed, and the import would read it",
+                    staging.url(&object.key)
+                ))
+                .next("Remove it, or allow s3:DeleteObject below STAGING_URL, and start again: the run goes on."));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_its_type_or_a_header() {
+        let of = |line: &str| type_of(line.as_bytes()).map(|name| name.map(Cow::into_owned));
+        assert_eq!(
+            of(r#"{"id":"1","x":{"resourceType":"A"},"resourceType":"Patient"}"#),
+            Ok(Some("Patient".to_owned()))
+        );
+        let header = r#" {"resourceType":"Parameters","parameter":[{"name":"header"}]}"#;
+        assert_eq!(of(header), Ok(None));
+        assert_eq!(
+            of(r#"{"resourceType":"Parameters","id":"p"}"#),
+            Ok(Some("Parameters".to_owned()))
+        );
+    }
+
+    #[test]
+    fn what_is_no_resource_is_told_without_its_content() {
+        for (line, says) in [
+            (&b"{\"resourceType\":\"Patient\"}"[..], "no id"),
+            (b"{\"resourceType\":\"Patient\",\"id\":5}", "no id"),
+            (b"{\"resourceType\":\"Patient\",\"id\":\"\"}", "empty"),
+            (
+                b"{\"resourceType\":\"../x\",\"id\":\"Secret\"}",
+                "no resourceType",
+            ),
+            (b"{\"id\":\"Secret\"}", "no resourceType"),
+            (b"{\"resourceType\":7,\"id\":\"Secret\"}", "no resourceType"),
+            (
+                b"{\"id\":\"Secret\",\"id\":\"Secret\"}",
+                "not one JSON object",
+            ),
+            (b"[]", "not one JSON object"),
+            (b"{\"id\":\"Secret\"} {}", "not one JSON object"),
+            (b"\xff", "UTF-8"),
+            (b"", "not one JSON object"),
+        ] {
+            let why = type_of(line).unwrap_err();
+            assert!(why.contains(says), "{why}");
+            assert!(!why.contains("Secret"), "{why}");
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Files of several types, as an export that is organised by patient has them: refused, or sorted by type.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use pathling_import_tests::check::{
+    assert_arrived, assert_import_never_asked, assert_no_token_leaks,
+};
+use pathling_import_tests::staged::staging_folder;
+use pathling_import_tests::{Transferring, pathling_import};
+use sandbox::{Builder, Dataset, Fault, Sandbox, Switch};
+
+const SPLIT: (&str, &str) = ("MIXED_FILES", "split");
+
+/// Two files with blocks of three types.
+fn mixed() -> Builder {
+    Sandbox::builder()
+        .data(Dataset::of(&[
+            ("Condition", 14),
+            ("Observation", 20),
+            ("Patient", 20),
+        ]))
+        .resources_per_file(12)
+        .mixed_files(true)
+}
+
+/// Large files, so that there are several objects of a type: some 24 MiB of each of two.
+fn large() -> Builder {
+    let data =
+        Dataset::padded("Observation", 24, 1 << 20).and(Dataset::padded("Patient", 24, 1 << 20));
+    Sandbox::builder().data(data).mixed_files(true)
+}
+
+/// The objects of resources below a folder and their bytes.
+fn objects(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path
+                .extension()
+                .is_some_and(|extension| extension == "ndjson")
+            {
+                found.insert(path.clone(), std::fs::read(&path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+/// Every resource of the source is in an object of its own type, once.
+fn assert_sorted(sandbox: &Sandbox, folder: &Path) {
+    let mut lines: BTreeMap<String, Vec<Vec<u8>>> = BTreeMap::new();
+    for (path, bytes) in objects(folder) {
+        let kind = path
+            .parent()
+            .unwrap()
+            .file_name()
+            .unwrap()
+            .to_str()
+            .unwrap();
+        let of_kind = lines.entry(kind.to_owned()).or_default();
+        of_kind.extend(
+            bytes
+                .split_inclusive(|byte| *byte == b'\n')
+                .map(<[u8]>::to_vec),
+        );
+    }
+    for kind in sandbox.source_types() {
+        let mut there = lines.remove(&kind).unwrap_or_default();
+        let source = sandbox.resources(&kind);
+        let mut source: Vec<Vec<u8>> = source
+            .iter()
+            .map(|line| [line.as_ref(), b"\n"].concat())
+            .collect();
+        there.sort();
+        source.sort();
+        assert_eq!(there, source, "{kind}");
+    }
+    assert!(lines.is_empty(), "{:?}", lines.keys());
+}
+
+#[tokio::test]
+async fn a_file_of_several_types_is_refused_with_what_to_set() {
+    let sandbox = mixed().start().await.unwrap();
+    let finished = pathling_import(&sandbox).run().await.expect_code(1);
+    for says in [
+        "ManifestError",
+        "output 1 of the manifest has no type",
+        "MIXED_FILES=split",
+    ] {
+        assert!(finished.stderr.contains(says), "{}", finished.stderr);
+    }
+    assert_import_never_asked(&sandbox);
+}
+
+#[tokio::test]
+async fn a_file_of_several_types_is_split_and_imported() {
+    let sandbox = mixed().start().await.unwrap();
+    let run = pathling_import(&sandbox).env(SPLIT.0, SPLIT.1);
+    let finished = run.run().await.expect_code(0);
+    assert!(
+        finished.stdout.contains("Observation"),
+        "{}",
+        finished.stdout
+    );
+    assert_sorted(&sandbox, &staging_folder(&sandbox));
+    assert_arrived(&sandbox);
+    assert_no_token_leaks(&sandbox);
+}
+
+#[tokio::test]
+async fn a_folder_gets_the_same_objects_as_s3() {
+    let folder = tempfile::tempdir().unwrap();
+    let staging = ("STAGING_URL", folder.path().to_str().unwrap());
+    let mut transfer = Transferring::of(mixed(), &[SPLIT, staging]).await;
+    transfer.succeed().await;
+    assert_sorted(&transfer.sandbox, folder.path());
+}
+
+#[tokio::test]
+async fn a_large_file_of_several_types_becomes_several_objects_of_each() {
+    let mut transfer = Transferring::of(large(), &[SPLIT, ("TRANSFER_MEMORY", "20MiB")]).await;
+    transfer.succeed().await;
+    let folder = staging_folder(&transfer.sandbox);
+    assert_sorted(&transfer.sandbox, &folder);
+    assert!(objects(&folder).len() > 8, "{:?}", objects(&folder).keys());
+}
+
+#[tokio::test]
+async fn a_download_that_breaks_begins_again_and_leaves_nothing_twice() {
+    let cuts = Switch {
+        fault: Fault::FileCutAt(30 << 20),
+        times: Some(2),
+    };
+    let memory = ("TRANSFER_MEMORY", "20MiB");
+    let mut transfer = Transferring::of(large().fault(cuts), &[SPLIT, memory]).await;
+    transfer.succeed().await;
+    assert_sorted(&transfer.sandbox, &staging_folder(&transfer.sandbox));
+}
+
+#[tokio::test]
+async fn a_file_that_is_done_is_not_fetched_again_and_what_another_memory_left_is_removed() {
+    let mut transfer = Transferring::of(mixed(), &[SPLIT]).await;
+    let first = transfer.succeed().await;
+    let folder = staging_folder(&transfer.sandbox);
+    let there = objects(&folder);
+    let left = there.keys().next().unwrap();
+    let name = left.file_name().unwrap().to_str().unwrap();
+    let other = left.with_file_name(name.replace("-0000.ndjson", "-0007.ndjson"));
+    std::fs::copy(left, &other).unwrap();
+    let asked = transfer.sandbox.downloads().len();
+    assert_eq!(transfer.succeed().await, first);
+    assert_eq!(transfer.sandbox.downloads().len(), asked);
+    assert_eq!(objects(&folder), there);
+    assert_sorted(&transfer.sandbox, &folder);
+}
+
+#[tokio::test]
+async fn a_line_that_is_no_resource_ends_the_run() {
+    for (fault, says) in [
+        (Fault::FileBadJson, "is not one JSON object"),
+        (Fault::FileLineWithoutId, "has no id"),
+        (Fault::CountWrong, "the manifest promises"),
+    ] {
+        let mut transfer = Transferring::of(mixed().fault(fault), &[SPLIT]).await;
+        transfer.fail("IntegrityError", &[says]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_line_too_long_for_the_memory_is_told_with_what_to_set() {
+    let data = Dataset::padded("Patient", 1, 12 << 20);
+    let builder = Sandbox::builder().data(data).mixed_files(true);
+    let mut transfer = Transferring::of(builder, &[SPLIT, ("TRANSFER_MEMORY", "20MiB")]).await;
+    let words = ["TRANSFER_MEMORY", "line 2"];
+    transfer.fail("ConfigurationError", &words).await;
+}
