@@ -193,6 +193,10 @@ async fn the_token_endpoint_is_found_in_the_capability_statement_where_there_is_
         ends_well(&sandbox, pathling_import(&sandbox)).await;
         assert_eq!(sandbox.token_requests().len(), 2, "{way:?}");
     }
+    // Pathling's statement always names it.
+    let fault = Fault::answers(Place::TargetSmartConfiguration, 404);
+    let sandbox = start(Sandbox::builder().fault(fault)).await;
+    ends_well(&sandbox, pathling_import(&sandbox)).await;
     let fault = Fault::answers(Place::SmartConfiguration, 404);
     let sandbox = start(Sandbox::builder().fault(fault)).await;
     let words = [

@@ -130,6 +130,10 @@ async fn a_secret_that_cannot_be_had_is_told_with_its_address_and_what_it_takes(
         refused(&sandbox, run, "ConfigurationError", &words).await;
         assert_eq!(sandbox.token_requests().len(), 0);
     }
+    let sandbox = start(Sandbox::builder()).await;
+    let run = pathling_import(&sandbox).env("SOURCE_CLIENT_SECRET", secret);
+    let words = [secret, "a JSON object is kept there", "#NAME"];
+    refused(&sandbox, run, "ConfigurationError", &words).await;
     // Wrong credentials of AWS's own, where nothing else wants them.
     let sandbox = start(Sandbox::builder()).await;
     let env = Env::of(&sandbox).of_step(Step::FhirExport);

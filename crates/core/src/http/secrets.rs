@@ -81,10 +81,15 @@ async fn of(
 
 /// The secret in what lies at the ARN.
 fn member(whole: &Secret, reference: &Reference) -> Result<Secret> {
+    let value = serde_json::from_str::<Value>(whole.reveal()).unwrap_or_default();
     let Some(name) = &reference.member else {
+        // Of all secrets only a key is a JSON object itself.
+        if value.is_object() && !reference.setting.ends_with("_PRIVATE_KEY") {
+            return Err(unusable(reference, "a JSON object is kept there")
+                .next(format!("Name one of its members: {}#NAME.", reference.arn)));
+        }
         return Ok(whole.clone());
     };
-    let value = serde_json::from_str::<Value>(whole.reveal()).unwrap_or_default();
     let wrong = |what: &str| {
         Kind::Configuration
             .error(format!(
