@@ -18,6 +18,8 @@ pub trait Records {
     fn nonces(&self) -> Vec<String>;
     /// The token requests.
     fn token_requests(&self) -> Vec<Recorded>;
+    /// What was asked of the keeper of secrets.
+    fn secret_requests(&self) -> Vec<Recorded>;
     /// Everything that was asked of the target.
     fn target_requests(&self) -> Vec<Recorded>;
 }
@@ -82,6 +84,10 @@ impl Records for Sandbox {
 
     fn token_requests(&self) -> Vec<Recorded> {
         requests(self, |request| request.service == Service::Token)
+    }
+
+    fn secret_requests(&self) -> Vec<Recorded> {
+        requests(self, |request| request.service == Service::Secrets)
     }
 
     fn target_requests(&self) -> Vec<Recorded> {

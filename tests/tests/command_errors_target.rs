@@ -147,7 +147,7 @@ async fn discovery_or_a_token_of_the_target_that_cannot_be_had() {
     };
     refused([
         case(Fault::Html(discovery, 200), "AuthenticationError").says(&["TARGET_ENDPOINT"]),
-        case(answers(discovery, 404), "AuthenticationError").says(&["TARGET_ENDPOINT"]),
+        case(answers(discovery, 410), "AuthenticationError").says(&["TARGET_ENDPOINT"]),
         case(answers(discovery, 403), "AuthenticationError").says(&["403"]),
         case(answers(discovery, 500), "TargetUnavailableError").says(&["500"]),
         case(answers(discovery, 502), "TargetUnavailableError").says(&["502"]),

@@ -94,7 +94,7 @@ async fn everything_that_is_wrong_is_listed_at_once_by_name() {
             for setting in &read {
                 let told = problems
                     .iter()
-                    .filter(|line| line.starts_with(setting.name));
+                    .filter(|line| line.starts_with(&format!("{} ", setting.name)));
                 assert_eq!(told.count(), 1, "{}: {}", setting.name, error.error_message);
             }
             let count = format!("{} settings are wrong", read.len());

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::clients::Way;
 use crate::dataset::Dataset;
 use crate::faults::Switch;
 use crate::pathling::PathlingVersion;
@@ -114,6 +115,41 @@ impl Builder {
     #[must_use]
     pub fn target_auth(mut self, on: bool) -> Self {
         self.settings.target_auth = on;
+        self
+    }
+
+    /// How the clients of source and target prove themselves. Default: by a secret, to the token endpoint.
+    #[must_use]
+    pub fn way(self, way: Way) -> Self {
+        self.source_way(way).target_way(way)
+    }
+
+    /// How the source's client proves itself.
+    #[must_use]
+    pub fn source_way(mut self, way: Way) -> Self {
+        self.settings.source_way = way;
+        self
+    }
+
+    /// How the target's client proves itself.
+    #[must_use]
+    pub fn target_way(mut self, way: Way) -> Self {
+        self.settings.target_way = way;
+        self
+    }
+
+    /// What assertions may be signed with, as the token endpoint advertises it. Default: RS384 and ES384.
+    #[must_use]
+    pub fn signing_algorithms(mut self, names: &[&str]) -> Self {
+        self.settings.signing_algorithms = names.iter().map(|&name| name.to_owned()).collect();
+        self
+    }
+
+    /// The settings hold the addresses of secrets, which the sandbox keeps as AWS would: the source's in Secrets Manager
+    /// as a member of a JSON object, the target's as a parameter.
+    #[must_use]
+    pub fn secrets_in_aws(mut self) -> Self {
+        self.settings.secrets_in_aws = true;
         self
     }
 

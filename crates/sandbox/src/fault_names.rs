@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::fault_words::{self as words, PLACES, place, place_name};
-use crate::faults::{Answer, Fault, TokenClaim};
+use crate::faults::{Answer, ExpiresIn, Fault, TokenClaim};
 use crate::named_faults;
 
 /// A name that is no fault's, or an argument that it does not take.
@@ -28,6 +28,9 @@ const CLAIMS: [(&str, TokenClaim); 4] = [
 
 /// Faults without an argument, by name.
 const PLAIN: &[(&str, Fault)] = &[
+    ("oauth-uris-only", Fault::OauthUrisOnly),
+    ("secret-rotates", Fault::SecretRotates),
+    ("secrets-denied", Fault::SecretsDenied),
     (
         "kick-off-without-content-location",
         Fault::KickOffWithoutContentLocation,
@@ -139,6 +142,9 @@ pub(crate) fn name(fault: &Fault) -> String {
         }
         Fault::Html(place, status) => format!("html={}:{status}", place_name(*place)),
         Fault::TokenExpires(place) => format!("token-expires={}", place_name(*place)),
+        Fault::ExpiresIn(ExpiresIn::Text) => "expires-in=text".to_owned(),
+        Fault::ExpiresIn(ExpiresIn::Absent) => "expires-in=absent".to_owned(),
+        Fault::TokenClock(seconds) => format!("token-clock={seconds}"),
         Fault::ManifestLacks(member) => format!("manifest-lacks={member}"),
         Fault::OutputType(name) => format!("output-type={name}"),
         Fault::RequiresAccessToken(claim) => {
@@ -210,6 +216,15 @@ pub(crate) fn parse(text: &str) -> Result<Fault, ParseFaultError> {
         "token-expires" => Ok(Fault::TokenExpires(
             place(text).ok_or_else(|| wrong("a place"))?,
         )),
+        "expires-in" => match text {
+            "text" => Ok(Fault::ExpiresIn(ExpiresIn::Text)),
+            "absent" => Ok(Fault::ExpiresIn(ExpiresIn::Absent)),
+            _ => Err(wrong("text or absent")),
+        },
+        "token-clock" => text
+            .parse()
+            .map(Fault::TokenClock)
+            .map_err(|_| wrong("a number of seconds")),
         "manifest-lacks" => Ok(Fault::ManifestLacks(text.to_owned())),
         "output-type" => Ok(Fault::OutputType(text.to_owned())),
         "requires-access-token" => CLAIMS
@@ -265,6 +280,8 @@ pub(crate) fn names() -> String {
         "delay=PLACE:MILLISECONDS",
         "html=PLACE:STATUS",
         "token-expires=PLACE",
+        "expires-in=text|absent",
+        "token-clock=SECONDS",
         "manifest-lacks=MEMBER",
         "output-type=TYPE",
         "requires-access-token=true|false|text|absent",
@@ -338,6 +355,9 @@ mod tests {
             "delay=file:20",
             "html=status:200",
             "token-expires=file",
+            "expires-in=text",
+            "expires-in=absent",
+            "token-clock=-90",
             "manifest-lacks=transactionTime",
             "output-type=../../x",
             "requires-access-token=text",
@@ -376,6 +396,8 @@ mod tests {
             "nonsense",
             "hang",
             "hang=nowhere",
+            "expires-in=soon",
+            "token-clock=fast",
             "file-bom=1",
             "answers=status:x",
             "files-429=many",

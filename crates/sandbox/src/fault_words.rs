@@ -3,7 +3,7 @@
 use crate::faults::{DeletedJob, ErrorContent, Place};
 
 /// Places by name.
-pub(crate) const PLACES: [(&str, Place); 14] = [
+pub(crate) const PLACES: [(&str, Place); 15] = [
     ("smart-configuration", Place::SmartConfiguration),
     ("source-metadata", Place::SourceMetadata),
     ("token", Place::Token),
@@ -19,6 +19,7 @@ pub(crate) const PLACES: [(&str, Place); 14] = [
     ("target-metadata", Place::TargetMetadata),
     ("import-kick-off", Place::ImportKickOff),
     ("import-status", Place::ImportStatus),
+    ("secrets", Place::Secrets),
     ("count", Place::Count),
     ("delete", Place::Delete),
 ];

@@ -37,6 +37,8 @@ pub enum Place {
     ImportKickOff,
     /// A poll of the import's job.
     ImportStatus,
+    /// The keeper of secrets at AWS.
+    Secrets,
     /// A count or a search at the target.
     Count,
     /// A deletion at the target.
@@ -129,6 +131,15 @@ pub enum ErrorContent {
     Nothing,
 }
 
+/// How a token's answer tells how long the token lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExpiresIn {
+    /// As a string, as one vendor does.
+    Text,
+    /// Not at all.
+    Absent,
+}
+
 /// One thing that goes wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
@@ -142,6 +153,17 @@ pub enum Fault {
     Html(Place, u16),
     /// The token that comes with the next request here is revoked, and the request answered 401. `token-expires=PLACE`
     TokenExpires(Place),
+
+    /// How `expires_in` is told. `expires-in=text|absent`
+    ExpiresIn(ExpiresIn),
+    /// There is no SMART configuration: the token endpoint is named in the `CapabilityStatement` alone.
+    OauthUrisOnly,
+    /// The token endpoint's clock is ahead by so many seconds. `token-clock=SECONDS`
+    TokenClock(i64),
+    /// At the next request for a token both clients have new secrets, and the old ones are refused. Once.
+    SecretRotates,
+    /// The keeper of secrets allows nobody to read them: `AccessDeniedException`.
+    SecretsDenied,
 
     /// The kick-off's 202 has no Content-Location.
     KickOffWithoutContentLocation,
@@ -362,6 +384,7 @@ impl Fault {
             | Self::Files429Date(times)
             | Self::Files503(times)
             | Self::S3SlowDowns(times) => Some(*times),
+            Self::SecretRotates => Some(1),
             _ => None,
         }
     }

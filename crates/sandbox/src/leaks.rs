@@ -29,7 +29,7 @@ pub(crate) fn leaks(requests: &[Recorded], files_trusted: bool) -> Vec<String> {
                 | (Some(Service::Target), Service::Target) => credential.token,
                 (Some(Service::Source), Service::Files) => credential.token && files_trusted,
                 (Some(Service::Source | Service::Target), Service::Token)
-                | (Some(Service::S3), Service::S3) => true,
+                | (Some(Service::S3), Service::S3 | Service::Secrets) => true,
                 // A credential that the sandbox does not know is the test's own mistake on purpose (a wrong
                 // secret, an expired token), but a foreign origin must not see even that.
                 (None, Service::Files) => files_trusted && credential.token,

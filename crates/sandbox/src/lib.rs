@@ -45,15 +45,19 @@
 //! What it is not: a validator of FHIR, a place to keep data (all of it is gone with the [`Sandbox`]), or a server
 //! for anyone but the machine it runs on.
 
+mod assertion;
 mod builder;
 mod builder_files;
 mod call;
+mod clients;
 mod control;
 mod dataset;
 mod fault_names;
 mod fault_switches;
 mod fault_words;
 mod faults;
+mod keeper;
+mod keys;
 mod leaks;
 mod named_faults;
 mod pathling;
@@ -73,10 +77,13 @@ mod wire;
 mod world;
 
 pub use builder::{Builder, Ports};
+pub use clients::Way;
 pub use dataset::{Dataset, Resource};
 pub use faults::{
-    Answer, DeletedJob, ErrorContent, Fault, Faults, ParseFaultError, Place, Switch, TokenClaim,
+    Answer, DeletedJob, ErrorContent, ExpiresIn, Fault, Faults, ParseFaultError, Place, Switch,
+    TokenClaim,
 };
+pub use keys::{KeyForm, KeyKind};
 pub use pathling::{PathlingVersion, Row};
 pub use record::{Credential, CredentialKind, Recorded, Service};
 pub use s3::{ACCESS_KEY, BUCKET, REGION, S3Policy, SECRET_KEY};

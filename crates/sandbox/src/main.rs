@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
-use sandbox::{Builder, Fault, Only, PathlingVersion, Ports, Sandbox, Switch};
+use sandbox::{Builder, Fault, KeyKind, Only, PathlingVersion, Ports, Sandbox, Switch, Way};
 use sizes::{Files, Size};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -37,6 +37,12 @@ struct Arguments {
     /// Source and target want no tokens
     #[arg(long)]
     no_auth: bool,
+    /// How source and target have their clients prove themselves; the keys of `jwt` are made at the start
+    #[arg(long, value_enum, default_value = "secret", conflicts_with = "no_auth")]
+    auth: Auth,
+    /// The settings name where AWS keeps the secrets, which the sandbox does in its place
+    #[arg(long)]
+    secrets_in_aws: bool,
     /// How many polls of export and import are answered with 202
     #[arg(long, default_value_t = 0)]
     polls: usize,
@@ -166,6 +172,16 @@ impl Large {
     }
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
+enum Auth {
+    Secret,
+    Jwt,
+    JwtRsa,
+    Bearer,
+    Basic,
+    None,
+}
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Side {
     S3,
@@ -254,7 +270,14 @@ async fn start(arguments: Arguments) -> io::Result<Sandbox> {
             Version::Two => PathlingVersion::Two,
         })
         .data(sandbox::Dataset::synthetic(patients))
-        .auth(!arguments.no_auth)
+        .auth(!arguments.no_auth && arguments.auth != Auth::None)
+        .way(match arguments.auth {
+            Auth::Secret | Auth::None => Way::Secret,
+            Auth::Jwt => Way::Jwt(KeyKind::P384),
+            Auth::JwtRsa => Way::Jwt(KeyKind::Rsa),
+            Auth::Bearer => Way::Bearer,
+            Auth::Basic => Way::Basic,
+        })
         .polls(arguments.polls)
         .import_polls(arguments.polls)
         .resources_per_file(arguments.resources_per_file)
@@ -265,6 +288,9 @@ async fn start(arguments: Arguments) -> io::Result<Sandbox> {
             s3: arguments.s3_port,
             target: arguments.target_port,
         });
+    if arguments.secrets_in_aws {
+        builder = builder.secrets_in_aws();
+    }
     if let Some(folder) = arguments.data {
         builder = builder.data_dir(folder);
     }

@@ -28,16 +28,19 @@ pub enum Service {
     S3,
     /// Pathling.
     Target,
+    /// What keeps secrets at AWS.
+    Secrets,
 }
 
 impl Service {
     /// All of them.
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::Source,
         Self::Token,
         Self::Files,
         Self::S3,
         Self::Target,
+        Self::Secrets,
     ];
 }
 
@@ -49,6 +52,7 @@ impl fmt::Display for Service {
             Self::Files => "files origin",
             Self::S3 => "S3",
             Self::Target => "target",
+            Self::Secrets => "secrets' keeper",
         })
     }
 }
@@ -333,14 +337,14 @@ fn authorization(value: &str, known: &HashMap<String, Known>) -> Credential {
     if scheme.eq_ignore_ascii_case("basic") {
         let pair = STANDARD.decode(rest).unwrap_or_default();
         let pair = crate::call::percent_decode(&String::from_utf8_lossy(&pair));
-        let owner = pair
+        let known = pair
             .split_once(':')
-            .and_then(|(_, secret)| known.get(secret))
-            .map(|known| known.owner);
+            .and_then(|(_, secret)| known.get(secret));
         return Credential {
             kind: CredentialKind::Basic,
-            token: false,
-            owner,
+            // A password to the server itself is as good as a token.
+            token: known.is_some_and(|known| known.token),
+            owner: known.map(|known| known.owner),
         };
     }
     let aws = scheme.starts_with("AWS4-");

@@ -9,6 +9,7 @@ use crate::builder::Builder;
 use crate::control::Control;
 use crate::dataset::from_value;
 use crate::faults::Faults;
+use crate::keys::KeyForm;
 use crate::leaks::leaks;
 use crate::pathling::{BASE as TARGET_BASE, Pathling, Row};
 use crate::record::{Recorded, Service};
@@ -16,7 +17,6 @@ use crate::s3::{ACCESS_KEY, BUCKET, REGION, SECRET_KEY};
 use crate::server::{Server, bind, serve};
 use crate::settings::Only;
 use crate::source::{BASE as SOURCE_BASE, Source, SourceFile};
-use crate::token::{SOURCE_CLIENT, TARGET_CLIENT};
 use crate::types::is_importable;
 use crate::world::World;
 
@@ -95,47 +95,99 @@ impl Sandbox {
             env.extend(self.source_env());
         }
         if only != Some(Only::Source) {
-            env.push(("STAGING_URL", self.staging_url()));
+            env.push(("STAGING_URL".to_owned(), self.staging_url()));
         }
         if only.is_none() {
             env.extend(self.target_env());
         }
+        let mut aws = Vec::new();
         if only != Some(Only::Source) {
-            env.push(("AWS_ENDPOINT_URL_S3", self.s3_endpoint()));
-            env.push(("AWS_ACCESS_KEY_ID", ACCESS_KEY.to_owned()));
-            env.push(("AWS_SECRET_ACCESS_KEY", SECRET_KEY.to_owned()));
-            env.push(("AWS_REGION", REGION.to_owned()));
-            env.push(("AWS_EC2_METADATA_DISABLED", "true".to_owned()));
+            aws.push(("AWS_ENDPOINT_URL_S3", self.s3_endpoint()));
+            aws.push(("AWS_ACCESS_KEY_ID", ACCESS_KEY.to_owned()));
+            aws.push(("AWS_SECRET_ACCESS_KEY", SECRET_KEY.to_owned()));
+            aws.push(("AWS_REGION", REGION.to_owned()));
+            aws.push(("AWS_EC2_METADATA_DISABLED", "true".to_owned()));
         }
-        env.into_iter()
-            .map(|(name, value)| (name.to_owned(), value))
-            .collect()
+        if self.world.settings.secrets_in_aws {
+            let keeper = &self.world.origins.secrets;
+            aws.push(("AWS_ENDPOINT_URL_SECRETS_MANAGER", keeper.clone()));
+            aws.push(("AWS_ENDPOINT_URL_SSM", keeper.clone()));
+        }
+        env.extend(
+            aws.into_iter()
+                .map(|(name, value)| (name.to_owned(), value)),
+        );
+        env
     }
 
-    fn source_env(&self) -> Vec<(&'static str, String)> {
-        let mut env = vec![("SOURCE_ENDPOINT", self.source_endpoint())];
-        if self.world.settings.source_auth {
-            env.push(("SOURCE_CLIENT_ID", SOURCE_CLIENT.0.to_owned()));
-            env.push(("SOURCE_CLIENT_SECRET", SOURCE_CLIENT.1.to_owned()));
-            env.push(("SOURCE_SCOPES", "system/*.read".to_owned()));
+    fn source_env(&self) -> Vec<(String, String)> {
+        let settings = &self.world.settings;
+        let mut env = vec![("SOURCE_ENDPOINT".to_owned(), self.source_endpoint())];
+        if settings.source_auth {
+            env.extend(
+                self.world
+                    .clients
+                    .of(Service::Source)
+                    .env(settings.secrets_in_aws),
+            );
+            if settings.source_way.is_oauth() {
+                env.push(("SOURCE_SCOPES".to_owned(), "system/*.read".to_owned()));
+            }
         } else {
-            env.push(("SOURCE_AUTHENTICATION_ENABLED", "false".to_owned()));
+            env.push((
+                "SOURCE_AUTHENTICATION_ENABLED".to_owned(),
+                "false".to_owned(),
+            ));
         }
         env
     }
 
-    fn target_env(&self) -> Vec<(&'static str, String)> {
-        let mut env = vec![("TARGET_ENDPOINT", self.target_endpoint())];
-        if self.world.settings.target_auth {
-            env.push(("TARGET_CLIENT_ID", TARGET_CLIENT.0.to_owned()));
-            env.push(("TARGET_CLIENT_SECRET", TARGET_CLIENT.1.to_owned()));
-            let scopes =
-                "pathling:import pathling:write pathling:delete pathling:search pathling:read";
-            env.push(("TARGET_SCOPES", scopes.to_owned()));
+    fn target_env(&self) -> Vec<(String, String)> {
+        let settings = &self.world.settings;
+        let mut env = vec![("TARGET_ENDPOINT".to_owned(), self.target_endpoint())];
+        if settings.target_auth {
+            env.extend(
+                self.world
+                    .clients
+                    .of(Service::Target)
+                    .env(settings.secrets_in_aws),
+            );
+            if settings.target_way.is_oauth() {
+                let scopes =
+                    "pathling:import pathling:write pathling:delete pathling:search pathling:read";
+                env.push(("TARGET_SCOPES".to_owned(), scopes.to_owned()));
+            }
         } else {
-            env.push(("TARGET_AUTHENTICATION_ENABLED", "false".to_owned()));
+            env.push((
+                "TARGET_AUTHENTICATION_ENABLED".to_owned(),
+                "false".to_owned(),
+            ));
         }
         env
+    }
+
+    /// What the source's client proves itself with: its secret, token, password, or its private key in this form.
+    #[must_use]
+    pub fn source_proof(&self, form: KeyForm) -> String {
+        self.world.clients.of(Service::Source).proof(form)
+    }
+
+    /// The id of the source's client's key, where it has one.
+    #[must_use]
+    pub fn source_kid(&self) -> Option<&str> {
+        self.world.clients.of(Service::Source).kid()
+    }
+
+    /// Gives both clients new secrets (passwords, tokens), refuses the old ones from now on, and keeps the new ones where
+    /// AWS would. Keys stay.
+    pub fn rotate_secrets(&self) {
+        self.world.clients.rotate(&self.world.log);
+    }
+
+    /// Every text of the clients' that nobody may see.
+    #[must_use]
+    pub fn secrets(&self) -> Vec<String> {
+        self.world.clients.secrets()
     }
 
     /// The rows that the target holds of a type, duplicates too.

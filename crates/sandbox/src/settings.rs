@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::clients::Way;
 use crate::pathling::PathlingVersion;
 use crate::synthetic::Wanted;
 use crate::token::TokenAuthMethod;
@@ -25,6 +26,10 @@ pub(crate) struct Settings {
     pub(crate) retry_after: Option<String>,
     pub(crate) source_auth: bool,
     pub(crate) target_auth: bool,
+    pub(crate) source_way: Way,
+    pub(crate) target_way: Way,
+    pub(crate) signing_algorithms: Vec<String>,
+    pub(crate) secrets_in_aws: bool,
     pub(crate) token_auth_methods: Vec<TokenAuthMethod>,
     pub(crate) token_lifetime: Duration,
     pub(crate) resources_per_file: usize,
@@ -55,6 +60,10 @@ impl Default for Settings {
             retry_after: None,
             source_auth: true,
             target_auth: true,
+            source_way: Way::Secret,
+            target_way: Way::Secret,
+            signing_algorithms: ["RS384", "ES384"].map(str::to_owned).to_vec(),
+            secrets_in_aws: false,
             token_auth_methods: vec![TokenAuthMethod::Basic, TokenAuthMethod::Post],
             token_lifetime: Duration::from_hours(1),
             resources_per_file: 1000,

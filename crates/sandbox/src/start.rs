@@ -4,9 +4,12 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::assertion::Seen;
 use crate::builder::Builder;
+use crate::clients::Clients;
 use crate::dataset::Dataset;
 use crate::faults::Faults;
+use crate::keeper::KeeperService;
 use crate::pathling::{Pathling, PathlingService};
 use crate::record::{Log, Service};
 use crate::s3::{ACCESS_KEY, BUCKET, S3, SECRET_KEY};
@@ -14,7 +17,7 @@ use crate::sandbox::Sandbox;
 use crate::server::{bind, serve};
 use crate::settings::Only;
 use crate::source::{FilesService, Source, SourceService};
-use crate::token::{SOURCE_CLIENT, TARGET_CLIENT, TokenService, Tokens};
+use crate::token::{TokenService, Tokens};
 use crate::traffic::Gauges;
 use crate::world::{Clock, Origins, World};
 
@@ -30,15 +33,16 @@ impl Builder {
         let (files_port, files_origin) = bind(self.ports.files).await?;
         let (s3_port, s3_origin) = bind(self.ports.s3).await?;
         let (target_port, target_origin) = bind(self.ports.target).await?;
+        let (secrets_port, secrets_origin) = bind(0).await?;
 
         let faults = Faults::default();
         for fault in self.faults {
             faults.switch(fault);
         }
         let log = Log::new(self.record);
-        log.know_secret(SOURCE_CLIENT.1, Service::Source);
-        log.know_secret(TARGET_CLIENT.1, Service::Target);
         log.know_secret(SECRET_KEY, Service::S3);
+        let (source_way, target_way) = (self.settings.source_way, self.settings.target_way);
+        let clients = Clients::new(source_way, target_way, &log);
         let world = Arc::new(World {
             settings: self.settings,
             origins: Origins {
@@ -47,11 +51,14 @@ impl Builder {
                 files: files_origin,
                 s3: s3_origin,
                 target: target_origin,
+                secrets: secrets_origin,
             },
             faults,
             log: Arc::new(log),
             gauges: Gauges::default(),
             tokens: Tokens::default(),
+            clients,
+            assertions: Seen::default(),
             clock: Clock::default(),
         });
 
@@ -77,6 +84,8 @@ impl Builder {
         if only != Some(Only::Source) {
             servers.push(serve(s3_port, s3));
         }
+        let service = Arc::new(KeeperService(Arc::clone(&world)));
+        servers.push(serve(secrets_port, service));
         if only.is_none() {
             let service = Arc::new(PathlingService(Arc::clone(&pathling)));
             servers.push(serve(target_port, service));

@@ -14,7 +14,8 @@ use http::{Method, Request, header};
 use serde_json::{Value, json};
 
 use crate::call::{Call, Reply, empty, form, outcome, plain_json, with};
-use crate::faults::Place;
+use crate::clients::Way;
+use crate::faults::{ExpiresIn, Fault, Place};
 use crate::record::Service;
 use crate::server;
 use crate::world::World;
@@ -101,7 +102,7 @@ fn owner_name(owner: Service) -> &'static str {
 }
 
 /// The call's bearer token.
-fn bearer(call: &Call) -> Option<String> {
+pub(crate) fn bearer(call: &Call) -> Option<String> {
     let value = call.header(header::AUTHORIZATION)?;
     let (scheme, token) = value.split_once(' ')?;
     scheme
@@ -109,21 +110,44 @@ fn bearer(call: &Call) -> Option<String> {
         .then(|| token.trim().to_owned())
 }
 
-/// The answer at an endpoint's `.well-known/smart-configuration`.
-pub(crate) fn smart_configuration(world: &World) -> Value {
-    let methods: Vec<_> = world
-        .settings
+/// The answer at an endpoint's `.well-known/smart-configuration`, where there is one.
+pub(crate) fn smart_configuration(world: &World, service: Service) -> Option<Value> {
+    let settings = &world.settings;
+    let way = world.clients.of(service).way();
+    let on = match service {
+        Service::Target => settings.target_auth,
+        _ => settings.source_auth,
+    };
+    if !on || !way.is_oauth() || world.faults.fires(&Fault::OauthUrisOnly) {
+        return None;
+    }
+    let secret = settings
         .token_auth_methods
         .iter()
-        .map(|method| method.name())
-        .collect();
-    json!({
+        .map(|method| method.name());
+    let methods: Vec<_> = match way {
+        Way::Jwt(_) => vec!["private_key_jwt"],
+        _ => secret.collect(),
+    };
+    Some(json!({
         "token_endpoint": format!("{}/token", world.origins.token),
         "token_endpoint_auth_methods_supported": methods,
+        "token_endpoint_auth_signing_alg_values_supported": settings.signing_algorithms,
         "grant_types_supported": ["client_credentials"],
         "scopes_supported": ["system/*.read", "user/*.write"],
-        "capabilities": ["client-confidential-symmetric", "permission-v1"],
-    })
+        "capabilities": match way {
+            Way::Jwt(_) => ["client-confidential-asymmetric", "permission-v1"],
+            _ => ["client-confidential-symmetric", "permission-v1"],
+        },
+    }))
+}
+
+/// The extension in a `CapabilityStatement` that names the token endpoint.
+pub(crate) fn oauth_uris(world: &World) -> Value {
+    json!([{
+        "url": "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris",
+        "extension": [{"url": "token", "valueUri": format!("{}/token", world.origins.token)}],
+    }])
 }
 
 /// The token endpoint as a service.
@@ -162,30 +186,12 @@ fn token(world: &World, call: &Call) -> Reply {
         let mut values = fields.iter().filter(|(key, _)| key == name);
         values.next().map(|(_, value)| value.as_str())
     };
-    let methods = &world.settings.token_auth_methods;
-    let (id, secret) = match (basic(call), field("client_secret")) {
-        (Some(_), Some(_)) => {
-            return refusal(400, "invalid_request", "The client proved itself twice");
-        }
-        (Some(pair), None) if methods.contains(&TokenAuthMethod::Basic) => pair,
-        (None, Some(secret)) if methods.contains(&TokenAuthMethod::Post) => (
-            field("client_id").unwrap_or_default().to_owned(),
-            secret.to_owned(),
-        ),
-        _ => {
-            return refusal(
-                401,
-                "invalid_client",
-                "The client did not prove itself in a way that is supported",
-            );
-        }
-    };
-    let owner = if (id.as_str(), secret.as_str()) == SOURCE_CLIENT {
-        Service::Source
-    } else if (id.as_str(), secret.as_str()) == TARGET_CLIENT {
-        Service::Target
-    } else {
-        return refusal(401, "invalid_client", "Unknown client or wrong secret");
+    if world.faults.fires(&Fault::SecretRotates) {
+        world.clients.rotate(&world.log);
+    }
+    let owner = match proven(world, call, &field) {
+        Ok(owner) => owner,
+        Err(refusal) => return refusal,
     };
     if field("grant_type") != Some("client_credentials") {
         return refusal(400, "unsupported_grant_type", "Only client_credentials");
@@ -202,13 +208,59 @@ fn token(world: &World, call: &Call) -> Reply {
     let lifetime = world.settings.token_lifetime;
     let token = world.tokens.issue(owner, scopes, lifetime);
     world.log.know_token(&token, owner);
-    let answer = json!({
+    let mut answer = json!({
         "access_token": token,
         "token_type": "Bearer",
-        "expires_in": lifetime.as_secs(),
         "scope": scope,
     });
+    let said = world.faults.take(|fault| match fault {
+        Fault::ExpiresIn(how) => Some(*how),
+        _ => None,
+    });
+    match said {
+        None => answer["expires_in"] = json!(lifetime.as_secs()),
+        Some(ExpiresIn::Text) => answer["expires_in"] = json!(lifetime.as_secs().to_string()),
+        Some(ExpiresIn::Absent) => {}
+    }
     with(plain_json(200, &answer), "cache-control", "no-store")
+}
+
+/// Whose request it is, by secret or by assertion; the refusal, else.
+fn proven<'a>(
+    world: &World,
+    call: &Call,
+    field: &impl Fn(&str) -> Option<&'a str>,
+) -> Result<Service, Reply> {
+    let client = |description: &str| refusal(401, "invalid_client", description);
+    let methods = &world.settings.token_auth_methods;
+    let secret = field("client_secret");
+    let assertion = field("client_assertion");
+    let ways = [basic(call).is_some(), secret.is_some(), assertion.is_some()];
+    if ways.into_iter().filter(|there| *there).count() > 1 {
+        let twice = "The client proved itself twice";
+        return Err(refusal(400, "invalid_request", twice));
+    }
+    if let Some(assertion) = assertion {
+        let kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+        if field("client_assertion_type") != Some(kind) {
+            return Err(client("The assertion is of an unknown type"));
+        }
+        return crate::assertion::verify(world, assertion).map_err(|why| client(&why));
+    }
+    let (id, secret) = match (basic(call), secret) {
+        (Some(pair), None) if methods.contains(&TokenAuthMethod::Basic) => pair,
+        (None, Some(secret)) if methods.contains(&TokenAuthMethod::Post) => (
+            field("client_id").unwrap_or_default().to_owned(),
+            secret.to_owned(),
+        ),
+        _ => {
+            return Err(client(
+                "The client did not prove itself in a way that is supported",
+            ));
+        }
+    };
+    let owner = world.clients.with_secret(&id, &secret);
+    owner.ok_or_else(|| client("Unknown client or wrong secret"))
 }
 
 /// An error as RFC 6749, section 5.2, has it.

@@ -62,6 +62,7 @@ pub(crate) struct Gauges {
     files: Arc<Gauge>,
     s3: Arc<Gauge>,
     target: Arc<Gauge>,
+    secrets: Arc<Gauge>,
 }
 
 impl Gauges {
@@ -72,6 +73,7 @@ impl Gauges {
             Service::Files => &self.files,
             Service::S3 => &self.s3,
             Service::Target => &self.target,
+            Service::Secrets => &self.secrets,
         }
     }
 }

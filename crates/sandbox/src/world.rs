@@ -7,7 +7,9 @@ use axum::body::Body;
 use http::Request;
 use jiff::Timestamp;
 
+use crate::assertion::Seen;
 use crate::call::{Call, Reply, empty, fhir, html, operation_outcome, with};
+use crate::clients::Clients;
 use crate::faults::{Answer, Fault, Faults, Place};
 use crate::record::{Log, Service};
 use crate::settings::Settings;
@@ -22,6 +24,7 @@ pub(crate) struct Origins {
     pub(crate) files: String,
     pub(crate) s3: String,
     pub(crate) target: String,
+    pub(crate) secrets: String,
 }
 
 /// A clock of whole milliseconds that never shows the same time twice, so that "after" is never in doubt.
@@ -51,6 +54,8 @@ pub(crate) struct World {
     pub(crate) log: Arc<Log>,
     pub(crate) gauges: Gauges,
     pub(crate) tokens: Tokens,
+    pub(crate) clients: Clients,
+    pub(crate) assertions: Seen,
     pub(crate) clock: Clock,
 }
 

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::credentials::{self, Credentials};
 use super::read::Reader;
-use super::{Header, Origin, Secret, headers, is_loopback};
+use super::{Header, Origin, headers, is_loopback};
 
 /// A server, what it takes to speak to it, and where its token may go.
 #[derive(Clone, Debug)]
@@ -14,6 +15,8 @@ pub struct Endpoint {
     pub url: Url,
     /// The client's credentials; none where authentication is switched off.
     pub credentials: Option<Credentials>,
+    /// Where tokens come from, where it is not to be asked of the server.
+    pub token_endpoint: Option<Url>,
     /// Origins beside its own that may get the token.
     pub trusted_origins: Vec<Origin>,
     /// Headers that go with every request to its own origin and to trusted ones.
@@ -28,44 +31,24 @@ pub struct Endpoint {
     pub idle_timeout: Duration,
 }
 
-/// A client of OAuth 2, the client credentials grant.
-#[derive(Clone, Debug)]
-pub struct Credentials {
-    /// The client's id.
-    pub id: String,
-    /// The client's secret.
-    pub secret: Secret,
-    /// The scopes to ask for, separated by spaces.
-    pub scopes: String,
-}
-
 /// The names of one side's settings.
 pub(super) struct Names {
     endpoint: &'static str,
-    enabled: &'static str,
-    id: &'static str,
-    secret: &'static str,
-    scopes: &'static str,
+    credentials: credentials::Names,
     trusted: &'static str,
     headers: Option<&'static str>,
 }
 
 pub(super) const SOURCE: Names = Names {
     endpoint: "SOURCE_ENDPOINT",
-    enabled: "SOURCE_AUTHENTICATION_ENABLED",
-    id: "SOURCE_CLIENT_ID",
-    secret: "SOURCE_CLIENT_SECRET",
-    scopes: "SOURCE_SCOPES",
+    credentials: credentials::SOURCE,
     trusted: "SOURCE_TRUSTED_ORIGINS",
     headers: Some("SOURCE_HEADERS"),
 };
 
 pub(super) const TARGET: Names = Names {
     endpoint: "TARGET_ENDPOINT",
-    enabled: "TARGET_AUTHENTICATION_ENABLED",
-    id: "TARGET_CLIENT_ID",
-    secret: "TARGET_CLIENT_SECRET",
-    scopes: "TARGET_SCOPES",
+    credentials: credentials::TARGET,
     trusted: "TARGET_TRUSTED_ORIGINS",
     headers: None,
 };
@@ -73,12 +56,8 @@ pub(super) const TARGET: Names = Names {
 /// Reads one side, and notes every problem that it has, whatever else is wrong with it.
 pub(super) fn endpoint(reader: &mut Reader, names: &Names) -> Option<Endpoint> {
     let url = reader.url(names.endpoint);
-    let enabled = reader.flag(names.enabled);
-    let (id, secret, scopes) = (
-        reader.string(names.id),
-        reader.secret(names.secret),
-        reader.string(names.scopes),
-    );
+    let credentials = credentials::credentials(reader, &names.credentials);
+    let token_endpoint = reader.url(names.credentials.token_endpoint);
     let trusted_origins = reader.origins(names.trusted);
     let headers = names
         .headers
@@ -91,20 +70,24 @@ pub(super) fn endpoint(reader: &mut Reader, names: &Names) -> Option<Endpoint> {
     let mut url = url?;
     let without_slash = url.path().trim_end_matches('/').to_owned();
     url.set_path(&without_slash);
-    let credentials = match (enabled, id, secret, scopes) {
-        (true, Some(id), Some(secret), Some(scopes)) => Some(Credentials { id, secret, scopes }),
-        _ => None,
-    };
     let has_secrets = credentials.is_some() || !headers.is_empty();
-    if has_secrets && url.scheme() == "http" && !allow_plaintext && !is_loopback(&url) {
-        let written = reader.written(names.endpoint);
-        reader.contradiction(format!(
-            "{written} is plain http, over which no credentials are sent; use https, or set ALLOW_PLAINTEXT=true on a closed network"
-        ));
+    let addresses = [
+        (names.endpoint, Some(&url)),
+        (names.credentials.token_endpoint, token_endpoint.as_ref()),
+    ];
+    for (name, address) in addresses {
+        let plain = address.is_some_and(|url| url.scheme() == "http" && !is_loopback(url));
+        if has_secrets && plain && !allow_plaintext {
+            let written = reader.written(name);
+            reader.contradiction(format!(
+                "{written} is plain http, over which no credentials are sent; use https, or set ALLOW_PLAINTEXT=true on a closed network"
+            ));
+        }
     }
     Some(Endpoint {
         url,
         credentials,
+        token_endpoint,
         trusted_origins,
         headers,
         allow_plaintext,

@@ -3,15 +3,19 @@
 //! Settings come from the environment, or from a JSON file whose keys are the same names in lower camel case; what the
 //! file lacks is read from the environment. An empty value is an unset one.
 
+mod credentials;
 mod endpoint;
 mod export;
 mod headers;
 mod job;
+mod key;
 mod lists;
 mod origin;
 mod parse;
 mod place;
 mod read;
+mod read_proof;
+mod reference;
 mod retries;
 mod secret;
 mod sentry;
@@ -25,13 +29,16 @@ use std::time::Duration;
 use url::Url;
 
 pub use self::sentry::Sentry;
-pub use endpoint::{Credentials, Endpoint};
+pub use credentials::{Credentials, KeySource, OauthClient, PrivateKey};
+pub use endpoint::Endpoint;
 pub use export::{ExportSettings, Handling, Level, Method};
 pub use headers::Header;
 pub use job::{ExportErrors, JobSettings};
+pub use key::{Algorithm, SigningKey};
 pub(crate) use origin::has_userinfo;
 pub use origin::{Origin, is_loopback};
 pub use place::Place;
+pub use reference::{Keeper, Reference, SecretSource};
 pub use retries::{Retries, Retry};
 pub use secret::Secret;
 pub use table::Step;

@@ -181,7 +181,10 @@ impl Reader {
             }
             Need::Absent(_) => false,
             Need::Required => row.is_required_by(self.step),
-            Need::RequiredUnlessOff(flag) => row.is_required_by(self.step) && !self.is_off(flag),
+            Need::RequiredUnlessOff(flag) => {
+                let replaced = row.instead.iter().any(|name| self.is_given(name));
+                row.is_required_by(self.step) && !self.is_off(flag) && !replaced
+            }
         };
         if missing {
             let place = match &self.file {
@@ -197,8 +200,15 @@ impl Reader {
             };
             // The first sentence says what it is; the rest is for those who read on.
             let help = first_sentence(row.help).replace('`', "");
-            self.problems
-                .push(format!("{name} is missing{unless}; {place}. {help}"));
+            let instead = match (row.form, row.instead) {
+                (Form::Secret, [some @ .., last]) => {
+                    format!(" Other ways are {} or {last}.", some.join(", "))
+                }
+                _ => String::new(),
+            };
+            self.problems.push(format!(
+                "{name} is missing{unless}; {place}. {help}{instead}"
+            ));
         }
         None
     }
@@ -345,6 +355,11 @@ impl Reader {
     /// Notes something that is wrong between settings.
     pub(super) fn contradiction(&mut self, problem: String) {
         self.problems.push(problem);
+    }
+
+    /// Whether the person set it, well or not.
+    pub(super) fn is_given(&self, name: &str) -> bool {
+        self.found.contains_key(name)
     }
 
     /// How the person wrote the name of this setting, and where.

@@ -39,6 +39,11 @@ fn error(result: Result<Settings>) -> Error {
     error
 }
 
+fn client(endpoint: Option<Endpoint>) -> OauthClient {
+    let credentials = endpoint.unwrap().credentials.unwrap();
+    credentials.client().unwrap().clone()
+}
+
 #[test]
 fn defaults_hold_where_nothing_is_said() {
     let settings = with(&[]).unwrap();
@@ -56,10 +61,7 @@ fn defaults_hold_where_nothing_is_said() {
     );
     assert_eq!(settings.retry_after_max, Duration::from_hours(6));
     assert_eq!(settings.import_mode, ImportMode::Merge);
-    assert_eq!(
-        settings.target.unwrap().credentials.unwrap().scopes,
-        "user/*.write"
-    );
+    assert_eq!(client(settings.target).scopes, "user/*.write");
     assert!(settings.types.is_empty() && settings.since.is_none() && settings.dialect.is_none());
 }
 
@@ -169,7 +171,7 @@ fn a_file_speaks_in_camel_case_with_json_types_or_strings_and_the_environment_fi
     assert!((settings.retries.export.back_off - 1.5).abs() < f64::EPSILON);
     assert_eq!(settings.types, ["Patient", "Condition"]);
     assert_eq!(settings.since.as_deref(), Some("2026-01-01T00:00:00Z"));
-    assert_eq!(settings.source.unwrap().credentials.unwrap().id, "me");
+    assert_eq!(client(settings.source).id, "me");
 }
 
 #[test]

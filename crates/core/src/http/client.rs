@@ -7,27 +7,16 @@ use std::time::Duration;
 use url::Url;
 
 use super::address::carries_secrets;
+use super::auth::{Token, Tokens};
 use super::extra::Extra;
 use super::guard::Guard;
 use super::request::{Request, TokenUse};
 use super::response::Response;
 use super::shown::shown;
-use super::token::{Token, Tokens};
 use super::transport::{Authorization, Transport};
 use super::{Side, StatusCode};
-use crate::config::{Header, Origin, Secret, has_userinfo};
+use crate::config::{Credentials, Header, Origin, has_userinfo};
 use crate::error::{Kind, Result};
-
-/// Credentials of the kind "client secret" (OAuth 2 client credentials).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientSecret {
-    /// `CLIENT_ID`.
-    pub id: String,
-    /// `CLIENT_SECRET`.
-    pub secret: Secret,
-    /// `SCOPES`, separated by spaces; empty asks for none.
-    pub scopes: String,
-}
 
 /// All that a [`Client`] is made of.
 #[derive(Clone)]
@@ -37,7 +26,9 @@ pub struct ClientOptions {
     /// The server's FHIR base address, `SOURCE_ENDPOINT` or `TARGET_ENDPOINT`.
     pub endpoint: Url,
     /// How it gets tokens; `None` where authentication is switched off.
-    pub credentials: Option<ClientSecret>,
+    pub credentials: Option<Credentials>,
+    /// Where tokens come from, where the server is not to be asked for that.
+    pub token_endpoint: Option<Url>,
     /// Origins that tokens may go to besides the endpoint's and its token endpoint's.
     pub trusted_origins: Vec<Origin>,
     /// Headers for every request to the endpoint's origin and to those.
@@ -58,6 +49,7 @@ impl fmt::Debug for ClientOptions {
             .field("side", &self.side)
             .field("endpoint", &shown(&self.endpoint))
             .field("credentials", &self.credentials)
+            .field("token_endpoint", &self.token_endpoint.as_ref().map(shown))
             .field("trusted_origins", &self.trusted_origins)
             .field("headers", &self.headers)
             .field("allow_plaintext", &self.allow_plaintext)
@@ -93,6 +85,7 @@ impl Client {
             side,
             endpoint,
             credentials,
+            token_endpoint,
             trusted_origins,
             headers,
             allow_plaintext,
@@ -120,12 +113,21 @@ impl Client {
                 side.setting("AUTHENTICATION_ENABLED")
             )));
         }
-        let guard = Guard::new(&endpoint, &trusted_origins, allow_private_hosts);
+        // A token endpoint that the operator named is no server's idea.
+        let mut named = trusted_origins.clone();
+        named.extend(token_endpoint.as_ref().map(Origin::from));
+        let guard = Guard::new(&endpoint, &named, allow_private_hosts);
         let mut trusted = trusted_origins;
         trusted.push(Origin::from(&endpoint));
         let extra = Extra::new(&headers, trusted.clone(), allow_plaintext);
-        let tokens = credentials
-            .map(|credentials| Tokens::new(credentials, endpoint.clone(), allow_plaintext));
+        let tokens = credentials.map(|credentials| {
+            Tokens::new(
+                credentials,
+                endpoint.clone(),
+                token_endpoint,
+                allow_plaintext,
+            )
+        });
         Ok(Self {
             inner: Arc::new(Inner {
                 endpoint,
@@ -154,7 +156,8 @@ impl Client {
     /// A token goes along where the request allows it, there are credentials, the URL's origin is trusted, and the way
     /// is TLS, loopback or allowed by the operator. Up to five redirects of GET and HEAD are followed, and the rule for
     /// tokens is applied to each hop; from https only https is followed. A 401 to a token renews it once, and the
-    /// request is repeated once; a second 401 is the answer.
+    /// request is repeated once; a second 401 is the answer. A token or a password that was given is sent by the same
+    /// rules, and not renewed, unless it is kept elsewhere and has been changed there.
     ///
     /// Errors: unavailable ([`Side::unavailable`]) where no answer came, naming method, URL and what happened, and for
     /// redirects that are not followed; authentication where no token is to be had.
@@ -178,10 +181,11 @@ impl Client {
                 && let Some(tokens) = &self.inner.tokens
             {
                 let refused = refused.clone();
-                drop(response);
                 renewed = true;
-                instead = Some(tokens.instead_of(&refused, transport).await?);
-                continue;
+                instead = tokens.instead_of(&refused, transport).await?;
+                if instead.is_some() {
+                    continue;
+                }
             }
             let Some(url) = transport.next_hop(&response, hops)? else {
                 return Ok(response);
@@ -207,11 +211,8 @@ impl Client {
             return Ok(Authorization::NotWanted);
         }
         let origin = Origin::from(&request.url);
-        if !trusted.contains(&origin) {
-            let configuration = tokens.configuration(transport).await?;
-            if Origin::from(&configuration.token_endpoint) != origin {
-                return Ok(Authorization::Untrusted(origin));
-            }
+        if !trusted.contains(&origin) && !tokens.come_from(&origin, transport).await? {
+            return Ok(Authorization::Untrusted(origin));
         }
         if !carries_secrets(&request.url, *allow_plaintext) {
             return Ok(Authorization::Plaintext);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use reqwest::header::CONTENT_TYPE;
 
+use super::auth::TokenKind;
 use super::outcome::OperationOutcome;
 use super::response::{Response, is_html};
 use super::transport::Authorization;
@@ -120,25 +121,13 @@ fn authentication(
     said: &str,
 ) -> Error {
     let name = side.name();
+    let unauthorized = status == StatusCode::UNAUTHORIZED;
     let (why, next) = match authorization {
-        Authorization::Token(_) if status == StatusCode::UNAUTHORIZED => (
-            "the token was refused, and so was a new one".to_owned(),
-            format!(
-                "Check {} and what the {name} allows this client.",
-                side.setting("SCOPES")
-            ),
-        ),
-        Authorization::Token(_) => (
-            "the token was taken, but does not allow this".to_owned(),
-            format!(
-                "Check {} and what the {name} allows this client.",
-                side.setting("SCOPES")
-            ),
-        ),
+        Authorization::Token(token) => refused(side, unauthorized, token.kind()),
         Authorization::NoCredentials => (
             "no token was sent, because there are no credentials".to_owned(),
             format!(
-                "Set {}, {} and {}, and leave {} unset.",
+                "Set {}, {} and {} (or one of the other ways in docs/authentication.md), and leave {} unset.",
                 side.setting("CLIENT_ID"),
                 side.setting("CLIENT_SECRET"),
                 side.setting("SCOPES"),
@@ -170,4 +159,38 @@ fn authentication(
     Kind::Authentication
         .error(format!("{said}; {why}"))
         .next(next)
+}
+
+/// Why a token or a password did not do, and what to do about it.
+fn refused(side: Side, unauthorized: bool, kind: TokenKind) -> (String, String) {
+    let name = side.name();
+    let given = match kind {
+        TokenKind::Granted => {
+            let why = if unauthorized {
+                "the token was refused, and so was a new one"
+            } else {
+                "the token was taken, but does not allow this"
+            };
+            let scopes = side.setting("SCOPES");
+            let next = format!("Check {scopes} and what the {name} allows this client.");
+            return (why.to_owned(), next);
+        }
+        TokenKind::Bearer => format!("the token of {}", side.setting("BEARER_TOKEN")),
+        TokenKind::Basic => format!(
+            "the user of {} and {}",
+            side.setting("USERNAME"),
+            side.setting("PASSWORD")
+        ),
+    };
+    if unauthorized {
+        let expired = match kind {
+            TokenKind::Bearer => "has it expired? ",
+            _ => "",
+        };
+        let next = format!("Check the setting: {expired}Nothing renews it but you.");
+        (format!("{given} was refused"), next)
+    } else {
+        let next = format!("Check what the {name} allows it.");
+        (format!("{given} was taken, but is not allowed this"), next)
+    }
 }

@@ -13,8 +13,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use url::Url;
 
-use super::{Client, ClientOptions, ClientSecret, Side};
-use crate::config::Secret;
+use super::{Client, ClientOptions, Side};
+use crate::config::{Credentials, OauthClient, Secret, SecretSource};
 
 /// A request as a fake saw it.
 #[derive(Clone, Debug)]
@@ -140,11 +140,14 @@ pub(crate) fn options(endpoint: &Url) -> ClientOptions {
     ClientOptions {
         side: Side::Source,
         endpoint: endpoint.clone(),
-        credentials: Some(ClientSecret {
-            id: "id".to_owned(),
-            secret: Secret::new("hush-hush"),
-            scopes: "system/*.read".to_owned(),
+        credentials: Some(Credentials::ClientSecret {
+            client: OauthClient {
+                id: "id".to_owned(),
+                scopes: "system/*.read".to_owned(),
+            },
+            secret: SecretSource::Given(Secret::new("hush-hush")),
         }),
+        token_endpoint: None,
         trusted_origins: Vec::new(),
         headers: Vec::new(),
         allow_plaintext: false,

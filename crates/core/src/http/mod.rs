@@ -1,4 +1,4 @@
-//! One HTTP client for source and target: SMART discovery, client credentials, tokens only where they are trusted,
+//! One HTTP client for source and target: who asks (tokens, and what they are had with), tokens only where they are trusted,
 //! redirects by hand, timeouts, and failures in words that a person can act on.
 //!
 //! A step builds a [`Request`], [`Client::send`]s it and looks at the [`Response`]'s status: every status is an answer,
@@ -8,6 +8,8 @@
 //! its own messages name.
 
 mod address;
+mod auth;
+pub(crate) mod aws;
 mod body;
 mod client;
 mod connections;
@@ -20,9 +22,8 @@ mod request;
 mod response;
 mod retry;
 mod roots;
+mod secrets;
 mod shown;
-mod smart;
-mod token;
 mod transport;
 mod words;
 
@@ -33,7 +34,7 @@ mod tests;
 
 pub use address::{below, status_url_for_polling};
 pub use body::Body;
-pub use client::{Client, ClientOptions, ClientSecret};
+pub use client::{Client, ClientOptions};
 pub(crate) use connections::Connections;
 pub use failure::{failure, failure_as, said};
 pub(crate) use flight::Flight;

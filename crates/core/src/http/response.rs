@@ -72,7 +72,7 @@ impl Response {
     pub fn quoter(&self) -> Quoter {
         let mut secrets: Vec<Secret> = self.url().query().map(Secret::from).into_iter().collect();
         if let Authorization::Token(token) = &self.exchange.about.authorization {
-            secrets.push(token.value().clone());
+            secrets.extend(token.secrets());
         }
         secrets.extend(self.exchange.about.extra.iter().cloned());
         Quoter { secrets }

@@ -10,6 +10,7 @@ use tracing::debug;
 use url::Url;
 
 use super::Side;
+use super::auth::Token;
 use super::connections::Connections;
 use super::extra::Extra;
 use super::guard::{self, Guard, Refused};
@@ -17,7 +18,6 @@ use super::request::Request;
 use super::response::{About, Response};
 use super::roots;
 use super::shown::{shown, shown_str};
-use super::token::Token;
 use super::words;
 use crate::config::Origin;
 use crate::error::{Error, Kind, Result};

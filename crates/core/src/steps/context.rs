@@ -7,7 +7,7 @@ use url::Url;
 use crate::config::{Dialect, Endpoint, Settings};
 use crate::error::{Kind, Result};
 use crate::export::{self, Capability, Wanted};
-use crate::http::{Client, ClientOptions, ClientSecret, Side};
+use crate::http::{Client, ClientOptions, Side};
 use crate::pathling;
 use crate::staging::{Options, Staging};
 use crate::transfer::progress::{self, Observer};
@@ -159,14 +159,8 @@ fn client(side: Side, endpoint: &Endpoint) -> Result<Client> {
     Client::new(ClientOptions {
         side,
         endpoint: endpoint.url.clone(),
-        credentials: endpoint
-            .credentials
-            .as_ref()
-            .map(|credentials| ClientSecret {
-                id: credentials.id.clone(),
-                secret: credentials.secret.clone(),
-                scopes: credentials.scopes.clone(),
-            }),
+        credentials: endpoint.credentials.clone(),
+        token_endpoint: endpoint.token_endpoint.clone(),
         trusted_origins: endpoint.trusted_origins.clone(),
         headers: endpoint.headers.clone(),
         allow_plaintext: endpoint.allow_plaintext,

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::{Pathling, PathlingVersion, Row, not_supported};
 use crate::call::{Call, Reply, empty, fhir, outcome, plain_json};
-use crate::token::smart_configuration;
+use crate::record::Service;
+use crate::token::{oauth_uris, smart_configuration};
 use crate::types::{importable, is_importable};
 
 /// How many entries a search gives where nothing else is asked for.
@@ -12,14 +13,13 @@ const PAGE: usize = 100;
 
 impl Pathling {
     pub(super) fn smart_configuration(&self) -> Reply {
-        if self.world.settings.target_auth {
-            plain_json(200, &smart_configuration(&self.world))
-        } else {
-            outcome(
+        match smart_configuration(&self.world, Service::Target) {
+            Some(configuration) => plain_json(200, &configuration),
+            None => outcome(
                 404,
                 "not-found",
                 "HAPI-0302: Unknown resource type '.well-known'",
-            )
+            ),
         }
     }
 
@@ -50,10 +50,7 @@ impl Pathling {
         let mut security = json!({"cors": true});
         if self.world.settings.target_auth {
             security["service"] = json!([{"text": "SMART-on-FHIR"}]);
-            security["extension"] = json!([{
-                "url": "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris",
-                "extension": [{"url": "token", "valueUri": format!("{}/token", self.world.origins.token)}],
-            }]);
+            security["extension"] = oauth_uris(&self.world);
         }
         fhir(
             200,

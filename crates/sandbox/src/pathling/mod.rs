@@ -95,7 +95,7 @@ impl Pathling {
         if !self.world.settings.target_auth {
             return Ok(true);
         }
-        let scopes = self.world.tokens.scopes(call, Service::Target)?;
+        let scopes = self.world.scopes(call, Service::Target)?;
         Ok(scopes.iter().any(|scope| match scope.as_str() {
             "user/*.write" => matches!(authority, "pathling:import" | "pathling:write"),
             scope => scope == authority || scope == "pathling",

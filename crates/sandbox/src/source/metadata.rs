@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::{BASE, Source};
 use crate::call::{Call, Reply, fhir, outcome};
 use crate::faults::Fault;
+use crate::token::oauth_uris;
 
 /// The IG's own definitions.
 const IG: &str = "http://hl7.org/fhir/uv/bulkdata/OperationDefinition";
@@ -38,6 +39,10 @@ impl Source {
             };
             json!([{"name": "export", "definition": definition}])
         };
+        let mut security = json!({"cors": true});
+        if self.world.faults.fires(&Fault::OauthUrisOnly) {
+            security["extension"] = oauth_uris(&self.world);
+        }
         fhir(
             200,
             &json!({
@@ -50,6 +55,7 @@ impl Source {
                 "instantiates": ["http://hl7.org/fhir/uv/bulkdata/CapabilityStatement/bulk-data"],
                 "rest": [{
                     "mode": "server",
+                    "security": security,
                     "resource": [
                         {"type": "Patient", "operation": operation("patient-export")},
                         {"type": "Group", "operation": operation("group-export")},

@@ -167,7 +167,7 @@ impl Source {
         if !self.world.settings.source_auth {
             return Ok(());
         }
-        let scopes = self.world.tokens.scopes(call, Service::Source)?;
+        let scopes = self.world.scopes(call, Service::Source)?;
         if scopes.iter().any(|scope| may_read(scope)) {
             return Ok(());
         }
@@ -197,10 +197,9 @@ impl Source {
                 if let Some(told) = self.world.gate(Place::SmartConfiguration, call).await {
                     return told;
                 }
-                if self.world.settings.source_auth {
-                    plain_json(200, &smart_configuration(&self.world))
-                } else {
-                    outcome(404, "not-found", "There is no authentication here")
+                match smart_configuration(&self.world, Service::Source) {
+                    Some(configuration) => plain_json(200, &configuration),
+                    None => outcome(404, "not-found", "There is no such thing here"),
                 }
             }
             (&Method::GET, ["metadata"]) => {

@@ -132,6 +132,8 @@ pub struct Setting {
     pub read_by: &'static [Step],
     /// Those of them that stop without it.
     pub required_by: &'static [Step],
+    /// Settings of which any makes this one needless.
+    pub instead: &'static [&'static str],
     /// What it is for, in one sentence.
     pub help: &'static str,
 }
@@ -171,7 +173,13 @@ impl Setting {
     pub fn without(&self) -> String {
         match self.need {
             Need::Required => "required".to_owned(),
-            Need::RequiredUnlessOff(flag) => format!("required unless `{flag}` is `false`"),
+            Need::RequiredUnlessOff(flag) => {
+                let mut text = format!("required unless `{flag}` is `false`");
+                if !self.instead.is_empty() {
+                    let _ = write!(text, " or one of `{}` is set", self.instead.join("`, `"));
+                }
+                text
+            }
             Need::Default(text) => format!("`{text}`"),
             Need::Absent(words) => words.to_owned(),
         }

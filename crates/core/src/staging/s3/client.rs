@@ -4,26 +4,18 @@
 //! whoever runs this program sets them up in the way they know. What the client is asked is in [`super`].
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws_config::SdkConfig;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{Builder, RequestChecksumCalculation};
-use aws_types::service_config::ServiceConfigKey;
 use tokio::runtime::{Handle, Id};
 use tokio::sync::Mutex;
 
-use super::connector::http_client;
 use super::wire::Line;
 use crate::config::{Checksum, Place};
 use crate::error::{Kind, Result};
-
-/// How long a connection may take to be made.
-pub(super) const CONNECT: Duration = Duration::from_secs(10);
-
-/// How long an answer may take to begin, the sending of one part included.
-pub(super) const ANSWER: Duration = Duration::from_mins(1);
+use crate::http::aws;
+pub(super) use crate::http::aws::{ANSWER, CONNECT};
 
 /// What all requests are sent with.
 #[derive(Clone, Debug)]
@@ -47,17 +39,7 @@ impl Clients {
                 Ok(clients.clone())
             }
             _ => {
-                // The SDK's defaults for retries are standard, with three attempts; AWS_MAX_ATTEMPTS changes that.
-                let settings = aws_config::defaults(BehaviorVersion::latest())
-                    .http_client(http_client())
-                    .timeout_config(
-                        TimeoutConfig::builder()
-                            .connect_timeout(CONNECT)
-                            .read_timeout(ANSWER)
-                            .build(),
-                    )
-                    .load()
-                    .await;
+                let settings = aws::settings(None).await;
                 let clients = Self::of(&settings, place, checksum)?;
                 *connected = Some((here, checksum, clients.clone()));
                 Ok(clients)
@@ -77,7 +59,7 @@ impl Clients {
         // Buckets as host names need a name server that knows them, which stores of one's own seldom have.
         let mut builder = Builder::from(settings).force_path_style(endpoint(settings).is_some());
         if settings.http_client().is_none() {
-            builder = builder.http_client(http_client());
+            builder = builder.http_client(aws::http_client());
         }
         if checksum == Checksum::None {
             builder =
@@ -93,15 +75,7 @@ impl Clients {
 
 /// The endpoint that a variable or a profile names instead of AWS's own.
 pub(super) fn endpoint(settings: &SdkConfig) -> Option<String> {
-    let for_s3 = settings.service_config().and_then(|config| {
-        let key = ServiceConfigKey::builder()
-            .service_id("S3")
-            .env("AWS_ENDPOINT_URL")
-            .profile("endpoint_url")
-            .build();
-        config.load_config(key.ok()?)
-    });
-    for_s3.or_else(|| settings.endpoint_url().map(str::to_owned))
+    aws::endpoint(settings, "S3")
 }
 
 #[cfg(test)]
@@ -109,7 +83,7 @@ mod tests {
     #![allow(clippy::expect_used)]
 
     use super::*;
-    use aws_config::Region;
+    use aws_config::{BehaviorVersion, Region};
 
     fn place() -> Place {
         Place::parse("s3://bucket/prefix").expect("a place")

@@ -6,7 +6,6 @@
 //! writes may have conditions.
 
 mod client;
-mod connector;
 mod endpoint;
 mod fault;
 mod listing;

@@ -7,12 +7,11 @@ mod reading;
 
 use std::time::Duration;
 
-use aws_credential_types::provider::error::CredentialsError;
-
 use crate::error::{Error, Kind};
 use crate::http::NO_ROOTS;
 
 pub(super) use self::reading::{NO_CREDENTIALS, deepest};
+pub(super) use crate::http::aws::passes;
 
 /// Codes that speak of who we are, not of what we may do.
 const CREDENTIALS: &[&str] = &[
@@ -228,14 +227,6 @@ impl Fault {
             None => Kind::StagingUnavailable.error(what),
         }
     }
-}
-
-/// Whether credentials may be had a little later: whoever gives them did not answer, or not well.
-pub(super) fn passes(error: &CredentialsError) -> bool {
-    matches!(
-        error,
-        CredentialsError::ProviderTimedOut(_) | CredentialsError::ProviderError(_)
-    )
 }
 
 #[cfg(test)]

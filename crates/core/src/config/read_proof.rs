@@ -1,0 +1,61 @@
+//! Reading what proves who asks: secrets and their addresses, keys, a user's name.
+
+use super::key::SigningKey;
+use super::read::Reader;
+use super::{KeySource, SecretSource};
+
+impl Reader {
+    /// A secret, or the address of one.
+    pub(super) fn secret_or_reference(&mut self, name: &'static str) -> Option<SecretSource> {
+        self.parsed(name, |row, text| {
+            if text.contains(char::is_control) {
+                return Err(Some("holds a control character".to_owned()));
+            }
+            SecretSource::parse(row.name, text).map_err(Some)
+        })
+    }
+
+    /// A private key, or the address of one. `kid` says which, where there are several.
+    pub(super) fn key(&mut self, name: &'static str, kid: Option<&str>) -> Option<KeySource> {
+        self.parsed(name, |row, text| {
+            match SecretSource::parse(row.name, text).map_err(Some)? {
+                SecretSource::Kept(at) => Ok(KeySource::Kept(at, kid.map(str::to_owned))),
+                SecretSource::Given(_) => SigningKey::read(text, kid)
+                    .map(KeySource::Given)
+                    .map_err(Some),
+            }
+        })
+    }
+
+    /// The private key in a file.
+    pub(super) fn key_file(&mut self, name: &'static str, kid: Option<&str>) -> Option<KeySource> {
+        self.parsed(name, |_, path| {
+            if path.contains(char::is_control) {
+                return Err(Some("holds a control character".to_owned()));
+            }
+            if path.starts_with('{') {
+                return Err(Some("is a key; the name of a file is expected".to_owned()));
+            }
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| Some(format!("names {path}, which cannot be read: {error}")))?;
+            SigningKey::read(&text, kid)
+                .map(KeySource::Given)
+                .map_err(|why| Some(format!("names {path}, which {why}")))
+        })
+    }
+
+    /// A user's name for HTTP Basic, in which a colon ends it (RFC 7617, section 2).
+    pub(super) fn username(&mut self, name: &'static str) -> Option<String> {
+        self.parsed(name, |_, text| {
+            if text.contains(char::is_control) {
+                Err(Some("holds a control character".to_owned()))
+            } else if text.contains(':') {
+                Err(Some(
+                    "holds a colon, which HTTP Basic does not allow".to_owned(),
+                ))
+            } else {
+                Ok(text.to_owned())
+            }
+        })
+    }
+}
