@@ -26,6 +26,7 @@ fn wrong(setting: &Setting) -> &'static [&'static str] {
             "2026-02-30T00:00:00Z",
         ],
         Form::Types => &["../../x", "Patient;Condition", "Patient,condition"],
+        Form::Type => &["patient", "../x", "Patient,Condition", "Patient Condition"],
         Form::Text | Form::Secret => &["leaks\u{7}", "leaks\nleaks"],
         Form::Flag => &["yes", "1", "wahr"],
         Form::Choice(_) => &["neither", "MERGE ", "3"],
