@@ -35,7 +35,6 @@ fn wrong(setting: &Setting) -> &'static [&'static str] {
         Form::Whole(..) => &["many", "-1", "1.5"],
         Form::Seconds(..) | Form::Factor(..) => &["soon", "-1", "1e12", "NaN"],
         Form::Origins => &["leaks", "https://h/leaks", "ftp://leaks"],
-        Form::Type => &["patient"],
         Form::Level => &["all", "Patient", "group", "group/", "group/..", "group/a/b"],
         Form::Searches => &[
             "status=leaks",

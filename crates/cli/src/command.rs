@@ -88,7 +88,7 @@ async fn obey(args: &Args) -> u8 {
             )
             .await
         }
-        None => synchronise(settings, args, &ending, told_to_stop).await,
+        None => Box::pin(synchronise(settings, args, &ending, told_to_stop)).await,
     }
 }
 
