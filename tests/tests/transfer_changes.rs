@@ -143,7 +143,9 @@ async fn a_file_of_another_export_that_appears_meanwhile_is_not_taken_for_one_of
     let folder = tempfile::tempdir().unwrap();
     let env = ("STAGING_URL", folder.path().to_str().unwrap());
     let builder = Sandbox::builder().data(Dataset::of(&[("Patient", 20)]));
-    let mut transfer = Transferring::of(builder, &[env]).await;
+    // The files are asked for once more after all is done.
+    let kept = ("DELETE_EXPORT_JOB", "false");
+    let mut transfer = Transferring::of(builder, &[env, kept]).await;
     transfer.succeed().await;
     let (run, away) = (run_below(folder.path()), folder.path().join("away"));
     std::fs::create_dir(&away).unwrap();

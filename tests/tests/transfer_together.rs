@@ -156,7 +156,9 @@ async fn one_file_that_appears_meanwhile_is_not_yet_taken_for_another_process_an
         let folder = tempfile::tempdir().unwrap();
         let env = ("STAGING_URL", folder.path().to_str().unwrap());
         let data = Dataset::of(&[("Condition", 3), ("Observation", 3), ("Patient", 3)]);
-        let mut transfer = Transferring::of(Sandbox::builder().data(data), &[env]).await;
+        // Some files are asked for once more after all is done.
+        let kept = ("DELETE_EXPORT_JOB", "false");
+        let mut transfer = Transferring::of(Sandbox::builder().data(data), &[env, kept]).await;
         transfer.succeed().await;
         let run = std::fs::read_dir(folder.path().join("runs")).unwrap();
         let run = run.map(|entry| entry.unwrap().path()).next().unwrap();
@@ -183,6 +185,34 @@ async fn one_file_that_appears_meanwhile_is_not_yet_taken_for_another_process_an
         assert_eq!(transfer.logs().contains(SAID), met, "{}", transfer.logs());
         assert_staged_in(&sandbox, folder.path());
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_comes_last_ends_well_although_the_first_had_the_source_delete_its_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let env = ("STAGING_URL", folder.path().to_str().unwrap());
+    let data = Dataset::of(&[("Condition", 3), ("Patient", 3)]);
+    let mut transfer = Transferring::of(Sandbox::builder().data(data), &[env]).await;
+    let first = transfer.succeed().await;
+    let run = std::fs::read_dir(folder.path().join("runs")).unwrap();
+    let run = run.map(|entry| entry.unwrap().path()).next().unwrap();
+    let away = folder.path().join("away");
+    std::fs::create_dir(&away).unwrap();
+    // So the other sees the folder as it was before.
+    let names = ["Condition", "Patient", "_parts"];
+    for name in names {
+        std::fs::rename(run.join(name), away.join(name)).unwrap();
+    }
+    let sandbox = std::sync::Arc::clone(&transfer.sandbox);
+    let asked = sandbox.downloads().len();
+    let appears = async {
+        until_asked(&sandbox, asked + 1, |it| it.path.contains("/files/")).await;
+        for name in names {
+            std::fs::rename(away.join(name), run.join(name)).unwrap();
+        }
+    };
+    let (last, ()) = tokio::join!(transfer.succeed(), appears);
+    assert_eq!(last["parameters"], first["parameters"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

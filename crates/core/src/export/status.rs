@@ -166,7 +166,7 @@ pub(super) async fn told(response: Response, base: &Url) -> Result<Told> {
     if manifest::without_mark(&text).trim_ascii().is_empty() {
         return Err(Kind::Manifest
             .error(format!(
-                "{at} with nothing instead of a manifest, as some sources do of an export that was cancelled"
+                "{at} with nothing instead of a manifest, which is something else than JSON; some sources do so of an export that was cancelled"
             ))
             .next("If it was cancelled, start a new export; if not, report it to whoever runs the source."));
     }

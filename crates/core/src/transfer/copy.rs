@@ -232,10 +232,10 @@ impl Copy {
                 patience.renewed();
             }
             if !worth_another {
-                return self.give_up(error).await;
+                return self.unless_staged(error).await;
             }
             let Some(wait) = patience.next(&error) else {
-                return self.give_up(given_up(&error)).await;
+                return self.unless_staged(given_up(&error)).await;
             };
             self.engine.tell(&shown(&self.url), &error, wait);
             self.outbound.rest(self.at.is_none());
@@ -290,6 +290,19 @@ impl Copy {
             }
             _ => Ok(Outcome::Stopped),
         }
+    }
+
+    /// Gives up a file that cannot be had. But whoever was at the same run may have staged it meanwhile, and then had the
+    /// source delete its files.
+    async fn unless_staged(&mut self, error: Error) -> Result<Outcome> {
+        if passes(&error)
+            && let Ok(FileState::Done(record)) = self.state(Hint::Unknown).await
+        {
+            self.engine.saw_elsewhere();
+            self.outbound.abort().await;
+            return self.as_promised(record, false);
+        }
+        self.give_up(error).await
     }
 
     /// Gives up: what another start may go on with stays, and what it may not is removed.
