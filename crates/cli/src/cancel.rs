@@ -13,8 +13,12 @@ use crate::drive::Position;
 use crate::words;
 
 /// Gives the run in progress up, and what there is to say about that, as it is to stand on stdout.
-pub(crate) async fn cancel(context: &Context, format: Format) -> Result<String> {
-    let given_up = Box::pin(steps::cancel(context)).await?;
+pub(crate) async fn cancel(
+    context: &Context,
+    only: Option<&str>,
+    format: Format,
+) -> Result<String> {
+    let given_up = Box::pin(steps::cancel(context, only)).await?;
     Ok(match format {
         Format::Human => human(&given_up),
         Format::Json => format!("{}\n", as_json(&given_up)),

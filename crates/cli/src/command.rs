@@ -102,7 +102,7 @@ async fn cancel(
     let nowhere = Position::default();
     let done = tokio::select! {
         biased;
-        done = cancel::cancel(context, format) => done,
+        done = cancel::cancel(context, None, format) => done,
         stop = told_to_stop.told() => return ending.stopped(stop, &nowhere),
     };
     match done {
@@ -145,7 +145,8 @@ async fn synchronise(
             let position = drive.position();
             let ask = stop == Stop::Interrupt && ending.form != Form::Log;
             if ask && cancel::may_ask(&position) && cancel::ask().await {
-                return match cancel::cancel(&context, Format::Human).await {
+                return match cancel::cancel(&context, position.run.as_deref(), Format::Human).await
+                {
                     Ok(text) => {
                         say(text.trim_end());
                         stop.exit_code()

@@ -81,16 +81,27 @@ impl NotAccepted {
 
     fn failed(self) -> Failed {
         let error = self.error;
-        let unknown = error.kind() == Kind::SourceUnavailable;
-        let may_run =
-            unknown && !error.was_unsent() && !error.throttled() && self.status != Some(501);
-        if !may_run {
-            return Failed { error, may_run };
+        let unknown = error.kind() == Kind::SourceUnavailable
+            && !error.was_unsent()
+            && !error.throttled()
+            && self.status != Some(501);
+        // It was taken, and nothing says where the job is.
+        let taken = self
+            .status
+            .is_some_and(|status| (200..300).contains(&status));
+        if !unknown {
+            return Failed {
+                error,
+                may_run: taken,
+            };
         }
         let error = error
             .within("the kick-off may have begun an export that nobody knows of")
             .next("See whether the source is up and can be reached from here, then start again; a second export may then run there beside the first.");
-        Failed { error, may_run }
+        Failed {
+            error,
+            may_run: true,
+        }
     }
 }
 

@@ -45,16 +45,19 @@ pub enum AtSource {
     DeletedBefore(String),
 }
 
-/// Ends the run in progress of the synchronisation that the settings describe, whatever its `SINCE`.
+/// Ends the run in progress of the synchronisation that the settings describe, whatever its `SINCE`; with `only`, where it is
+/// the run of that name.
 ///
 /// Errors: where the source cannot be asked to end the job, or refuses, the run stays as it is.
-pub async fn cancel(context: &Context) -> Result<GivenUp> {
+pub async fn cancel(context: &Context, only: Option<&str>) -> Result<GivenUp> {
     let staging = context.staging().await?;
     let key = sync::key(context.settings());
     let state = SyncState::load(staging, &key).await?;
     let run = match state.in_progress {
-        Some(in_progress) => give_up(context, staging, &key, &in_progress).await?,
-        None => None,
+        Some(in_progress) if only.is_none_or(|only| only == in_progress.run) => {
+            give_up(context, staging, &key, &in_progress).await?
+        }
+        _ => None,
     };
     Ok(GivenUp {
         run,

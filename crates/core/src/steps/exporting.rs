@@ -184,11 +184,14 @@ pub(super) async fn check_export_status(
         Some(staging) => Some(RunRecord::load_newest(staging, &carried.run).await?),
         None => None,
     };
-    if let (Some(staging), Some(record)) = (staging, &record) {
-        refuse_cancelled(record)?;
-        // Of a job that was deleted after all was staged, the source knows nothing, or what is not so.
-        if record.deletion().is_some()
-            && let Some(complete) = Box::pin(told_before(
+    // Of a job that was deleted after all was staged, the source knows nothing, or what is not so.
+    let before = async |record: &RunRecord| match staging {
+        Some(staging) => {
+            refuse_cancelled(record)?;
+            if record.deletion().is_none() {
+                return Ok(None);
+            }
+            Box::pin(told_before(
                 context,
                 staging,
                 record,
@@ -196,10 +199,14 @@ pub(super) async fn check_export_status(
                 &status_url,
                 &url,
             ))
-            .await?
-        {
-            return Ok(complete);
+            .await
         }
+        None => Ok::<_, Error>(None),
+    };
+    if let Some(record) = &record
+        && let Some(complete) = before(record).await?
+    {
+        return Ok(complete);
     }
     let told = match export::status(client, endpoint, &url).await? {
         Status::InProgress {
@@ -213,6 +220,13 @@ pub(super) async fn check_export_status(
             return Err(in_progress(progress, retry_after));
         }
         Status::Absent { status, said } => {
+            // Another process may have had it deleted since the record was read.
+            if let Some(staging) = staging
+                && let Some(complete) =
+                    before(&RunRecord::load_newest(staging, &carried.run).await?).await?
+            {
+                return Ok(complete);
+            }
             return Err(absent(status, &said, record.as_ref(), &status_url));
         }
         Status::Complete(told) => told,

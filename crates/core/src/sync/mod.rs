@@ -23,6 +23,9 @@ pub use self::job::{CANCELLED, JobDeleted};
 /// How many ended runs the state remembers.
 const RUNS_KEPT: usize = 50;
 
+/// The outcome of a run that was imported.
+pub const IMPORTED: &str = "imported";
+
 /// How many kick-offs in a row that nobody answered.
 const UNANSWERED_KEPT: usize = 10;
 
@@ -382,9 +385,9 @@ pub async fn end_run(
         message: message.map(str::to_owned),
     };
     let record = RunRecord::update(staging, run, |record| {
-        let known = record.outcome.as_ref();
-        // What fails because a run was cancelled is not how it ended.
-        let follows = record.cancelled().is_some() && ended.name.ends_with("Error");
+        let known = record.ended();
+        // What comes of a run because it was cancelled is not how it ended; only an import that was on its way is.
+        let follows = record.cancelled().is_some() && ended.name != IMPORTED;
         if follows || known.is_some_and(|known| known.name == ended.name) {
             return false;
         }

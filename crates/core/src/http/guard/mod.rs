@@ -124,8 +124,12 @@ impl Guard {
         let named = url
             .host_str()
             .is_some_and(|host| self.0.named.contains(&plain(host)));
-        let target = SocketAddr::new(address, url.port_or_known_default().unwrap_or_default());
-        if self.0.runtime == Some(target) {
+        let port = url.port_or_known_default();
+        let is_runtime = |runtime: SocketAddr| {
+            let here = Reach::of(address) == Reach::Loopback || runtime.ip() == address;
+            here && port == Some(runtime.port())
+        };
+        if self.0.runtime.is_some_and(is_runtime) {
             return Err(refused(address, "the Lambda Runtime API's own"));
         }
         self.judge(address, named).await
@@ -360,6 +364,9 @@ mod tests {
         assert!(goes(&guard, "http://here:9000/1").await);
         for to in [
             "http://127.0.0.1:9001/2018-06-01/runtime/invocation/next",
+            "http://127.0.0.9:9001/2018-06-01/runtime/invocation/next",
+            "http://[::ffff:127.0.0.1]:9001/2018-06-01/runtime/invocation/next",
+            "http://[::1]:9001/2018-06-01/runtime/invocation/next",
             "http://here:9001/x",
         ] {
             assert!(!goes(&guard, to).await, "{to}");

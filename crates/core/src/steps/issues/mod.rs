@@ -3,6 +3,7 @@
 mod lines;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use tokio::time::Instant;
@@ -17,6 +18,9 @@ use crate::manifest::Manifest;
 use crate::staging::{Staging, layout};
 use crate::sync::{self, ExportIssues, HELD, RunRecord};
 use crate::transfer::{Plan, Transfer, progress};
+
+/// How long all files of errors may take together in one call: they are told of, and what is exported is waited for.
+const MOST: Duration = Duration::from_mins(5);
 
 /// Reads what the source reports of the export, before any of its resources is fetched, and writes it into the run's record.
 ///
@@ -146,7 +150,8 @@ impl Fetching<'_> {
 
     /// Stages all files, or all that can be had. Gives those that are there.
     async fn fetch(&self, plan: &Plan, issues: &mut ExportIssues) -> Result<Vec<u32>> {
-        let Err(error) = self.stage(plan).await else {
+        let last = self.last();
+        let Err(error) = self.stage(plan, last).await else {
             return Ok(plan.order().collect());
         };
         self.bearable(&error)?;
@@ -156,7 +161,7 @@ impl Fetching<'_> {
             let one = plan.clone().only(&[slot as usize])?;
             let staged = match plan.len() {
                 1 => Err(error.clone()),
-                _ => self.stage(&one).await,
+                _ => self.stage(&one, last).await,
             };
             let Err(error) = staged else {
                 there.push(slot);
@@ -181,6 +186,8 @@ impl Fetching<'_> {
                 | Kind::Authentication
                 | Kind::ExportFailed
                 | Kind::Integrity
+                // Their time is over, or the source wants to be left alone for longer.
+                | Kind::JobInProgress
         );
         let in_time = self
             .deadline
@@ -197,7 +204,16 @@ impl Fetching<'_> {
         })
     }
 
-    async fn stage(&self, plan: &Plan) -> Result<()> {
+    /// When these files have had their time: what is exported comes first.
+    fn last(&self) -> Instant {
+        let now = Instant::now();
+        let share = self
+            .deadline
+            .map_or(MOST, |deadline| deadline.duration_since(now) / 4);
+        now + share.min(MOST)
+    }
+
+    async fn stage(&self, plan: &Plan, last: Instant) -> Result<()> {
         let (source, endpoint) = self.context.source().await?;
         let settings = self.context.settings();
         let transfer = Transfer {
@@ -205,7 +221,7 @@ impl Fetching<'_> {
             staging: self.staging.clone(),
             // They are no part of what is imported, of which the progress is shown.
             observer: progress::nobody(),
-            deadline: self.deadline,
+            deadline: Some(last),
             settings: TransferSettings {
                 validate: Validate::None,
                 ..settings.transfer.clone()
