@@ -76,3 +76,53 @@ fn kick_offs_that_nobody_answered_are_kept_in_their_order() {
     }
     assert_eq!(state.unanswered.len(), UNANSWERED_KEPT);
 }
+
+/// How a run ends, of which these are the outcomes in turn; a kick-off begins it, and begins it anew where one says so.
+async fn ending_with(outcomes: &[&str]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let place = crate::config::Place::Folder(folder.path().to_owned());
+    let options = crate::staging::Options::default();
+    let staging = Staging::open(&place, options).await.unwrap();
+    let begin = || {
+        RunRecord::update(&staging, "a1", |record| {
+            record.kick_offs.push(KickOff {
+                at: now(),
+                ..KickOff::default()
+            });
+            true
+        })
+    };
+    begin().await.unwrap();
+    for outcome in outcomes {
+        if *outcome == "begun anew" {
+            begin().await.unwrap();
+        } else {
+            let ended = end_run(&staging, "a1", Some("b2"), outcome, None);
+            ended.await.unwrap();
+        }
+    }
+    let record = RunRecord::load(&staging, "a1").await.unwrap();
+    record
+        .ended()
+        .map(|ended| ended.name.clone())
+        .unwrap_or_default()
+}
+
+#[tokio::test]
+async fn a_run_that_was_cancelled_stays_so_unless_its_import_was_on_its_way() {
+    for (outcomes, ends) in [
+        (&["cancelled", "nothing to import"][..], "cancelled"),
+        (&["cancelled", "ExportFailedError"], "cancelled"),
+        (&["cancelled", "imported"], "imported"),
+        (&["ExportFailedError", "imported"], "imported"),
+    ] {
+        assert_eq!(ending_with(outcomes).await, ends, "{outcomes:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_is_begun_anew_has_not_ended_and_may_be_cancelled_once_more() {
+    assert_eq!(ending_with(&["cancelled", "begun anew"]).await, "");
+    let twice = ending_with(&["cancelled", "begun anew", "cancelled"]).await;
+    assert_eq!(twice, "cancelled");
+}
