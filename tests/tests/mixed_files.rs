@@ -177,6 +177,23 @@ async fn a_file_that_is_done_is_not_fetched_again_and_what_another_memory_left_i
 }
 
 #[tokio::test]
+async fn what_is_left_over_is_removed_too_where_the_store_may_not_be_listed() {
+    let builder = mixed().fault(Fault::S3RefusesList);
+    let mut transfer = Transferring::of(builder, &[SPLIT]).await;
+    transfer.succeed().await;
+    let folder = staging_folder(&transfer.sandbox);
+    let there = objects(&folder);
+    let left = there.keys().next().unwrap();
+    let name = left.file_name().unwrap().to_str().unwrap();
+    for number in ["0001", "0002"] {
+        let other = name.replace("-0000.ndjson", &format!("-{number}.ndjson"));
+        std::fs::copy(left, left.with_file_name(other)).unwrap();
+    }
+    transfer.succeed().await;
+    assert_eq!(objects(&folder), there);
+}
+
+#[tokio::test]
 async fn a_line_that_is_no_resource_ends_the_run() {
     for (fault, says) in [
         (Fault::FileBadJson, "is not one JSON object"),

@@ -133,6 +133,14 @@ pub fn piece_key(run: &str, resource_type: &str, index: usize, url: &str, number
     format!("{stem}-{number:04}.ndjson")
 }
 
+/// The [`piece_key`] of the next number.
+#[must_use]
+pub fn next_piece(key: &str) -> Option<String> {
+    let (stem, number) = key.strip_suffix(".ndjson")?.rsplit_once('-')?;
+    let number: usize = number.parse().ok()?;
+    Some(format!("{stem}-{:04}.ndjson", number.checked_add(1)?))
+}
+
 /// Whether a key is one of [`piece_key`] for this file, of whatever type and number.
 #[must_use]
 pub fn is_piece(index: usize, url: &str, key: &str) -> bool {

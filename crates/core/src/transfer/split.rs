@@ -290,26 +290,45 @@ pub async fn remove_other_pieces(
 ) -> Result<()> {
     let folder = format!("{}/", layout::run_folder(plan.run()));
     let Some(listed) = staging.list(&folder).await? else {
-        return Ok(());
+        return remove_later_pieces(staging, named).await;
     };
     for object in listed {
         let Role::File(index) = layout::role_of(plan.run(), &object.key) else {
             continue;
         };
-        if !plan.is_piece(index, &object.key) || named.contains(&object.key) {
-            continue;
-        }
-        staging.remove(&object.key).await;
-        if staging.head(&object.key).await?.is_some() {
-            return Err(Kind::StagingDenied
-                .error(format!(
-                    "{} is left over from another attempt, could not be removed, and the import would read it",
-                    staging.url(&object.key)
-                ))
-                .next("Remove it, or allow s3:DeleteObject below STAGING_URL, and start again: the run goes on."));
+        if plan.is_piece(index, &object.key) && !named.contains(&object.key) {
+            remove_piece(staging, &object.key).await?;
         }
     }
     Ok(())
+}
+
+/// The same where nothing can be listed: what is left over has the numbers behind those that are named.
+async fn remove_later_pieces(staging: &Staging, named: &BTreeSet<String>) -> Result<()> {
+    for key in named {
+        let mut next = layout::next_piece(key);
+        while let Some(key) = next.filter(|key| !named.contains(key)) {
+            if staging.head(&key).await?.is_none() {
+                break;
+            }
+            remove_piece(staging, &key).await?;
+            next = layout::next_piece(&key);
+        }
+    }
+    Ok(())
+}
+
+async fn remove_piece(staging: &Staging, key: &str) -> Result<()> {
+    staging.remove(key).await;
+    if staging.head(key).await?.is_none() {
+        return Ok(());
+    }
+    Err(Kind::StagingDenied
+        .error(format!(
+            "{} is left over from another attempt, could not be removed, and the import would read it",
+            staging.url(key)
+        ))
+        .next("Remove it, or allow s3:DeleteObject below STAGING_URL, and start again: the run goes on."))
 }
 
 #[cfg(test)]
