@@ -74,15 +74,27 @@ def environment(step, parameters, secrets):
     described = template()
     values = {name: what.get("Default", "") for name, what in described["Parameters"].items()} | parameters
 
+    def holds(condition):
+        """Whether a condition of the template holds, in the functions that it uses."""
+        ((function, of),) = condition.items()
+        if function == "Condition":
+            return holds(described["Conditions"][of])
+        if function == "Fn::Not":
+            return not holds(of[0])
+        if function == "Fn::Or":
+            return any(holds(one) for one in of)
+        if function == "Fn::Equals":
+            return value(of[0]) == value(of[1])
+        raise ValueError(f"a condition by {function}")
+
     def value(of):
         if not isinstance(of, dict):
             return str(of)
         if "Ref" in of:
             return str(values[of["Ref"]])
         if "Fn::If" in of:
-            # The template's only conditions on a value: whether a secret is named.
             condition, yes, no = of["Fn::If"]
-            return value(yes if values[condition.removeprefix("Has")] else no)
+            return value(yes if holds({"Condition": condition}) else no)
         text = re.sub(r"\$\{(\w+)\}", lambda name: values[name[1]], of["Fn::Sub"])
         return re.sub(r"\{\{resolve:secretsmanager:(.+)\}\}", lambda name: secrets[name[1]], text)
 
