@@ -45,7 +45,7 @@ pub(super) fn of_request(error: &reqwest::Error, connect: Duration) -> String {
 
 /// The innermost cause's own words: those of the operating system, the TLS library or the protocol.
 pub(super) fn deepest(error: &(dyn StdError + 'static)) -> String {
-    chain(error)
+    causes(error)
         .last()
         .map(ToString::to_string)
         .unwrap_or_default()
@@ -56,16 +56,10 @@ fn of_https(error: &reqwest::Error) -> bool {
 }
 
 fn io_kind(error: &(dyn StdError + 'static)) -> Option<io::ErrorKind> {
-    chain(error)
+    causes(error)
         .filter_map(|cause| cause.downcast_ref::<io::Error>())
         .last()
         .map(io::Error::kind)
-}
-
-fn chain<'a>(
-    error: &'a (dyn StdError + 'static),
-) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    std::iter::successors(Some(error), |cause| StdError::source(*cause))
 }
 
 /// An error and all that led to it. One that travels inside an error of the system is not named as its source there.

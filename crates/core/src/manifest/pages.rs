@@ -77,8 +77,8 @@ impl Pages {
 fn append(list: &mut Vec<u8>, mut item: Value, base: &Url) -> Result<()> {
     if let Some(Value::String(url)) = item.get_mut("url")
         && !url.is_empty()
-        && let Err(url::ParseError::RelativeUrlWithoutBase) = Url::parse(url)
-        && let Ok(absolute) = base.join(url)
+        && Url::parse(url).is_err()
+        && let Ok(absolute) = read::joined(url, Some(base))
     {
         *url = absolute.into();
     }

@@ -361,7 +361,8 @@ pub(super) fn absolute(text: &str, base: Option<&Url>) -> Option<Url> {
     url.filter(|url| matches!(url.scheme(), "http" | "https"))
 }
 
-fn joined(text: &str, base: Option<&Url>) -> Result<Url, url::ParseError> {
+/// A URL as a manifest that was found at `base` means it.
+pub(super) fn joined(text: &str, base: Option<&Url>) -> Result<Url, url::ParseError> {
     match (Url::parse(text), base) {
         (Err(url::ParseError::RelativeUrlWithoutBase), Some(base)) => base.join(text),
         (parsed, _) => parsed,

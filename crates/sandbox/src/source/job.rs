@@ -64,14 +64,12 @@ impl Job {
         let per_file = world.settings.resources_per_file.max(1);
         if snapshot.by_patient {
             outputs = mixed(world, per_file, &snapshot);
-        }
-        for (kind, lines) in snapshot.types {
-            if snapshot.by_patient {
-                break;
-            }
-            for (index, lines) in lines.chunks(per_file).enumerate() {
-                let name = format!("{kind}.{index}.ndjson");
-                outputs.push(lines_to_file(&world.faults, &kind, name, lines));
+        } else {
+            for (kind, lines) in snapshot.types {
+                for (index, lines) in lines.chunks(per_file).enumerate() {
+                    let name = format!("{kind}.{index}.ndjson");
+                    outputs.push(lines_to_file(&world.faults, &kind, name, lines));
+                }
             }
         }
         let bundles: Vec<Bytes> = snapshot
