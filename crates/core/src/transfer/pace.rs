@@ -13,7 +13,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 /// Where the search begins.
-const FIRST: usize = 8;
+const FIRST: usize = 16;
 
 /// Where it ends.
 const MOST: usize = 64;
@@ -78,7 +78,7 @@ struct Window {
 }
 
 impl Pace {
-    /// `fixed` requests side by side, or as many as prove useful: 8 at first and up to 64. A Retry-After of more than
+    /// `fixed` requests side by side, or as many as prove useful: 16 at first and up to 64. A Retry-After of more than
     /// `retry_after_max` counts as that.
     #[must_use]
     pub fn new(fixed: Option<u32>, retry_after_max: Duration) -> Self {
