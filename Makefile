@@ -8,6 +8,9 @@ SHELL := bash
 PYTHON ?= python3
 
 CARGO_DENY := 0.20.2
+CARGO_FUZZ := 0.13.2
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?= $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 # --prefer-offline: what npm has once fetched it does not ask for again.
 NPM_CI := npm ci --prefer-offline --no-audit --no-fund --loglevel=error
@@ -85,6 +88,21 @@ check-template: .venv/sam/ready tools/node_modules/.package-lock.json
 build-lambdas: .venv/sam/ready ## Build the five functions for AWS Lambda (ARCHITECTURE=arm64 or x86_64)
 	PATH="$(CURDIR)/.venv/sam/bin:$$PATH" env SAM_CLI_TELEMETRY=0 SAM_BUILD_MODE=debug CARGO_LAMBDA_BUILD.PROFILE=lambda \
 	  AWS_LC_SYS_NO_JITTER_ENTROPY=1 sam build --beta-features --parameter-overrides Architecture=$(or $(ARCHITECTURE),arm64)
+
+# Needs the nightly toolchain (rustup toolchain install nightly). What it finds lies in fuzz/artifacts; FUZZ_SECONDS is for each.
+.PHONY: fuzz
+fuzz: .tools/cargo-fuzz-$(CARGO_FUZZ) ## Fuzz what reads servers' answers, a minute each (FUZZ_SECONDS=60, FUZZ_TARGETS=...)
+	set -e; for target in $(FUZZ_TARGETS); do \
+	  echo "== $$target"; \
+	  mkdir -p fuzz/found/$$target; \
+	  PATH="$(CURDIR)/.tools/bin:$$PATH" cargo +nightly fuzz run $$target fuzz/found/$$target fuzz/corpus/$$target -- \
+	    -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=10 -print_final_stats=1; \
+	done
+
+.tools/cargo-fuzz-$(CARGO_FUZZ):
+	cargo install --locked --quiet --root .tools --target-dir .tools/build cargo-fuzz@$(CARGO_FUZZ)
+	rm -rf .tools/build
+	touch $@
 
 .venv/%/ready: tools/requirements-%.txt
 	$(PYTHON) -m venv .venv/$*

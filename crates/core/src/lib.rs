@@ -6,6 +6,8 @@
 pub mod config;
 pub mod error;
 pub mod export;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod http;
 pub mod lambda;
 pub mod manifest;

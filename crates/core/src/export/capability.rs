@@ -302,6 +302,18 @@ fn parameters_of(edition: u32, of_system: bool) -> Option<BTreeSet<String>> {
     Some(names.into_iter().map(str::to_owned).collect())
 }
 
+/// Reads a value as either document.
+#[cfg(any(test, fuzzing))]
+pub(super) fn fuzzing(endpoint: &Url, value: &Value) {
+    for level in [Level::System, Level::Patient, Level::Group("1".to_owned())] {
+        if let Some(definition) = Told::of(value, &level).definition {
+            let _ = (own(endpoint, &definition), version(&definition));
+        }
+    }
+    let _ = named(value);
+    let _ = text(value, "version").and_then(major);
+}
+
 #[cfg(test)]
 #[path = "capability_tests.rs"]
 mod tests;

@@ -296,12 +296,7 @@ async fn accepted(response: Response, method: Method) -> Result<Accepted> {
             "without a Content-Location, so its status cannot be asked for",
         ));
     };
-    let status_url = response
-        .url()
-        .join(&location)
-        .ok()
-        .filter(|url| matches!(url.scheme(), "http" | "https"));
-    let Some(status_url) = status_url else {
+    let Some(status_url) = status_url(response.url(), &location) else {
         return Err(broken("with a Content-Location that is no http URL"));
     };
     Ok(Accepted {
@@ -309,6 +304,12 @@ async fn accepted(response: Response, method: Method) -> Result<Accepted> {
         date,
         method,
     })
+}
+
+/// Where a Content-Location leads, which may be relative to the URL that answered.
+pub(super) fn status_url(answered: &Url, location: &str) -> Option<Url> {
+    let url = answered.join(location).ok()?;
+    matches!(url.scheme(), "http" | "https").then_some(url)
 }
 
 #[cfg(test)]

@@ -27,3 +27,20 @@ const FHIR_JSON: &str = "application/fhir+json";
 
 /// The preference for an answer whose status is that of the request, and not of the job (STU4).
 const SEPARATE_STATUS: &str = "separate-export-status";
+
+/// What the parsers of this room make of any text: nothing but values.
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing {
+    use serde_json::Value;
+    use url::Url;
+
+    /// Where a Content-Location leads.
+    pub(crate) fn status_url(answered: &Url, location: &str) -> Option<Url> {
+        super::kick_off::status_url(answered, location)
+    }
+
+    /// Reads a value as a `CapabilityStatement` and as an `OperationDefinition`.
+    pub(crate) fn capability(endpoint: &Url, value: &Value) {
+        super::capability::fuzzing(endpoint, value);
+    }
+}

@@ -27,6 +27,12 @@ mod shown;
 mod transport;
 mod words;
 
+/// Reads any bytes as each document that tells where tokens come from, or is one.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz_authentication(bytes: &[u8]) {
+    auth::fuzzing(bytes);
+}
+
 #[cfg(test)]
 pub(crate) mod fake;
 #[cfg(test)]

@@ -10,7 +10,7 @@ pub mod contract;
 mod ending;
 mod exporting;
 mod importing;
-mod issues;
+pub(crate) mod issues;
 mod renewal;
 mod run;
 mod transferring;

@@ -22,7 +22,7 @@ pub mod pace;
 pub mod plan;
 pub mod progress;
 mod sizes;
-mod split;
+pub(crate) mod split;
 mod weights;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

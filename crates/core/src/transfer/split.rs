@@ -263,7 +263,7 @@ impl Splitter {
 }
 
 /// The type of the resource on a line; `None` for a header; or what is wrong with it, without its content.
-fn type_of(line: &[u8]) -> Result<Option<Cow<'_, str>>, String> {
+pub(crate) fn type_of(line: &[u8]) -> Result<Option<Cow<'_, str>>, String> {
     let text = simdutf8::basic::from_utf8(line).map_err(|_| "is not UTF-8".to_owned())?;
     let top: Top<'_> = serde_json::from_str(text)
         .map_err(|error| format!("is not one JSON object (at column {})", error.column()))?;

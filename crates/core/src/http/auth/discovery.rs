@@ -304,6 +304,26 @@ impl Statement {
     }
 }
 
+/// Reads any bytes as either document.
+#[cfg(any(test, fuzzing))]
+pub(super) fn fuzzing(bytes: &[u8]) {
+    if let Ok(statement) = serde_json::from_slice::<Statement>(bytes) {
+        let _ = statement
+            .token_endpoint()
+            .map(|text| token_endpoint(text, true));
+    }
+    if let Ok(value) = serde_json::from_slice::<Value>(bytes)
+        && let Some(text) = value.get("token_endpoint").and_then(Value::as_str)
+        && let Ok(url) = token_endpoint(text, true)
+    {
+        let found = Discovered::read(&value, url, text, String::new());
+        let _ = (
+            found.secret_by(Side::Source),
+            found.takes_assertions(Side::Source),
+        );
+    }
+}
+
 #[cfg(test)]
 #[path = "discovery_tests.rs"]
 mod tests;

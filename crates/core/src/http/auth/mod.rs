@@ -29,6 +29,13 @@ use token::{Asked, answer};
 
 pub(super) use token::{Token, TokenKind};
 
+/// Reads any bytes as each document that tells where tokens come from, or is one.
+#[cfg(any(test, fuzzing))]
+pub(super) fn fuzzing(bytes: &[u8]) {
+    discovery::fuzzing(bytes);
+    token::fuzzing(bytes);
+}
+
 /// Where one client's tokens come from. Discovery and token are each fetched by one task while others wait.
 pub(super) struct Tokens {
     credentials: Credentials,

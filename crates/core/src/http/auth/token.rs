@@ -221,6 +221,18 @@ fn lifetime(expires_in: Option<&Value>) -> Duration {
     }
 }
 
+/// Reads any bytes as the answer of a token endpoint.
+#[cfg(any(test, fuzzing))]
+pub(super) fn fuzzing(bytes: &[u8]) {
+    if let Ok(value) = serde_json::from_slice(bytes) {
+        let answer = Answer {
+            described: String::new(),
+            value,
+        };
+        let _ = answer.token(1, Instant::now()).map(|token| token.lives());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

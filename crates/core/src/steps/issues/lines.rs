@@ -66,18 +66,24 @@ impl<'a> Lines<'a> {
     }
 }
 
+/// What a file of these pieces comes to.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> ExportIssues {
+    let mut issues = ExportIssues::default();
+    let mut lines = Lines::new(&mut issues);
+    for piece in pieces {
+        lines.take(&Bytes::copy_from_slice(piece));
+    }
+    lines.finish();
+    issues
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn read(text: &[u8], at_once: usize) -> ExportIssues {
-        let mut issues = ExportIssues::default();
-        let mut lines = Lines::new(&mut issues);
-        for chunk in text.chunks(at_once) {
-            lines.take(&Bytes::copy_from_slice(chunk));
-        }
-        lines.finish();
-        issues
+        super::read(text.chunks(at_once))
     }
 
     const OUTCOME: &str = r#"{"resourceType":"OperationOutcome","issue":[{"severity":"error","code":"processing"},{"severity":"warning","code":"timeout"}]}"#;

@@ -1,6 +1,6 @@
 //! The errors that a source reports of its export: fetched as outputs are, kept beside them, read once, and what follows.
 
-mod lines;
+pub(crate) mod lines;
 
 use std::sync::Arc;
 use std::time::Duration;
