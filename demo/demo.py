@@ -5,9 +5,9 @@
 Standard library only. `make demo` calls it.
 """
 
-import datetime
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -37,8 +37,7 @@ def main(programs, resources):
 def demonstrate(program, sandbox):
     total = sum(sandbox.counts()[0].values())
     say(f"1. A full synchronisation. The source holds {total:,} resources.")
-    since = now()
-    synchronise(program, sandbox.settings)
+    since = synchronise(program, sandbox.settings)
     compare(sandbox)
 
     say("2. At the source a patient gets a telephone, another is new, and an observation is corrected.")
@@ -60,14 +59,16 @@ def demonstrate(program, sandbox):
 
 
 def synchronise(program, settings):
+    """Runs the command, shows its summary, and gives the instant after which the next delta begins."""
     # The sandbox's jobs take moments, so there is no sense in waiting a quarter of an hour between two polls.
     waits = {"EXPORT_RETRY_WAIT": "0.2", "IMPORT_RETRY_WAIT": "0.2"}
     # Settings and credentials that the caller has set are not for here.
     own = {name: os.environ[name] for name in ["PATH", "HOME", "TERM"] if name in os.environ}
-    done = subprocess.run([program], env={**own, **settings, **waits})
+    done = subprocess.run([program], env={**own, **settings, **waits}, stdout=subprocess.PIPE, text=True)
+    print(done.stdout, flush=True)
     if done.returncode:
         sys.exit(f"pathling-import ended with {done.returncode}")
-    print(flush=True)
+    return re.search(r"^As of +([^ ,]+)", done.stdout, re.MULTILINE).group(1)
 
 
 def compare(sandbox):
@@ -80,10 +81,6 @@ def compare(sandbox):
     print(f"  The target holds {sum(target.values()):,} resources of {len(target)} types, byte for byte the source's.", flush=True)
     if missing:
         print(f"  Of types that this Pathling cannot hold, {sum(source[kind] for kind in missing):,} stayed at the source.")
-
-
-def now():
-    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def say(sentence):

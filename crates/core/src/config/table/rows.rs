@@ -196,7 +196,7 @@ pub const SETTINGS: &[Setting] = &[
     optional("TRANSFER_MEMORY", Form::Bytes(20 << 20, 64 << 30), Need::Default("32MiB"), &[TransferToS3],
         "How much memory all files in flight may take together for what is on its way from the source to staging. A part is at most a quarter of it, and a file at most 10,000 parts: 32 MiB do for files of 78 GiB."),
     optional("TRANSFER_CONCURRENCY", Form::WordOrWhole("auto", 1, 256), Need::Default("auto"), &[TransferToS3],
-        "How many requests a server gets at once. `auto` begins with a few, asks for more while that makes the transfer faster, and for fewer as soon as a server says that it is too much."),
+        "How many requests a server gets at once. `auto` begins with 16, asks for more while that makes the transfer faster, and for fewer as soon as a server says that it is too much."),
     optional("TRANSFER_DEADLINE", Form::Seconds(1.0, 604_800.0), Need::Absent("none; on Lambda, the function's own timeout"), &[TransferToS3],
         "After how many seconds a transfer stops and says how far it is. The next one goes on from there, in the middle of a file too."),
     optional("VALIDATE", Form::Choice(&["lines", "json", "none"]), Need::Default("lines"), &[TransferToS3],
