@@ -68,7 +68,11 @@ impl Level {
         match text {
             "system" => Ok(Self::System),
             "patient" => Ok(Self::Patient),
-            other => match other.strip_prefix("group/") {
+            // FHIR writes a reference to it with a capital letter.
+            other => match other
+                .strip_prefix("group/")
+                .or(other.strip_prefix("Group/"))
+            {
                 Some(id) if is_id(id) => Ok(Self::Group(id.to_owned())),
                 _ => Err(None),
             },
@@ -212,7 +216,8 @@ fn comma(c: char) -> bool {
 /// Whether a text may be an id in a path or a reference. Real ones are longer than FHIR allows and hold other characters;
 /// what may not stand there is what would make another path of it.
 fn is_id(text: &str) -> bool {
-    let odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '/' | '\\' | '?' | '#');
+    // Brackets are what documents put around the place of an id.
+    let odd = |c: char| c.is_whitespace() || c.is_control() || "/\\?#[]{}<>".contains(c);
     !text.is_empty() && text.len() <= 512 && !matches!(text, "." | "..") && !text.contains(odd)
 }
 

@@ -40,6 +40,8 @@ fn a_level_is_the_system_all_patients_or_a_group_of_any_id() {
     for id in ["1", "a_b", "ü:1", long.as_str()] {
         let level = with("EXPORT_LEVEL", &format!("group/{id}")).level;
         assert_eq!(level, Level::Group(id.to_owned()));
+        let written_as_fhir_does = with("EXPORT_LEVEL", &format!("Group/{id}")).level;
+        assert_eq!(written_as_fhir_does, level);
     }
     for wrong in [
         "Patient",
@@ -49,6 +51,7 @@ fn a_level_is_the_system_all_patients_or_a_group_of_any_id() {
         "group/a/b",
         "group/a?b",
         "group/a b",
+        "group/[id]",
     ] {
         let error = load(&[("EXPORT_LEVEL", wrong)], None).unwrap_err();
         assert!(error.what().contains("group/[id]"), "{wrong}: {error}");
