@@ -1,5 +1,6 @@
 //! `fhir-export` and `check-export-status`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -10,9 +11,10 @@ use super::run::{keep_manifest, refuse_cancelled, since_of, stored_head};
 use super::{Context, Deadline, batches, require_staging_for_key};
 use crate::config::{MixedFiles, Place, Settings, Step};
 use crate::error::{Error, Kind, Result};
-use crate::export::{self, Patience, Status, Told, Wanted};
+use crate::export::{self, Capability, Patience, Status, Told, Wanted};
 use crate::http;
 use crate::manifest::{self, Head};
+use crate::progress::{self, Event};
 use crate::staging::{Staging, layout};
 use crate::sync::{self, InProgress, KickOff, RunRecord, SyncState};
 
@@ -45,9 +47,18 @@ pub(super) async fn fhir_export(context: &Context, deadline: Deadline) -> Result
         retry_after_max: settings.retry_after_max,
     };
     let sent = export::kick_off(client, endpoint, &wanted, capability, patience).await;
+    let tell = |outcome| {
+        context.tell(Event::KickedOff(Arc::new(progress::KickOff {
+            url: http::shown(&wanted.address(endpoint)),
+            parameters: wanted.told(),
+            software: capability.map(Capability::software).cloned().unwrap_or_default(),
+            outcome,
+        })));
+    };
     let accepted = match sent {
         Ok(accepted) => accepted,
         Err(failed) => {
+            tell(Err(failed.error.clone()));
             // Whoever says no has begun no job; of one who did not answer that is not known.
             if !failed.may_run
                 && let Some((staging, announced)) = &state
@@ -59,6 +70,8 @@ pub(super) async fn fhir_export(context: &Context, deadline: Deadline) -> Result
     };
     let status_url = accepted.status_url.to_string();
     let run = layout::run_of(&status_url);
+    context.of_run(&run, None);
+    tell(Ok(accepted.answered));
     tracing::info!(run, since = settings.since, "export kicked off");
     let mut carried = Carried {
         run: run.clone(),
@@ -81,6 +94,7 @@ pub(super) async fn fhir_export(context: &Context, deadline: Deadline) -> Result
             types: settings.types.clone(),
             level: settings.export.level.to_string(),
             method: accepted.method.as_str().to_owned(),
+            request_id: context.request_id(),
             unanswered,
             key: key.clone(),
             seen: None,
@@ -174,7 +188,7 @@ pub(super) async fn check_export_status(
     require_staging_for_key(context, &carried)?;
     require_bucket_for_batches(context.settings())?;
     let url = export::parse_status_url(&status_url)?;
-    let (client, endpoint) = context.source().await?;
+    let (_, endpoint) = context.source().await?;
     let url = http::status_url_for_polling(endpoint, &url);
     if carried.run.is_empty() {
         carried.run = layout::run_of(&status_url);
@@ -184,6 +198,7 @@ pub(super) async fn check_export_status(
         Some(staging) => Some(RunRecord::load_newest(staging, &carried.run).await?),
         None => None,
     };
+    context.of_run(&carried.run, record.as_ref());
     // Of a job that was deleted after all was staged, the source knows nothing, or what is not so.
     let before = async |record: &RunRecord| match staging {
         Some(staging) => {
@@ -208,7 +223,7 @@ pub(super) async fn check_export_status(
     {
         return Ok(complete);
     }
-    let told = match export::status(client, endpoint, &url).await? {
+    let told = match ask(context, &url).await? {
         Status::InProgress {
             progress,
             retry_after,
@@ -219,7 +234,11 @@ pub(super) async fn check_export_status(
             }
             return Err(in_progress(progress, retry_after));
         }
-        Status::Absent { status, said } => {
+        Status::Absent {
+            status,
+            said,
+            answered,
+        } => {
             // Another process may have had it deleted since the record was read.
             if let Some(staging) = staging
                 && let Some(complete) =
@@ -227,7 +246,9 @@ pub(super) async fn check_export_status(
             {
                 return Ok(complete);
             }
-            return Err(absent(status, &said, record.as_ref(), &status_url));
+            let error = absent(status, &said, record.as_ref(), &status_url).of_answer(answered);
+            context.tell(Event::StatusFailed(error.clone()));
+            return Err(error);
         }
         Status::Complete(told) => told,
     };
@@ -245,6 +266,12 @@ pub(super) async fn check_export_status(
     };
     let text = || told.text.clone();
     let kept = keep_manifest(staging, &carried.run, &told.head, text, Some(&url)).await?;
+    if kept.run != carried.run {
+        context
+            .audit()
+            .moved(staging, &carried.run, &kept.run)
+            .await;
+    }
     carried.run = kept.run;
     carried.since = since_of(&carried, Some(&kept.record), &told.head);
     let with_batches = context.settings().batches;
@@ -266,6 +293,27 @@ pub(super) async fn check_export_status(
         batches,
         carried,
     })
+}
+
+/// Asks the source, and tells what it says.
+async fn ask(context: &Context, url: &Url) -> Result<Status> {
+    let (client, endpoint) = context.source().await?;
+    let status = export::status(client, endpoint, url).await;
+    match &status {
+        Ok(Status::InProgress {
+            progress,
+            retry_after,
+            known,
+        }) => context.tell(Event::ExportGoesOn {
+            progress: progress.clone().filter(|_| *known),
+            retry_after: *retry_after,
+        }),
+        Ok(Status::Complete(told)) => context.tell(Event::ExportComplete(told.pages.clone())),
+        // What that means is for the run's record to say.
+        Ok(Status::Absent { .. }) => {}
+        Err(error) => context.tell(Event::StatusFailed(error.clone())),
+    }
+    status
 }
 
 /// The answer to a call that comes again after the export's job was deleted: from the manifest that the run follows;

@@ -20,7 +20,6 @@ pub mod logged;
 mod outbound;
 pub mod pace;
 pub mod plan;
-pub mod progress;
 mod sizes;
 mod split;
 mod weights;
@@ -41,7 +40,7 @@ use engine::Engine;
 pub use links::{Links, Renew};
 pub use listing::Listing;
 pub use plan::{File, Plan};
-pub use progress::{Event, Observer};
+pub use crate::progress::{self, Event, Observer};
 pub use split::remove_other_pieces;
 
 /// How many files are at work at once. Most of them wait for their turn at a server, or for memory.
