@@ -89,8 +89,7 @@ impl Args {
 
     fn of(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let args = Self::from_arg_matches(matches)?;
-        let of_sync =
-            args.sync.fresh || args.sync.file.is_some() || args.sync.audit.is_some();
+        let of_sync = args.sync.fresh || args.sync.file.is_some() || args.sync.audit.is_some();
         if args.instead.is_some() && of_sync {
             return Err(command().error(
                 ErrorKind::ArgumentConflict,

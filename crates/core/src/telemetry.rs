@@ -172,7 +172,9 @@ impl std::io::Write for Lines {
 /// The line with one more field.
 fn with_id(line: &[u8], id: &str, format: LogFormat) -> Vec<u8> {
     let (before, after) = match format {
-        LogFormat::Json if line.starts_with(b"{") => (format!("{{\"request_id\":\"{id}\","), &line[1..]),
+        LogFormat::Json if line.starts_with(b"{") => {
+            (format!("{{\"request_id\":\"{id}\","), &line[1..])
+        }
         LogFormat::Json => (String::new(), line),
         LogFormat::Human => {
             let bare = line.strip_suffix(b"\n").unwrap_or(line);
@@ -190,7 +192,10 @@ mod tests {
     fn a_line_holds_the_name_of_the_requests_in_either_form() {
         let json = with_id(b"{\"level\":\"INFO\"}\n", "a-1", LogFormat::Json);
         let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
-        assert_eq!(json, serde_json::json!({"request_id": "a-1", "level": "INFO"}));
+        assert_eq!(
+            json,
+            serde_json::json!({"request_id": "a-1", "level": "INFO"})
+        );
         let human = with_id(b"WARN  a thing n=1\n", "a-1", LogFormat::Human);
         assert_eq!(human, b"WARN  a thing n=1 request_id=a-1\n");
     }

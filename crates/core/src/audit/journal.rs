@@ -114,13 +114,17 @@ impl Journal {
     async fn whenever_there_are_many(&self, staging: &Staging) -> Infallible {
         loop {
             self.many.notified().await;
-            self.keep(staging).await;
+            self.bring(staging, MANY).await;
         }
     }
 
     /// Writes all there is. What cannot be written is told once a call, and stays here.
     pub(super) async fn keep(&self, staging: &Staging) {
-        let Err(error) = self.write(staging).await else {
+        self.bring(staging, 1).await;
+    }
+
+    async fn bring(&self, staging: &Staging, least: usize) {
+        let Err(error) = self.write(staging, least).await else {
             return;
         };
         let mut held = self.held();
@@ -133,8 +137,9 @@ impl Journal {
         }
     }
 
-    async fn write(&self, staging: &Staging) -> Result<()> {
-        while let Some((run, block, number)) = self.next() {
+    /// Writes as long as there are so many bytes of lines.
+    async fn write(&self, staging: &Staging, least: usize) -> Result<()> {
+        while let Some((run, block, number)) = self.next(least) {
             let key = |number| layout::log_key(&run, number);
             let number = staging.append(key, &block, number).await?;
             let mut held = self.held();
@@ -145,10 +150,10 @@ impl Journal {
     }
 
     /// What is to be written next, for which run, and where the last was.
-    fn next(&self) -> Option<(String, Bytes, Option<u32>)> {
+    fn next(&self, least: usize) -> Option<(String, Bytes, Option<u32>)> {
         let mut held = self.held();
         let run = held.run.clone()?;
-        if held.block.is_empty() {
+        if held.block.is_empty() && held.lines.len() >= least {
             held.block = std::mem::take(&mut held.lines).into();
         }
         let block = held.block.clone();

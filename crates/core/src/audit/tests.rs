@@ -27,7 +27,9 @@ fn audit() -> (Arc<Audit>, Arc<Mutex<Vec<Value>>>) {
     let sink = Arc::clone(&lines);
     audit.also_to(Arc::new(move |line: &[u8]| {
         assert_eq!(line.last(), Some(&b'\n'));
-        sink.lock().unwrap().push(serde_json::from_slice(line).unwrap());
+        sink.lock()
+            .unwrap()
+            .push(serde_json::from_slice(line).unwrap());
     }));
     audit.begin(Some("id-1"), None);
     audit.of_run(RUN, None);
@@ -237,7 +239,9 @@ async fn each_process_adds_its_lines_to_the_runs_log_and_none_are_there_twice() 
     let log = in_folder(folder.path()).concat();
     let said: Vec<_> = log
         .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap()["eventDetail"]["xProgress"].clone())
+        .map(|line| {
+            serde_json::from_str::<Value>(line).unwrap()["eventDetail"]["xProgress"].clone()
+        })
         .collect();
     assert_eq!(said, ["a0", "b0", "a1", "b1", "a2", "b2"]);
 }
@@ -313,7 +317,9 @@ async fn the_kick_off_comes_along_where_the_source_counts_its_jobs_anew() {
     let log = in_folder(folder.path()).concat();
     let said: Vec<_> = log
         .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap()["eventDetail"]["xProgress"].clone())
+        .map(|line| {
+            serde_json::from_str::<Value>(line).unwrap()["eventDetail"]["xProgress"].clone()
+        })
         .collect();
     assert_eq!(said, ["id-1", "later"]);
 }

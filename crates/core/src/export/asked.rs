@@ -117,7 +117,11 @@ impl Wanted {
             .filter(|parameter| parameter.name != "patient")
             .map(|Parameter { name, values, .. }| {
                 let value = match name {
-                    "_typeFilter" => values.into_iter().map(http::shown_str).collect::<Vec<_>>().join(","),
+                    "_typeFilter" => values
+                        .into_iter()
+                        .map(http::shown_str)
+                        .collect::<Vec<_>>()
+                        .join(","),
                     _ if vendors(name) => "…".to_owned(),
                     _ => values.join(","),
                 };

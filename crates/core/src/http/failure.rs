@@ -48,7 +48,11 @@ pub async fn failure_as(status: StatusCode, response: Response, what_for: &str) 
         || (status.is_server_error() && !body.is_outcome)
         || (!status.is_success() && body.is_transient)
     {
-        let error = side.unavailable().error(said).retry_after(wait).of_answer(answered);
+        let error = side
+            .unavailable()
+            .error(said)
+            .retry_after(wait)
+            .of_answer(answered);
         if matches!(
             status,
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE

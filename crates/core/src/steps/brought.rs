@@ -6,8 +6,8 @@ use crate::config::{ImportMode, Settings};
 use crate::error::{Kind, Result};
 use crate::manifest::Manifest;
 use crate::pathling::{self, Location};
-use crate::staging::layout;
 use crate::progress::{Event, Total};
+use crate::staging::layout;
 use crate::sync::{self, RunRecord, Transferred};
 use crate::transfer::Brought;
 

@@ -13,8 +13,8 @@ use crate::error::{Kind, Result};
 use crate::export::{self, Capability, Wanted};
 use crate::http::{Client, ClientOptions, Side};
 use crate::pathling;
-use crate::staging::{Options, Staging};
 use crate::progress::{self, Event, Observer};
+use crate::staging::{Options, Staging};
 use crate::sync::RunRecord;
 use crate::telemetry;
 

@@ -1,5 +1,6 @@
 //! `fhir-export` and `check-export-status`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,12 +10,13 @@ use url::Url;
 use super::contract::{Carried, ExportComplete, ExportStarted, ManifestPlace, StatusQuery};
 use super::run::{keep_manifest, refuse_cancelled, since_of, stored_head};
 use super::{Context, Deadline, batches, require_staging_for_key};
+use crate::answered::Answered;
 use crate::config::{MixedFiles, Place, Settings, Step};
 use crate::error::{Error, Kind, Result};
 use crate::export::{self, Capability, Patience, Status, Told, Wanted};
 use crate::http;
 use crate::manifest::{self, Head};
-use crate::progress::{self, Event};
+use crate::progress::{self, Event, Software};
 use crate::staging::{Staging, layout};
 use crate::sync::{self, InProgress, KickOff, RunRecord, SyncState};
 
@@ -37,7 +39,13 @@ pub(super) async fn fhir_export(context: &Context, deadline: Deadline) -> Result
         export: settings.export.clone(),
         separate_status: settings.job.separate_status,
     };
-    let capability = context.capability(&wanted).await?;
+    let (capability, told) = match context.capability(&wanted).await {
+        Ok(capability) => (capability, KickOffTold::new(endpoint, &wanted, capability)),
+        Err(error) => {
+            context.tell(KickOffTold::new(endpoint, &wanted, None).with(Err(error.clone())));
+            return Err(error);
+        }
+    };
     let state = match context.staging_if_any().await? {
         Some(staging) => Some((staging, announce(staging, settings).await?)),
         None => None,
@@ -47,18 +55,10 @@ pub(super) async fn fhir_export(context: &Context, deadline: Deadline) -> Result
         retry_after_max: settings.retry_after_max,
     };
     let sent = export::kick_off(client, endpoint, &wanted, capability, patience).await;
-    let tell = |outcome| {
-        context.tell(Event::KickedOff(Arc::new(progress::KickOff {
-            url: http::shown(&wanted.address(endpoint)),
-            parameters: wanted.told(),
-            software: capability.map(Capability::software).cloned().unwrap_or_default(),
-            outcome,
-        })));
-    };
     let accepted = match sent {
         Ok(accepted) => accepted,
         Err(failed) => {
-            tell(Err(failed.error.clone()));
+            context.tell(told.with(Err(failed.error.clone())));
             // Whoever says no has begun no job; of one who did not answer that is not known.
             if !failed.may_run
                 && let Some((staging, announced)) = &state
@@ -71,7 +71,7 @@ pub(super) async fn fhir_export(context: &Context, deadline: Deadline) -> Result
     let status_url = accepted.status_url.to_string();
     let run = layout::run_of(&status_url);
     context.of_run(&run, None);
-    tell(Ok(accepted.answered));
+    context.tell(told.with(Ok(accepted.answered)));
     tracing::info!(run, since = settings.since, "export kicked off");
     let mut carried = Carried {
         run: run.clone(),
@@ -114,6 +114,35 @@ struct Announced {
     key: String,
     /// When earlier ones were sent of which nobody knows what became.
     unanswered: Vec<String>,
+}
+
+/// What is told of a kick-off, whatever comes of it.
+struct KickOffTold {
+    url: String,
+    parameters: BTreeMap<String, String>,
+    software: Software,
+}
+
+impl KickOffTold {
+    fn new(endpoint: &Url, wanted: &Wanted, capability: Option<&Capability>) -> Self {
+        Self {
+            url: http::shown(&wanted.address(endpoint)),
+            parameters: wanted.told(),
+            software: capability
+                .map(Capability::software)
+                .cloned()
+                .unwrap_or_default(),
+        }
+    }
+
+    fn with(self, outcome: Result<Answered>) -> Event {
+        Event::KickedOff(Arc::new(progress::KickOff {
+            url: self.url,
+            parameters: self.parameters,
+            software: self.software,
+            outcome,
+        }))
+    }
 }
 
 /// Writes down that a kick-off is about to be sent. So whatever is wrong with staging
