@@ -1,7 +1,5 @@
 //! `fhir-export` and `check-export-status`.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -9,14 +7,14 @@ use url::Url;
 
 use super::contract::{Carried, ExportComplete, ExportStarted, ManifestPlace, StatusQuery};
 use super::run::{keep_manifest, refuse_cancelled, since_of, stored_head};
+use super::told::{KickOffTold, ask};
 use super::{Context, Deadline, batches, require_staging_for_key};
-use crate::answered::Answered;
 use crate::config::{MixedFiles, Place, Settings, Step};
 use crate::error::{Error, Kind, Result};
-use crate::export::{self, Capability, Patience, Status, Told, Wanted};
+use crate::export::{self, Patience, Status, Told, Wanted};
 use crate::http;
 use crate::manifest::{self, Head};
-use crate::progress::{self, Event, Software};
+use crate::progress::Event;
 use crate::staging::{Staging, layout};
 use crate::sync::{self, InProgress, KickOff, RunRecord, SyncState};
 
@@ -114,35 +112,6 @@ struct Announced {
     key: String,
     /// When earlier ones were sent of which nobody knows what became.
     unanswered: Vec<String>,
-}
-
-/// What is told of a kick-off, whatever comes of it.
-struct KickOffTold {
-    url: String,
-    parameters: BTreeMap<String, String>,
-    software: Software,
-}
-
-impl KickOffTold {
-    fn new(endpoint: &Url, wanted: &Wanted, capability: Option<&Capability>) -> Self {
-        Self {
-            url: http::shown(&wanted.address(endpoint)),
-            parameters: wanted.told(),
-            software: capability
-                .map(Capability::software)
-                .cloned()
-                .unwrap_or_default(),
-        }
-    }
-
-    fn with(self, outcome: Result<Answered>) -> Event {
-        Event::KickedOff(Arc::new(progress::KickOff {
-            url: self.url,
-            parameters: self.parameters,
-            software: self.software,
-            outcome,
-        }))
-    }
 }
 
 /// Writes down that a kick-off is about to be sent. So whatever is wrong with staging
@@ -322,27 +291,6 @@ pub(super) async fn check_export_status(
         batches,
         carried,
     })
-}
-
-/// Asks the source, and tells what it says.
-async fn ask(context: &Context, url: &Url) -> Result<Status> {
-    let (client, endpoint) = context.source().await?;
-    let status = export::status(client, endpoint, url).await;
-    match &status {
-        Ok(Status::InProgress {
-            progress,
-            retry_after,
-            known,
-        }) => context.tell(Event::ExportGoesOn {
-            progress: progress.clone().filter(|_| *known),
-            retry_after: *retry_after,
-        }),
-        Ok(Status::Complete(told)) => context.tell(Event::ExportComplete(told.pages.clone())),
-        // What that means is for the run's record to say.
-        Ok(Status::Absent { .. }) => {}
-        Err(error) => context.tell(Event::StatusFailed(error.clone())),
-    }
-    status
 }
 
 /// The answer to a call that comes again after the export's job was deleted: from the manifest that the run follows;

@@ -13,6 +13,7 @@ mod importing;
 mod issues;
 mod renewal;
 mod run;
+mod told;
 mod transferring;
 
 use std::collections::BTreeSet;
