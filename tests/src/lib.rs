@@ -17,6 +17,7 @@
 /// Where nobody listens: tcpmux, which no test may have. A port that was free a moment ago may be another test's by now.
 pub const NOBODY: &str = "127.0.0.1:1";
 
+mod audit;
 mod binary;
 mod case;
 pub mod check;
@@ -41,6 +42,7 @@ mod told_source;
 pub mod traffic;
 mod transferring;
 
+pub use audit::AuditLog;
 pub use binary::binary;
 pub use case::{Case, prove};
 pub use command::{CommandRun, Finished, Running, pathling_import};

@@ -70,7 +70,9 @@ fn file_requests(sandbox: &Sandbox) -> BTreeMap<String, usize> {
 fn staged(sandbox: &Sandbox) -> usize {
     let objects = sandbox.s3_objects().into_iter();
     objects
-        .filter(|(key, _)| key.contains("/runs/") && key.ends_with(".ndjson"))
+        .filter(|(key, _)| {
+            key.contains("/runs/") && key.ends_with(".ndjson") && !key.contains("/_")
+        })
         .count()
 }
 

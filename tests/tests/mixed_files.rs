@@ -39,8 +39,11 @@ fn objects(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy();
             if path.is_dir() {
                 folders.push(path);
+            } else if name.starts_with('_') {
+                // Ours, and no resources.
             } else if path
                 .extension()
                 .is_some_and(|extension| extension == "ndjson")

@@ -109,7 +109,11 @@ async fn every_file_is_told_when_it_begins_while_it_comes_and_when_it_is_done() 
             let at = |wanted| events.iter().position(|event| event == wanted);
             assert!(at(&started) < at(&done));
         }
-        assert_eq!(events.len(), 15 + count_of_bytes(&events));
+        let asked = |event: &&Event| matches!(event, Event::FileAsked { .. });
+        assert_eq!(events.iter().filter(asked).count(), 7, "once for each file");
+        let whole = |event: &&Event| matches!(event, Event::TransferComplete(_));
+        assert_eq!(events.iter().filter(whole).count(), 1);
+        assert_eq!(events.len(), 15 + 7 + 1 + count_of_bytes(&events));
 
         let events = told.transfer().await;
         let fetched = |event: &Event| matches!(event, Event::FileDone { fetched: true, .. });

@@ -66,6 +66,10 @@ pub(crate) struct Sync {
     /// Start a new run, even where an unfinished one could go on.
     #[arg(long)]
     pub(crate) fresh: bool,
+
+    /// Add an audit log of the export and its files to this file, as Bulk Data clients write it (docs/audit.md).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) audit: Option<PathBuf>,
 }
 
 /// How the program writes.
@@ -85,7 +89,7 @@ impl Args {
 
     fn of(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let args = Self::from_arg_matches(matches)?;
-        let of_sync = args.sync.fresh || args.sync.file.is_some();
+        let of_sync = args.sync.fresh || args.sync.file.is_some() || args.sync.audit.is_some();
         if args.instead.is_some() && of_sync {
             return Err(command().error(
                 ErrorKind::ArgumentConflict,

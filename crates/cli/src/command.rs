@@ -15,6 +15,7 @@ use pathling_import_core::telemetry::{self, LogFormat, Telemetry, TelemetryOptio
 use pathling_import_core::{Error, Kind, Result};
 
 use crate::args::{Args, Format, Instead};
+use crate::audit;
 use crate::cancel;
 use crate::drive::{Drive, Finished, Position};
 use crate::progress::{Form, Progress, log_line};
@@ -78,17 +79,20 @@ async fn obey(args: &Args) -> u8 {
         Ok(settings) => settings,
         Err(error) => return ending.failed(&error, &Position::default()),
     };
+    let sink = match args.sync.audit.as_deref().map(audit::open).transpose() {
+        Ok(sink) => sink,
+        Err(error) => return ending.failed(&error, &Position::default()),
+    };
+    let context = Context::new(settings);
+    let context = match sink {
+        Some(sink) => context.audited_to(sink),
+        None => context,
+    };
     match &args.instead {
         Some(Instead::Cancel { .. }) => {
-            cancel(
-                &Context::new(settings),
-                args.log_format,
-                &ending,
-                told_to_stop,
-            )
-            .await
+            cancel(&context, args.log_format, &ending, told_to_stop).await
         }
-        None => Box::pin(synchronise(settings, args, &ending, told_to_stop)).await,
+        None => Box::pin(synchronise(context, args, &ending, told_to_stop)).await,
     }
 }
 
@@ -116,13 +120,13 @@ async fn cancel(
 
 /// One synchronisation, to its summary. Gives the exit code.
 async fn synchronise(
-    settings: Settings,
+    context: Context,
     args: &Args,
     ending: &Ending<'_>,
     mut told_to_stop: FirstStop,
 ) -> u8 {
     let progress = Progress::new(ending.form);
-    let context = Context::new(settings).observed_by(progress.observer());
+    let context = context.observed_by(progress.observer());
     let drive = Drive::new(&context, &progress, context.settings());
     let outcome = tokio::select! {
         biased;
@@ -142,6 +146,7 @@ async fn synchronise(
         Ok(Err(error)) => ending.failed(&error, &drive.position()),
         Err(stop) => {
             context.settle().await;
+            context.keep_log(LETTING_GO).await;
             let position = drive.position();
             let ask = stop == Stop::Interrupt && ending.form != Form::Log;
             if ask && cancel::may_ask(&position) && cancel::ask().await {

@@ -159,6 +159,14 @@ impl Progress {
                 }
                 self.line_now_and_then();
             }
+            // What else happens at the source is shown by the steps' own lines, and written into the audit log.
+            Event::KickedOff(_)
+            | Event::ExportGoesOn { .. }
+            | Event::StatusFailed(_)
+            | Event::ExportComplete(_)
+            | Event::FileAsked { .. }
+            | Event::FileFailed { .. }
+            | Event::TransferComplete(_) => {}
             // The log has it from the transfer itself.
             Event::Retrying { .. } | Event::Waiting { .. } if inner.form == Form::Log => {}
             Event::Retrying { what, wait, why } | Event::Waiting { what, wait, why } => {

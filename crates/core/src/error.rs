@@ -6,7 +6,10 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
+
+use crate::answered::Answered;
 
 /// The result of everything in this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -205,6 +208,7 @@ impl Kind {
             final_answer: false,
             unsent: false,
             throttled: false,
+            answered: None,
         }
     }
 }
@@ -220,6 +224,7 @@ pub struct Error {
     final_answer: bool,
     unsent: bool,
     throttled: bool,
+    answered: Option<Arc<Answered>>,
 }
 
 impl Error {
@@ -268,6 +273,19 @@ impl Error {
     #[must_use]
     pub fn throttled(&self) -> bool {
         self.throttled
+    }
+
+    /// Says which answer it is about.
+    #[must_use]
+    pub fn of_answer(mut self, answered: Answered) -> Self {
+        self.answered = Some(Arc::new(answered));
+        self
+    }
+
+    /// The answer that it is about, where there was one.
+    #[must_use]
+    pub fn answer(&self) -> Option<&Answered> {
+        self.answered.as_deref()
     }
 
     /// The same error with a sentence in front of what happened: the step or file that it happened to.

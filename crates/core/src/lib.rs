@@ -1,8 +1,11 @@
 //! The steps of a synchronisation from a FHIR server to Pathling, and all that they stand on.
 //!
 //! Arrows point one way: entry points -> [`steps`] -> ([`export`] | [`transfer`] | [`pathling`] | [`sync`]) ->
-//! ([`staging`] | [`http`]) -> ([`config`] | [`manifest`] | [`error`]).
+//! ([`staging`] | [`http`]) -> ([`config`] | [`manifest`] | [`error`]). What happens meanwhile is told as [`progress`], of
+//! which [`audit`] writes down what concerns the export.
 
+pub mod answered;
+pub mod audit;
 pub mod config;
 pub mod error;
 pub mod export;
@@ -12,6 +15,7 @@ pub mod http;
 pub mod lambda;
 pub mod manifest;
 pub mod pathling;
+pub mod progress;
 mod runtime;
 pub mod staging;
 pub mod steps;

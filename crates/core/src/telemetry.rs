@@ -4,6 +4,7 @@
 //! reported twice, and nothing that an error does not say.
 
 use std::io::Write as _;
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use sentry::ClientInitGuard;
@@ -73,9 +74,9 @@ pub fn start(options: &TelemetryOptions<'_>) -> Telemetry {
     });
     let filter = EnvFilter::try_new(format!("{},{LIBRARIES}", options.level))
         .unwrap_or_else(|_| EnvFilter::new("info"));
-    let output = options.output;
+    let (output, format) = (options.output, options.format);
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(move || Lines(output))
+        .with_writer(move || Lines { output, format })
         .with_target(false);
     let lines = match options.format {
         LogFormat::Human => lines.with_ansi(options.colours).boxed(),
@@ -137,16 +138,65 @@ pub fn to_stderr(line: &[u8]) {
     let _ = std::io::stderr().lock().write_all(line);
 }
 
-/// Hands on what is written: the formatter writes a line at once.
-struct Lines(fn(&[u8]));
+/// The name of the requests of the run that this process is at work on.
+static REQUEST_ID: RwLock<Option<String>> = RwLock::new(None);
+
+/// Says under which name the run's requests go out (`X-Request-Id`), so that every line of the log holds it: whoever reads one
+/// finds the others, and those in the servers' logs.
+pub fn set_request_id(id: Option<String>) {
+    *REQUEST_ID.write().unwrap_or_else(PoisonError::into_inner) = id;
+}
+
+/// Hands on what is written, with the name of the run's requests: the formatter writes a line at once. No span does that,
+/// for most lines come from tasks of their own.
+struct Lines {
+    output: fn(&[u8]),
+    format: LogFormat,
+}
 
 impl std::io::Write for Lines {
     fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
-        (self.0)(line);
+        let id = REQUEST_ID.read().unwrap_or_else(PoisonError::into_inner);
+        match id.as_deref() {
+            Some(id) => (self.output)(&with_id(line, id, self.format)),
+            None => (self.output)(line),
+        }
         Ok(line.len())
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
+    }
+}
+
+/// The line with one more field.
+fn with_id(line: &[u8], id: &str, format: LogFormat) -> Vec<u8> {
+    let (before, after) = match format {
+        LogFormat::Json if line.starts_with(b"{") => {
+            (format!("{{\"request_id\":\"{id}\","), &line[1..])
+        }
+        LogFormat::Json => (String::new(), line),
+        LogFormat::Human => {
+            let bare = line.strip_suffix(b"\n").unwrap_or(line);
+            return [bare, format!(" request_id={id}\n").as_bytes()].concat();
+        }
+    };
+    [before.as_bytes(), after].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_holds_the_name_of_the_requests_in_either_form() {
+        let json = with_id(b"{\"level\":\"INFO\"}\n", "a-1", LogFormat::Json);
+        let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        assert_eq!(
+            json,
+            serde_json::json!({"request_id": "a-1", "level": "INFO"})
+        );
+        let human = with_id(b"WARN  a thing n=1\n", "a-1", LogFormat::Human);
+        assert_eq!(human, b"WARN  a thing n=1 request_id=a-1\n");
     }
 }

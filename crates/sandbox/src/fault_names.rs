@@ -28,6 +28,7 @@ const CLAIMS: [(&str, TokenClaim); 4] = [
 
 /// Faults without an argument, by name.
 const PLAIN: &[(&str, Fault)] = &[
+    ("answers-have-ids", Fault::AnswersHaveIds),
     ("oauth-uris-only", Fault::OauthUrisOnly),
     ("secret-rotates", Fault::SecretRotates),
     ("secrets-denied", Fault::SecretsDenied),

@@ -191,6 +191,8 @@ pub enum Fault {
     MetadataNames(String),
     /// The source refuses every request without this header: 400. `source-wants-header=NAME`
     SourceWantsHeader(String),
+    /// Every answer of source, files, token endpoint and target has an `X-Request-Id` of the server's own: `sandbox-1` and so on.
+    AnswersHaveIds,
     /// The status URL counts its jobs from 1 anew with every export: the same URL, another job.
     JobNumbersRepeat,
     /// The source forgets the job: 404 on its status URL and its files.

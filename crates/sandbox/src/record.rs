@@ -106,7 +106,7 @@ pub struct Recorded {
     /// The header `Content-Type`.
     pub content_type: Option<String>,
     /// Further headers that tests ask about: `epic-client-id`, `range`, `if-range`, `if-none-match`, `if-match`, `accept-encoding`, `user-agent`,
-    /// `content-length`, `x-amz-content-sha256`, `x-amz-checksum-crc32`, `x-amz-checksum-crc64nvme`, `x-amz-trailer`.
+    /// `x-request-id`, `content-length`, `x-amz-content-sha256`, `x-amz-checksum-crc32`, `x-amz-checksum-crc64nvme`, `x-amz-trailer`.
     pub headers: HashMap<String, String>,
     /// The status it was answered with; None while it waits for an answer, or when it never got one.
     pub status: Option<u16>,
@@ -213,6 +213,7 @@ impl Log {
         };
         let kept = [
             "epic-client-id",
+            "x-request-id",
             "range",
             "if-none-match",
             "if-match",

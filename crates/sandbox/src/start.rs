@@ -60,6 +60,7 @@ impl Builder {
             clients,
             assertions: Seen::default(),
             clock: Clock::default(),
+            answers: std::sync::atomic::AtomicU64::default(),
         });
 
         let (folder, temporary) = folder(self.s3_folder)?;

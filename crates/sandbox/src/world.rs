@@ -1,5 +1,6 @@
 //! What the services share: the settings, each other's addresses, the faults, the record, the tokens and the clock.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use http::Request;
 use jiff::Timestamp;
 
 use crate::assertion::Seen;
-use crate::call::{Call, Reply, empty, fhir, html, operation_outcome, with};
+use crate::call::{Call, Reply, empty, fhir, html, operation_outcome, set, with};
 use crate::clients::Clients;
 use crate::faults::{Answer, Fault, Faults, Place};
 use crate::record::{Log, Service};
@@ -57,6 +58,8 @@ pub(crate) struct World {
     pub(crate) clients: Clients,
     pub(crate) assertions: Seen,
     pub(crate) clock: Clock,
+    /// How many answers have had an id of the server's own.
+    pub(crate) answers: AtomicU64,
 }
 
 impl World {
@@ -84,7 +87,11 @@ impl World {
         if matches!(service, Service::Source | Service::Files) {
             self.lag().await;
         }
-        let reply = answer(call).await;
+        let mut reply = answer(call).await;
+        if self.faults.fires(&Fault::AnswersHaveIds) {
+            let number = self.answers.fetch_add(1, Ordering::Relaxed) + 1;
+            set(&mut reply, "x-request-id", &format!("sandbox-{number}"));
+        }
         self.log.end(entry, reply.status().as_u16());
         counted(reply, &self.log, entry, flight)
     }

@@ -6,6 +6,8 @@
 //! all of them take. In a query every comma inside a search is `%2C`, so that whoever splits a list before decoding it, as
 //! STU2 has it, does not cut the search in two.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 use url::Url;
 
@@ -49,7 +51,8 @@ struct Parameter<'a> {
 
 impl Wanted {
     /// Where the kick-off goes, without its parameters.
-    pub(super) fn address(&self, endpoint: &Url) -> Url {
+    #[must_use]
+    pub fn address(&self, endpoint: &Url) -> Url {
         match &self.export.level {
             Level::System => http::below(endpoint, "$export"),
             Level::Patient => http::below(endpoint, "Patient/$export"),
@@ -101,6 +104,30 @@ impl Wanted {
             values: vec![value],
         }));
         all
+    }
+
+    /// What may be written down of it, by name. Patients are left out, and of searches and of a vendor's own parameters, which
+    /// may name patients too, there are the names alone.
+    #[must_use]
+    pub fn told(&self) -> BTreeMap<String, String> {
+        let vendors = |name: &str| self.export.parameters.iter().any(|(own, _)| own == name);
+        let told = self
+            .parameters()
+            .into_iter()
+            .filter(|parameter| parameter.name != "patient")
+            .map(|Parameter { name, values, .. }| {
+                let value = match name {
+                    "_typeFilter" => values
+                        .into_iter()
+                        .map(http::shown_str)
+                        .collect::<Vec<_>>()
+                        .join(","),
+                    _ if vendors(name) => "…".to_owned(),
+                    _ => values.join(","),
+                };
+                (name.to_owned(), value)
+            });
+        told.collect()
     }
 
     /// The names of what is asked for.

@@ -26,12 +26,16 @@ use super::{FHIR_JSON, Wanted};
 use crate::config::Level;
 use crate::error::{Error, Kind, Result};
 use crate::http::{self, Client, Request, TokenUse, shown};
+use crate::progress::Software;
 
 /// The largest statement or definition that is read, in bytes: a large server's has some megabytes.
 const LIMIT: usize = 32 << 20;
 
 /// How long both may take together. The export does not depend on them.
 const LONGEST: Duration = Duration::from_secs(10);
+
+/// How much of what the source says that it is, is kept, in characters.
+const LONGEST_NAME: usize = 200;
 
 /// What the canonical URLs of the IG begin with.
 const IG: &str = "http://hl7.org/fhir/uv/bulkdata/";
@@ -49,6 +53,8 @@ pub struct Capability {
     parameters: Option<BTreeSet<String>>,
     /// Types that are not exported.
     left_out: BTreeSet<String>,
+    /// What the source says that it is.
+    software: Software,
 }
 
 impl Capability {
@@ -70,6 +76,12 @@ impl Capability {
     #[must_use]
     pub fn is_stu4(&self) -> bool {
         self.edition.is_some_and(|edition| edition >= 4)
+    }
+
+    /// What the source says that it is.
+    #[must_use]
+    pub fn software(&self) -> &Software {
+        &self.software
     }
 
     /// Warns of everything that is asked for and that the source is known not to know.
@@ -116,6 +128,7 @@ async fn read(client: &Client, endpoint: &Url, level: &Level) -> Result<Capabili
         edition: told.edition,
         parameters: None,
         left_out: told.left_out,
+        software: software(&statement),
     };
     let Some(definition) = told.definition else {
         return Ok(capability);
@@ -145,6 +158,20 @@ async fn read(client: &Client, endpoint: &Url, level: &Level) -> Result<Capabili
         }
     }
     Ok(capability)
+}
+
+fn software(statement: &Value) -> Software {
+    let of = |pointer: &str| {
+        let text = statement.pointer(pointer)?.as_str()?;
+        let printed = text.chars().filter(|c| !c.is_control());
+        Some(printed.take(LONGEST_NAME).collect())
+    };
+    Software {
+        name: of("/software/name"),
+        version: of("/software/version"),
+        release_date: of("/software/releaseDate"),
+        fhir_version: of("/fhirVersion"),
+    }
 }
 
 /// Says that something could not be read which the export does not depend on.

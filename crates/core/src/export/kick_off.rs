@@ -12,6 +12,7 @@ use url::Url;
 
 use super::capability::Capability;
 use super::{FHIR_JSON, SEPARATE_STATUS, Wanted};
+use crate::answered::Answered;
 use crate::config::Method;
 use crate::error::{Error, Kind, Result};
 use crate::http::{self, Backoff, Client, Request, Response, TokenUse, shown};
@@ -38,6 +39,8 @@ pub struct Accepted {
     pub date: Option<String>,
     /// By which method it was asked for.
     pub method: Method,
+    /// What else there is to tell of the answer.
+    pub answered: Answered,
 }
 
 /// A kick-off that was not accepted.
@@ -275,6 +278,7 @@ async fn accepted(response: Response, method: Method) -> Result<Accepted> {
         if status.is_success() {
             return Err(Kind::ExportFailed
                 .error(format!("{described} instead of 202 Accepted"))
+                .of_answer(response.answered())
                 .next("Check that SOURCE_ENDPOINT is the base URL of a FHIR server that supports the Bulk Data $export operation."));
         }
         let error = http::failure(response, "the kick-off of the export").await;
@@ -284,11 +288,13 @@ async fn accepted(response: Response, method: Method) -> Result<Accepted> {
             error
         });
     }
+    let answered = response.answered();
     let location = response.header("content-location").map(str::to_owned);
     let date = response.header("date").map(str::to_owned);
     let broken = |what: &str| {
         Kind::ExportFailed
             .error(format!("{described} {what}"))
+            .of_answer(answered.clone())
             .next("Report it to whoever runs the source: its answer breaks the Bulk Data specification.")
     };
     let Some(location) = location.filter(|location| !location.is_empty()) else {
@@ -303,6 +309,7 @@ async fn accepted(response: Response, method: Method) -> Result<Accepted> {
         status_url,
         date,
         method,
+        answered,
     })
 }
 

@@ -24,6 +24,7 @@ pub(super) async fn all_pages(
         return Ok(Status::Complete(first));
     };
     let mut pages = Pages::default();
+    let mut told_pages = first.pages;
     pages.add(&first.text, &base)?;
     drop(first.text);
     let mut trail = Trail::from(&base);
@@ -46,6 +47,7 @@ pub(super) async fn all_pages(
             }
         };
         pages.add(&page.text, &url)?;
+        told_pages.extend(page.pages);
         match page.head.next {
             Some(further) => next = further,
             None => break,
@@ -54,7 +56,11 @@ pub(super) async fn all_pages(
     let text = pages.text()?;
     let head = Head::of_text(&text, Some(&base), no_json)?;
     tracing::debug!(pages = trail.0.len(), "manifest");
-    Ok(Status::Complete(Told { text, head }))
+    Ok(Status::Complete(Told {
+        text,
+        head,
+        pages: told_pages,
+    }))
 }
 
 /// The pages that were read, so that none is read twice.

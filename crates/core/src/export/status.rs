@@ -5,9 +5,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use url::Url;
 
+use crate::answered::Answered;
 use crate::error::{Error, Kind, Result};
 use crate::http::{self, Client, OperationOutcome, Request, Response, StatusCode, TokenUse, shown};
 use crate::manifest::{self, Head};
+use crate::progress::Page;
 
 use super::SEPARATE_STATUS;
 use super::pages::all_pages;
@@ -38,6 +40,8 @@ pub enum Status {
         status: u16,
         /// The answer in words.
         said: String,
+        /// What else there is to tell of it.
+        answered: Answered,
     },
 }
 
@@ -48,6 +52,8 @@ pub struct Told {
     pub text: Bytes,
     /// What it says; all of it was checked.
     pub head: Head,
+    /// What each of its pages names.
+    pub pages: Vec<Page>,
 }
 
 /// How a status request was answered.
@@ -77,9 +83,14 @@ pub async fn status(client: &Client, endpoint: &Url, status_url: &Url) -> Result
         }),
         Answer::Absent(response) => {
             let (status, at) = (response.status().as_u16(), response.described());
+            let answered = response.answered();
             let (said, _) = http::said(response).await;
             let said = format!("{at}{said}");
-            Ok(Status::Absent { status, said })
+            Ok(Status::Absent {
+                status,
+                said,
+                answered,
+            })
         }
         Answer::Complete(response) => {
             let url = http::status_url_for_polling(endpoint, status_url);
@@ -160,7 +171,10 @@ pub(super) async fn told(response: Response, base: &Url) -> Result<Told> {
         Kind::SourceUnavailable.error(format!("{at}: the manifest was not read: {stopped}"))
     })?;
     let error = match head {
-        Ok(head) => return Ok(Told { text, head }),
+        Ok(head) => {
+            let pages = vec![page(&head)];
+            return Ok(Told { text, head, pages });
+        }
         Err(error) => error,
     };
     if manifest::without_mark(&text).trim_ascii().is_empty() {
@@ -180,6 +194,15 @@ pub(super) async fn told(response: Response, base: &Url) -> Result<Told> {
         )));
     }
     Err(within_manifest(error, &at))
+}
+
+fn page(head: &Head) -> Page {
+    Page {
+        transaction_time: head.transaction_time.clone(),
+        outputs: head.outputs,
+        deleted: head.deleted,
+        errors: head.errors,
+    }
 }
 
 /// The text of a body, in one piece and no more memory than it has bytes.

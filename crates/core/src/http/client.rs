@@ -11,6 +11,7 @@ use super::auth::{Token, Tokens};
 use super::extra::Extra;
 use super::guard::Guard;
 use super::request::{Request, TokenUse};
+use super::request_id::RequestId;
 use super::response::Response;
 use super::shown::shown;
 use super::transport::{Authorization, Transport};
@@ -81,6 +82,13 @@ impl Client {
     /// Errors: configuration, where the endpoint is no http or https URL, holds a user name or password, or would have
     /// the credentials sent in plain text without the operator's word.
     pub fn new(options: ClientOptions) -> Result<Self> {
+        Self::identified(options, RequestId::default())
+    }
+
+    /// The same, whose requests carry this name where they go to the server or to those who are trusted like it.
+    ///
+    /// Errors: as [`Client::new`].
+    pub fn identified(options: ClientOptions, id: RequestId) -> Result<Self> {
         let ClientOptions {
             side,
             endpoint,
@@ -119,7 +127,7 @@ impl Client {
         let guard = Guard::new(&endpoint, &named, allow_private_hosts);
         let mut trusted = trusted_origins;
         trusted.push(Origin::from(&endpoint));
-        let extra = Extra::new(&headers, trusted.clone(), allow_plaintext);
+        let extra = Extra::new(&headers, trusted.clone(), allow_plaintext, id);
         let tokens = credentials.map(|credentials| {
             Tokens::new(
                 credentials,

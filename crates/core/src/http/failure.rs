@@ -29,11 +29,12 @@ pub async fn failure_as(status: StatusCode, response: Response, what_for: &str) 
     let side = response.about().side;
     let authorization = response.about().authorization.clone();
     let wait = response.retry_after();
+    let answered = response.answered();
     let said = format!("{what_for}: {}", response.described());
     let body = Unwanted::read(response).await;
     let said = format!("{said}{}", body.said);
     if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-        return authentication(side, status, &authorization, &said);
+        return authentication(side, status, &authorization, &said).of_answer(answered);
     }
     let gateway = matches!(
         status,
@@ -47,7 +48,11 @@ pub async fn failure_as(status: StatusCode, response: Response, what_for: &str) 
         || (status.is_server_error() && !body.is_outcome)
         || (!status.is_success() && body.is_transient)
     {
-        let error = side.unavailable().error(said).retry_after(wait);
+        let error = side
+            .unavailable()
+            .error(said)
+            .retry_after(wait)
+            .of_answer(answered);
         if matches!(
             status,
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
@@ -57,7 +62,7 @@ pub async fn failure_as(status: StatusCode, response: Response, what_for: &str) 
             error
         }
     } else {
-        side.failed().error(said)
+        side.failed().error(said).of_answer(answered)
     }
 }
 

@@ -8,6 +8,7 @@
 //! its own messages name.
 
 mod address;
+mod answered;
 mod auth;
 pub(crate) mod aws;
 mod body;
@@ -19,6 +20,7 @@ mod flight;
 mod guard;
 mod outcome;
 mod request;
+mod request_id;
 mod response;
 mod retry;
 mod roots;
@@ -46,6 +48,7 @@ pub use failure::{failure, failure_as, said};
 pub(crate) use flight::Flight;
 pub use outcome::{Issue, OperationOutcome};
 pub use request::{Request, TokenUse};
+pub use request_id::RequestId;
 pub use reqwest::{Method, StatusCode};
 pub(crate) use response::retry_after;
 pub use response::{Quoter, Response};

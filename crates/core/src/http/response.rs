@@ -108,14 +108,16 @@ impl Response {
         self.exchange.answer.headers().get(name)?.to_str().ok()
     }
 
-    /// The beginning of a sentence about this answer: `GET https://h/$export?_type=… answered 404 Not Found`.
+    /// The beginning of a sentence about this answer: `GET https://h/$export?_type=… answered 404 Not Found`, with the name
+    /// that the server gave the request, if it did: ` (X-Request-Id: abc)`.
     #[must_use]
     pub fn described(&self) -> String {
         format!(
-            "{} {} answered {}",
+            "{} {} answered {}{}",
             self.exchange.about.method,
             shown(&self.exchange.about.url),
-            self.status()
+            self.status(),
+            self.name_at_server()
         )
     }
 

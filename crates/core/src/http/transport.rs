@@ -15,6 +15,7 @@ use super::connections::Connections;
 use super::extra::Extra;
 use super::guard::{self, Guard, Refused};
 use super::request::Request;
+use super::request_id::HEADER;
 use super::response::{About, Response};
 use super::roots;
 use super::shown::{shown, shown_str};
@@ -167,6 +168,14 @@ impl Transport {
             self.side.setting("TRUSTED_ORIGINS")
         );
         error.next(next).unsent()
+    }
+
+    /// The same request with the run's name among requests, wherever it goes: for a token, whose endpoint knows us anyway.
+    pub(super) fn identified(&self, mut request: Request) -> Request {
+        if let Some(id) = self.extra.id_for(&request.url) {
+            request.headers.insert(HEADER, id);
+        }
+        request
     }
 
     /// The same for a request that never carries a token: discovery.

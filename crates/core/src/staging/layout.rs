@@ -17,6 +17,16 @@ pub const JSON: &str = "application/json";
 /// The content type of JSON texts, one on each line.
 pub const JSON_LINES: &str = "application/jsonl";
 
+/// The content type of an object of ours that is changed after it was made.
+#[must_use]
+pub fn content_type_of(key: &str) -> &'static str {
+    if key.ends_with(".ndjson") {
+        JSON_LINES
+    } else {
+        JSON
+    }
+}
+
 /// The folder of what was synchronised when.
 pub(super) const SYNC: &str = "sync";
 
@@ -236,10 +246,14 @@ pub fn batches_key(run: &str) -> String {
     format!("runs/{run}/_batches.jsonl")
 }
 
-/// The audit log of a run.
+/// The audit log of a run: its first object, and those with which it goes on when that is full, counted from 0.
 #[must_use]
-pub fn log_key(run: &str) -> String {
-    format!("runs/{run}/_log.ndjson")
+pub fn log_key(run: &str, number: u32) -> String {
+    match number {
+        0 => format!("runs/{run}/_log.ndjson"),
+        // Sorted by name, it comes after the first.
+        _ => format!("runs/{run}/_log_{number:05}.ndjson"),
+    }
 }
 
 /// The name of one synchronisation, from what makes it itself: source, level, types, filters and the target's address.
@@ -403,7 +417,9 @@ mod tests {
         assert_eq!(glob_key("a1", "Patient"), "runs/a1/Patient/*.ndjson");
         assert_eq!(empty_key("a1", "Patient"), "runs/a1/Patient/empty.ndjson");
         assert_eq!(batches_key("a1"), "runs/a1/_batches.jsonl");
-        assert_eq!(log_key("a1"), "runs/a1/_log.ndjson");
+        assert_eq!(log_key("a1", 0), "runs/a1/_log.ndjson");
+        assert_eq!(log_key("a1", 7), "runs/a1/_log_00007.ndjson");
+        assert!(log_key("a1", 0) < log_key("a1", 1));
         assert_eq!(sync_key("a1"), "sync/a1.json");
         // printf %s https://fhir.example.org/files/Patient-1.ndjson | sha256sum | cut -c -12
         let name = "00042-057253e2acc9.ndjson";

@@ -9,6 +9,7 @@
 //! for an object that is not there, so 403 counts as absent when we read; a conditional write that then fails shows that
 //! the object was there after all, and may not be read.
 
+mod append;
 mod done;
 mod files;
 mod folder;

@@ -6,8 +6,9 @@ use crate::config::{ImportMode, Settings};
 use crate::error::{Kind, Result};
 use crate::manifest::Manifest;
 use crate::pathling::{self, Location};
+use crate::progress::{Event, Total};
 use crate::staging::layout;
-use crate::sync::{self, Transferred};
+use crate::sync::{self, RunRecord, Transferred};
 use crate::transfer::Brought;
 
 /// What is written down of a complete transfer that began at `started`. What a person should know is logged.
@@ -38,6 +39,18 @@ pub(super) fn transferred(
         deletions: stored.head.deleted,
         export_errors: stored.head.errors,
         parameters: pathling::parameters(&locations),
+    })
+}
+
+/// What is told of a complete transfer that this call began at `started`.
+pub(super) fn total(brought: &Brought, record: &RunRecord, started: Instant) -> Event {
+    let kick_off = record.newest_kick_off();
+    let since = kick_off.and_then(|kick_off| sync::since(&kick_off.at));
+    Event::TransferComplete(Total {
+        files: brought.files,
+        resources: brought.resources.values().sum(),
+        bytes: brought.bytes,
+        took: since.unwrap_or_else(|| started.elapsed()),
     })
 }
 

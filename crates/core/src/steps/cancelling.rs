@@ -74,6 +74,8 @@ async fn give_up(
     let Some((record, kick_off)) = run::of_kick_off(staging, in_progress).await? else {
         return Ok(None);
     };
+    context.begin(None, Some(&record.run));
+    context.of_run(&record.run, Some(&record));
     if let Some(ended) = record.ended() {
         // Who ended it died before it was said here too.
         sync::end_run(staging, &record.run, Some(key), &ended.name, None).await?;

@@ -1,21 +1,28 @@
 //! What the steps work with: settings, and clients that are made on first use and kept.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use url::Url;
 
+use crate::audit::{Audit, Item, Sink};
 use crate::config::{Dialect, Endpoint, Settings};
 use crate::error::{Kind, Result};
 use crate::export::{self, Capability, Wanted};
 use crate::http::{Client, ClientOptions, Side};
 use crate::pathling;
+use crate::progress::{self, Event, Observer};
 use crate::staging::{Options, Staging};
-use crate::transfer::progress::{self, Observer};
+use crate::sync::RunRecord;
+use crate::telemetry;
 
 /// One process's settings and clients. A Lambda keeps it between invocations.
 pub struct Context {
     settings: Settings,
     observer: Observer,
+    audit: Arc<Audit>,
     source: OnceCell<Client>,
     capability: OnceCell<Capability>,
     target: OnceCell<Client>,
@@ -28,6 +35,7 @@ impl Context {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         Self {
+            audit: Arc::new(Audit::new(settings.staging.is_some())),
             settings,
             observer: progress::nobody(),
             source: OnceCell::new(),
@@ -43,6 +51,45 @@ impl Context {
     pub fn observed_by(mut self, observer: Observer) -> Self {
         self.observer = observer;
         self
+    }
+
+    /// The same context, which gives each line of the audit log to `sink` too.
+    #[must_use]
+    pub fn audited_to(self, sink: Sink) -> Self {
+        self.audit.also_to(sink);
+        self
+    }
+
+    /// Begins with the work on a run whose requests have this name, as far as either is known now.
+    pub(super) fn begin(&self, id: Option<&str>, run: Option<&str>) {
+        self.audit.begin(id, run);
+        telemetry::set_request_id(self.request_id());
+    }
+
+    /// Says which run it is that is at work. Its requests go out under the name that its kick-off had, as its record knows; a
+    /// run of which nobody knows that has its own name for it. To be called before anything is asked of a server.
+    pub(super) fn of_run(&self, run: &str, record: Option<&RunRecord>) {
+        let kick_off = record.and_then(RunRecord::newest_kick_off);
+        let id = kick_off.and_then(|kick_off| kick_off.request_id.as_deref());
+        self.audit.of_run(run, id);
+        telemetry::set_request_id(self.request_id());
+    }
+
+    /// The name under which the run's requests go out.
+    pub(super) fn request_id(&self) -> Option<String> {
+        self.audit.id().get()
+    }
+
+    /// Writes what is left of the audit log to the run's folder, as far as that goes in this time.
+    pub async fn keep_log(&self, within: Duration) {
+        // A store that was not opened did not let itself be opened, or nobody needed it.
+        let Some(staging) = self.staging.get() else {
+            return;
+        };
+        let written = tokio::time::timeout(within, self.audit.keep(staging));
+        if self.audit.has_unwritten() && written.await.is_err() {
+            tracing::warn!("the store did not take the end of the audit log in time");
+        }
     }
 
     /// The settings.
@@ -93,7 +140,7 @@ impl Context {
             .ok_or_else(|| missing("SOURCE_ENDPOINT"))?;
         let client = self
             .source
-            .get_or_try_init(|| async { client(Side::Source, endpoint) })
+            .get_or_try_init(|| async { client(Side::Source, endpoint, &self.audit) })
             .await?;
         Ok((client, &endpoint.url))
     }
@@ -129,7 +176,7 @@ impl Context {
             .ok_or_else(|| missing("TARGET_ENDPOINT"))?;
         let client = self
             .target
-            .get_or_try_init(|| async { client(Side::Target, endpoint) })
+            .get_or_try_init(|| async { client(Side::Target, endpoint, &self.audit) })
             .await?;
         Ok((client, &endpoint.url))
     }
@@ -146,8 +193,28 @@ impl Context {
             .copied()
     }
 
-    pub(super) fn observer(&self) -> &Observer {
-        &self.observer
+    /// Who is told of the export and its files.
+    pub(super) fn observer(&self) -> Observer {
+        let (audit, observer) = (Arc::clone(&self.audit), Arc::clone(&self.observer));
+        Arc::new(move |event| {
+            audit.take(Item::Output, &event);
+            observer(event);
+        })
+    }
+
+    /// Who is told of files of errors: they are no part of what is imported, of which the progress is shown.
+    pub(super) fn observer_of_errors(&self) -> Observer {
+        self.audit.observer(Item::Error)
+    }
+
+    /// Tells what happened.
+    pub(super) fn tell(&self, event: Event) {
+        self.observer()(event);
+    }
+
+    /// The audit log.
+    pub(super) fn audit(&self) -> &Audit {
+        &self.audit
     }
 }
 
@@ -155,8 +222,8 @@ impl Context {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Deadline(pub Option<Instant>);
 
-fn client(side: Side, endpoint: &Endpoint) -> Result<Client> {
-    Client::new(ClientOptions {
+fn client(side: Side, endpoint: &Endpoint, audit: &Audit) -> Result<Client> {
+    let options = ClientOptions {
         side,
         endpoint: endpoint.url.clone(),
         credentials: endpoint.credentials.clone(),
@@ -167,7 +234,8 @@ fn client(side: Side, endpoint: &Endpoint) -> Result<Client> {
         allow_private_hosts: endpoint.allow_private_hosts,
         connect_timeout: endpoint.connect_timeout,
         idle_timeout: endpoint.idle_timeout,
-    })
+    };
+    Client::identified(options, audit.id().clone())
 }
 
 fn missing(name: &str) -> crate::Error {

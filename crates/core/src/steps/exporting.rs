@@ -7,12 +7,14 @@ use url::Url;
 
 use super::contract::{Carried, ExportComplete, ExportStarted, ManifestPlace, StatusQuery};
 use super::run::{keep_manifest, refuse_cancelled, since_of, stored_head};
+use super::told::{KickOffTold, ask};
 use super::{Context, Deadline, batches, require_staging_for_key};
 use crate::config::{MixedFiles, Place, Settings, Step};
 use crate::error::{Error, Kind, Result};
 use crate::export::{self, Patience, Status, Told, Wanted};
 use crate::http;
 use crate::manifest::{self, Head};
+use crate::progress::Event;
 use crate::staging::{Staging, layout};
 use crate::sync::{self, InProgress, KickOff, RunRecord, SyncState};
 
@@ -35,7 +37,13 @@ pub(super) async fn fhir_export(context: &Context, deadline: Deadline) -> Result
         export: settings.export.clone(),
         separate_status: settings.job.separate_status,
     };
-    let capability = context.capability(&wanted).await?;
+    let (capability, told) = match context.capability(&wanted).await {
+        Ok(capability) => (capability, KickOffTold::new(endpoint, &wanted, capability)),
+        Err(error) => {
+            context.tell(KickOffTold::new(endpoint, &wanted, None).with(Err(error.clone())));
+            return Err(error);
+        }
+    };
     let state = match context.staging_if_any().await? {
         Some(staging) => Some((staging, announce(staging, settings).await?)),
         None => None,
@@ -48,6 +56,7 @@ pub(super) async fn fhir_export(context: &Context, deadline: Deadline) -> Result
     let accepted = match sent {
         Ok(accepted) => accepted,
         Err(failed) => {
+            context.tell(told.with(Err(failed.error.clone())));
             // Whoever says no has begun no job; of one who did not answer that is not known.
             if !failed.may_run
                 && let Some((staging, announced)) = &state
@@ -59,6 +68,8 @@ pub(super) async fn fhir_export(context: &Context, deadline: Deadline) -> Result
     };
     let status_url = accepted.status_url.to_string();
     let run = layout::run_of(&status_url);
+    context.of_run(&run, None);
+    context.tell(told.with(Ok(accepted.answered)));
     tracing::info!(run, since = settings.since, "export kicked off");
     let mut carried = Carried {
         run: run.clone(),
@@ -81,6 +92,7 @@ pub(super) async fn fhir_export(context: &Context, deadline: Deadline) -> Result
             types: settings.types.clone(),
             level: settings.export.level.to_string(),
             method: accepted.method.as_str().to_owned(),
+            request_id: context.request_id(),
             unanswered,
             key: key.clone(),
             seen: None,
@@ -174,7 +186,7 @@ pub(super) async fn check_export_status(
     require_staging_for_key(context, &carried)?;
     require_bucket_for_batches(context.settings())?;
     let url = export::parse_status_url(&status_url)?;
-    let (client, endpoint) = context.source().await?;
+    let (_, endpoint) = context.source().await?;
     let url = http::status_url_for_polling(endpoint, &url);
     if carried.run.is_empty() {
         carried.run = layout::run_of(&status_url);
@@ -184,6 +196,7 @@ pub(super) async fn check_export_status(
         Some(staging) => Some(RunRecord::load_newest(staging, &carried.run).await?),
         None => None,
     };
+    context.of_run(&carried.run, record.as_ref());
     // Of a job that was deleted after all was staged, the source knows nothing, or what is not so.
     let before = async |record: &RunRecord| match staging {
         Some(staging) => {
@@ -208,7 +221,7 @@ pub(super) async fn check_export_status(
     {
         return Ok(complete);
     }
-    let told = match export::status(client, endpoint, &url).await? {
+    let told = match ask(context, &url).await? {
         Status::InProgress {
             progress,
             retry_after,
@@ -219,7 +232,11 @@ pub(super) async fn check_export_status(
             }
             return Err(in_progress(progress, retry_after));
         }
-        Status::Absent { status, said } => {
+        Status::Absent {
+            status,
+            said,
+            answered,
+        } => {
             // Another process may have had it deleted since the record was read.
             if let Some(staging) = staging
                 && let Some(complete) =
@@ -227,7 +244,9 @@ pub(super) async fn check_export_status(
             {
                 return Ok(complete);
             }
-            return Err(absent(status, &said, record.as_ref(), &status_url));
+            let error = absent(status, &said, record.as_ref(), &status_url).of_answer(answered);
+            context.tell(Event::StatusFailed(error.clone()));
+            return Err(error);
         }
         Status::Complete(told) => told,
     };
@@ -245,6 +264,12 @@ pub(super) async fn check_export_status(
     };
     let text = || told.text.clone();
     let kept = keep_manifest(staging, &carried.run, &told.head, text, Some(&url)).await?;
+    if kept.run != carried.run {
+        context
+            .audit()
+            .moved(staging, &carried.run, &kept.run)
+            .await;
+    }
     carried.run = kept.run;
     carried.since = since_of(&carried, Some(&kept.record), &told.head);
     let with_batches = context.settings().batches;

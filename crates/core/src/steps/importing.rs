@@ -44,6 +44,11 @@ pub(super) async fn pathling_import(context: &Context, event: &Value) -> Result<
     if carried.run.is_empty() {
         carried.run = layout::derived_run("", &parameters.to_string(), [""; 0]);
     }
+    let record = match staging {
+        Some(staging) => Some(RunRecord::load(staging, &carried.run).await?),
+        None => None,
+    };
+    context.of_run(&carried.run, record.as_ref());
     let sent = Sent::of(context, parameters).await?;
     let status_url = match staging {
         _ if sent.locations.is_empty() => {
@@ -138,6 +143,12 @@ pub(super) async fn check_import_status(
         }
         _ => None,
     };
+    if carried.run.is_empty() {
+        context.of_run(&layout::run_of(&status_url), None);
+    } else {
+        let record = record.as_ref().map(|(_, record)| record);
+        context.of_run(&carried.run, record);
+    }
     // Called alone, or about an import that this program did not begin, it knows the URL and nothing else.
     let Some((staging, record, newest)) = record.and_then(|(staging, record)| {
         record

@@ -13,6 +13,7 @@ mod importing;
 pub(crate) mod issues;
 mod renewal;
 mod run;
+mod told;
 mod transferring;
 
 use std::collections::BTreeSet;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use crate::config::Step;
 use crate::error::{Error, Kind, Result};
@@ -36,6 +38,12 @@ const LAST_WORDS: Duration = Duration::from_millis(250);
 
 /// How long the record of a run's end may take: whoever called has waited for the error for as long as it can be.
 const WRITING_DOWN: Duration = Duration::from_secs(5);
+
+/// How long the end of a call's audit log may take to be written.
+const LOGGING: Duration = Duration::from_secs(5);
+
+/// The same where the call's time is over.
+const LAST_LINES: Duration = Duration::from_millis(100);
 
 /// Does one step: takes its event, gives its output, both as the public contract has them.
 ///
@@ -53,6 +61,7 @@ pub async fn run_until(
     deadline: Deadline,
 ) -> Result<Value> {
     let concerned = Concerned::of(step, &event);
+    begin(step, context, &event);
     // Each step is a large future, and only one of them runs: they live on the heap, not in every caller.
     let work = async {
         match step {
@@ -88,7 +97,19 @@ pub async fn run_until(
     {
         concerned.write_down(context, error).await;
     }
+    let left = deadline
+        .0
+        .map_or(LOGGING, |at| at.saturating_duration_since(Instant::now()));
+    context.keep_log(left.clamp(LAST_LINES, LOGGING)).await;
     outcome
+}
+
+/// Says whose work begins. The requests of a run have one name from its kick-off on, which the run's record remembers.
+fn begin(step: Step, context: &Context, event: &Value) {
+    if step == Step::FhirExport {
+        return context.begin(Some(&Uuid::new_v4().to_string()), None);
+    }
+    context.begin(None, event.get("run").and_then(Value::as_str));
 }
 
 /// A run that was begun and has not ended.
@@ -128,6 +149,7 @@ pub async fn unfinished(context: &Context) -> Result<Option<Unfinished>> {
     if let Some(mode) = &kick_off.mode {
         event["mode"] = json!(mode);
     }
+
     // A manifest that was seen before the kick-off may be an earlier job's.
     let seen = record
         .manifest

@@ -71,6 +71,7 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
     } = find(staging, &carried.run, manifest, base.as_ref()).await?;
     refuse_cancelled(&record)?;
     carried.run = run;
+    context.of_run(&carried.run, Some(&record));
     let ending = Ending::of(context, status_url.as_ref(), &record);
     carried.since = since_of(&carried, Some(&record), &stored.head)
         .or_else(|| settings.since.clone().map(Asked::ChangesAfter))
@@ -103,7 +104,7 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
     let transfer = Transfer {
         source: source.clone(),
         staging: staging.clone(),
-        observer: Arc::clone(context.observer()),
+        observer: context.observer(),
         deadline: until,
         settings: settings.transfer.clone(),
         retry_after_max: settings.retry_after_max,
@@ -112,7 +113,8 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
         patient: may_stand_still(&record),
     };
     let started = std::time::Instant::now();
-    let brought = match transfer.run(&plan).await {
+    let transferring = context.audit().beside(staging, transfer.run(&plan));
+    let brought = match transferring.await {
         Err(error) if error.kind() == Kind::JobInProgress && !error.throttled() => {
             note_progress(staging, &carried.run, transfer.deadline).await;
             return Err(error);
@@ -133,6 +135,9 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
         true
     })
     .await?;
+    if brought.fetched > 0 || record.transfer.is_none() {
+        context.tell(brought::total(&brought, &record, started));
+    }
     if let Some(ending) = ending.filter(|_| to_end) {
         ending
             .carry_out(context, staging, &carried.run, deadline)
@@ -196,6 +201,7 @@ async fn batch(
     let settings = context.settings();
     let (source, endpoint) = context.source().await?;
     let staging = context.staging().await?;
+    context.of_run(&run, Some(&RunRecord::load(staging, &run).await?));
     let status_url = known_status_url(staging, &run, status_url).await?;
     let base = status_url
         .as_ref()
@@ -205,7 +211,7 @@ async fn batch(
     let transfer = Transfer {
         source: source.clone(),
         staging: staging.clone(),
-        observer: Arc::clone(context.observer()),
+        observer: context.observer(),
         deadline: by(settings, deadline),
         settings: settings.transfer.clone(),
         retry_after_max: settings.retry_after_max,
@@ -216,7 +222,8 @@ async fn batch(
         // bears some.
         patient: false,
     };
-    let brought = transfer.run(&plan).await?;
+    let transferring = context.audit().beside(staging, transfer.run(&plan));
+    let brought = transferring.await?;
     log(&run, &brought);
     Ok(BatchStaged {
         run,

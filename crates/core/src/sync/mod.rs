@@ -134,6 +134,9 @@ pub struct KickOff {
     pub level: String,
     /// The HTTP method that the source took.
     pub method: String,
+    /// Under which name it and the run's other requests go out (`X-Request-Id`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
     /// When earlier kick-offs were sent that nobody answered: each may have begun an export that nobody knows of.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unanswered: Vec<String>,

@@ -67,7 +67,16 @@ impl Seen {
                 self.staged += bytes;
                 tracing::debug!(index, fetched, bytes, resources, "file done");
             }
-            Event::Retrying { .. } | Event::Waiting { .. } => {}
+            // What is said of these is said where they happen.
+            Event::Retrying { .. }
+            | Event::Waiting { .. }
+            | Event::KickedOff(_)
+            | Event::ExportGoesOn { .. }
+            | Event::StatusFailed(_)
+            | Event::ExportComplete(_)
+            | Event::FileAsked { .. }
+            | Event::FileFailed { .. }
+            | Event::TransferComplete(_) => {}
         }
         if self.said.elapsed() >= BETWEEN {
             self.said = Instant::now();

@@ -20,7 +20,6 @@ pub mod logged;
 mod outbound;
 pub mod pace;
 pub mod plan;
-pub mod progress;
 mod sizes;
 pub(crate) mod split;
 mod weights;
@@ -35,13 +34,13 @@ use tokio::time::Instant;
 use crate::config::TransferSettings;
 use crate::error::{Error, Kind, Result};
 use crate::http::{Client, TokenUse};
+pub use crate::progress::{self, Event, Observer};
 use crate::staging::{Hint, Staging};
 use copy::Outcome;
 use engine::Engine;
 pub use links::{Links, Renew};
 pub use listing::Listing;
 pub use plan::{File, Plan};
-pub use progress::{Event, Observer};
 pub use split::remove_other_pieces;
 
 /// How many files are at work at once. Most of them wait for their turn at a server, or for memory.

@@ -261,7 +261,7 @@ impl Tokens {
         known: &Discovered,
         proof: &Proof,
     ) -> Result<Result<Token, (String, bool)>> {
-        let request = token_request(&known.token_endpoint, client, proof)?;
+        let request = transport.identified(token_request(&known.token_endpoint, client, proof)?);
         let response = transport
             .exchange(&request, Authorization::NotWanted)
             .await?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::fake::{Fake, discovery, options};
-use super::super::{Client, ClientOptions, Request, failure};
+use super::super::{Client, ClientOptions, Request, RequestId, failure};
 use super::{answer, ok};
 use crate::config::{Header, Origin, Secret};
 
@@ -68,6 +68,50 @@ async fn they_go_to_no_other_origin_nor_along_a_redirect_to_one_unless_it_is_tru
     let client = with_header(trusting);
     client.send(Request::get(fake.at("/away"))).await.unwrap();
     assert_eq!(had(&other), [false, false, true]);
+}
+
+#[tokio::test]
+async fn the_name_of_the_requests_goes_where_they_go_and_to_the_token_endpoint_and_theirs_wins() {
+    let tokens = Arc::new(Fake::smart(ok).await);
+    let to = tokens.url.clone();
+    let fake = Fake::start(move |seen| {
+        let to = to.clone();
+        async move {
+            if seen.line.contains("smart-configuration") {
+                let to = to.join("token").unwrap();
+                return super::json(200, &serde_json::json!({"token_endpoint": to}));
+            }
+            ok(seen).await
+        }
+    })
+    .await;
+    let id = RequestId::default();
+    let client = Client::identified(options(&fake.url), id.clone()).unwrap();
+    let ids = |fake: &Fake| {
+        let seen = fake.seen("");
+        let ids = seen.iter().map(|seen| seen.headers.get("x-request-id").cloned());
+        ids.map(|id| id.map(|id| id.to_str().unwrap().to_owned()))
+            .collect::<Vec<_>>()
+    };
+    id.set(Some("a-1"));
+    client.send(Request::get(fake.at("/x"))).await.unwrap();
+    id.set(Some("a-2"));
+    client.send(Request::get(fake.at("/x"))).await.unwrap();
+    let some = |id: &str| Some(id.to_owned());
+    assert_eq!(ids(&fake), [some("a-1"), some("a-1"), some("a-2")]);
+    assert_eq!(ids(&tokens), [some("a-1")], "for the token");
+
+    let theirs = ClientOptions {
+        headers: vec![Header {
+            name: "x-request-id".to_owned(),
+            value: Secret::new("mine"),
+        }],
+        credentials: None,
+        ..options(&fake.url)
+    };
+    let client = Client::identified(theirs, id).unwrap();
+    client.send(Request::get(fake.at("/x"))).await.unwrap();
+    assert_eq!(ids(&fake)[3], some("mine"));
 }
 
 #[tokio::test]

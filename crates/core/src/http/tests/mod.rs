@@ -1,5 +1,6 @@
 //! The client against servers in this process: one fault for every promise.
 
+mod answered;
 mod extra;
 mod faults;
 mod redirects;

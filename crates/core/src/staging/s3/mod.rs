@@ -255,7 +255,7 @@ impl Store {
         expected: &Version,
     ) -> Result<Replaced> {
         let put = |condition| {
-            let content_type = super::layout::JSON;
+            let content_type = super::layout::content_type_of(key);
             self.put(key, bytes.clone(), content_type, condition)
         };
         let mut learned = None;

@@ -17,7 +17,7 @@ use crate::error::{Error, Kind, Result};
 use crate::manifest::Manifest;
 use crate::staging::{Staging, layout};
 use crate::sync::{self, ExportIssues, HELD, RunRecord};
-use crate::transfer::{Plan, Transfer, progress};
+use crate::transfer::{Plan, Transfer};
 
 /// How long all files of errors may take together in one call: they are told of, and what is exported is waited for.
 const MOST: Duration = Duration::from_mins(5);
@@ -219,8 +219,7 @@ impl Fetching<'_> {
         let transfer = Transfer {
             source: source.clone(),
             staging: self.staging.clone(),
-            // They are no part of what is imported, of which the progress is shown.
-            observer: progress::nobody(),
+            observer: self.context.observer_of_errors(),
             deadline: Some(last),
             settings: TransferSettings {
                 validate: Validate::None,

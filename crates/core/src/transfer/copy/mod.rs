@@ -16,6 +16,7 @@ use super::links::NoLink;
 use super::outbound::Outbound;
 use super::pace::Slot;
 use super::plan::File;
+use super::progress::Event;
 use super::split::Splitter;
 use crate::error::{Error, Kind, Result};
 use crate::http::shown;
@@ -182,7 +183,9 @@ impl Copy {
         let (mut broken, mut lost) = (0, 0);
         loop {
             let before = self.furthest;
-            let (error, worth_another) = match self.pass().await {
+            let passed = self.pass().await;
+            self.tell_failure(&passed);
+            let (error, worth_another) = match passed {
                 Ok(record) => {
                     if self.outbound.was_elsewhere() {
                         self.engine.saw_elsewhere();
@@ -251,6 +254,17 @@ impl Copy {
             {
                 return self.park().await;
             }
+        }
+    }
+
+    /// Tells of an attempt that failed, whatever becomes of the file.
+    fn tell_failure<T>(&self, passed: &Result<T, Halt>) {
+        if let Err(Halt::Failed(error) | Halt::Expired(error)) = passed {
+            (self.engine.observer)(Event::FileFailed {
+                index: self.file.index,
+                url: shown(&self.url),
+                error: error.clone(),
+            });
         }
     }
 

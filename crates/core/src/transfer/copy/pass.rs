@@ -44,6 +44,11 @@ impl Copy {
         }
         let from = self.at.as_ref().filter(|(offset, _)| *offset > 0);
         let from = from.map(|(offset, mark)| (*offset, mark));
+        (engine.observer)(Event::FileAsked {
+            index: self.file.index,
+            resource_type: self.file.resource_type.clone(),
+            url: name_of(&self.url),
+        });
         let opening = fetch::open(&engine.source, &self.url, engine.token, from);
         let opened = match engine.unless_stopped(opening).await? {
             Ok(opened) => opened,

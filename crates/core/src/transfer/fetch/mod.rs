@@ -231,12 +231,14 @@ impl ContentRange {
 async fn refused(response: Response, token: TokenUse) -> Refused {
     let code = response.status().as_u16();
     let url = shown(response.url());
+    let (answered, named) = (response.answered(), response.name_at_server());
     match code {
         404 | 410 => Refused::Expired(
             Kind::Transfer
                 .error(format!(
-                    "GET {url} answered {code}: the source no longer has this file"
+                    "GET {url} answered {code}{named}: the source no longer has this file"
                 ))
+                .of_answer(answered)
                 .next("The export's files may have expired. Start a new export.")
                 .for_good(),
         ),
@@ -245,8 +247,9 @@ async fn refused(response: Response, token: TokenUse) -> Refused {
             Refused::Expired(
                 Kind::Transfer
                     .error(format!(
-                        "GET {url} answered {code}{said}: the link no longer allows it"
+                        "GET {url} answered {code}{named}{said}: the link no longer allows it"
                     ))
+                    .of_answer(answered)
                     .next("The export's links have expired. Start a new export.")
                     .for_good(),
             )
@@ -262,7 +265,7 @@ async fn refused(response: Response, token: TokenUse) -> Refused {
             if error.kind() != Kind::ExportFailed {
                 return Refused::Failed(error);
             }
-            let refused = Kind::Transfer.error(error.what());
+            let refused = Kind::Transfer.error(error.what()).of_answer(answered);
             Refused::Failed(if code < 500 {
                 refused.for_good()
             } else {

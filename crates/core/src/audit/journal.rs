@@ -1,0 +1,190 @@
+//! The log in the run's folder. S3 knows no appending, so lines are gathered, and added by few writes: when there are many,
+//! and at the end of each call of a step. A crash loses those that are not written yet.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::future::{Either, select};
+use tokio::sync::Notify;
+
+use crate::error::Result;
+use crate::staging::{Staging, layout};
+
+/// So many bytes of lines are written without waiting for the call's end.
+const MANY: usize = 512 << 10;
+
+/// So many bytes of lines are held at most: what a store that does not take them leaves here.
+const MOST: usize = 4 << 20;
+
+/// How much of another run's log is looked through for a kick-off.
+const KICK_OFFS: usize = 4 << 20;
+
+pub(super) struct Journal {
+    on: bool,
+    held: Mutex<Held>,
+    many: Notify,
+}
+
+/// What is not written yet, and where it goes.
+#[derive(Default)]
+struct Held {
+    run: Option<String>,
+    /// What is being written: it may be there already.
+    block: Bytes,
+    lines: Vec<u8>,
+    /// The number of the log's object that was written to last.
+    number: Option<u32>,
+    left_out: bool,
+    failed: bool,
+}
+
+impl Journal {
+    pub(super) fn new(on: bool) -> Self {
+        Self {
+            on,
+            held: Mutex::default(),
+            many: Notify::new(),
+        }
+    }
+
+    pub(super) fn begin(&self, run: Option<&str>) {
+        let mut held = self.held();
+        if run.is_none() || held.run.as_deref() != run {
+            *held = Held::default();
+        }
+        held.failed = false;
+    }
+
+    pub(super) fn of_run(&self, run: &str) {
+        let mut held = self.held();
+        if held.run.as_deref() != Some(run) {
+            held.run = Some(run.to_owned());
+            held.number = None;
+        }
+    }
+
+    pub(super) fn run(&self) -> Option<String> {
+        self.held().run.clone()
+    }
+
+    pub(super) fn add(&self, line: &[u8]) {
+        if !self.on {
+            return;
+        }
+        let mut held = self.held();
+        if held.block.len() + held.lines.len() + line.len() > MOST {
+            if !std::mem::replace(&mut held.left_out, true) {
+                tracing::warn!(
+                    run = held.run,
+                    "the store does not take the audit log as fast as it grows, so events are left out of it"
+                );
+            }
+            return;
+        }
+        held.lines.extend_from_slice(line);
+        if held.lines.len() >= MANY {
+            self.many.notify_one();
+        }
+    }
+
+    pub(super) fn has_unwritten(&self) -> bool {
+        let held = self.held();
+        held.run.is_some() && !(held.block.is_empty() && held.lines.is_empty())
+    }
+
+    /// How much is held.
+    #[cfg(test)]
+    pub(super) fn held_bytes(&self) -> usize {
+        let held = self.held();
+        held.block.len() + held.lines.len()
+    }
+
+    /// Does `work`, and writes whenever there is much to write.
+    pub(super) async fn beside<T>(&self, staging: &Staging, work: impl Future<Output = T>) -> T {
+        let writing = self.whenever_there_are_many(staging);
+        match select(pin!(work), pin!(writing)).await {
+            Either::Left((done, _)) => done,
+            Either::Right((never, _)) => match never {},
+        }
+    }
+
+    async fn whenever_there_are_many(&self, staging: &Staging) -> Infallible {
+        loop {
+            self.many.notified().await;
+            self.bring(staging, MANY).await;
+        }
+    }
+
+    /// Writes all there is. What cannot be written is told once a call, and stays here.
+    pub(super) async fn keep(&self, staging: &Staging) {
+        self.bring(staging, 1).await;
+    }
+
+    async fn bring(&self, staging: &Staging, least: usize) {
+        let Err(error) = self.write(staging, least).await else {
+            return;
+        };
+        let mut held = self.held();
+        if !std::mem::replace(&mut held.failed, true) {
+            tracing::warn!(
+                run = held.run,
+                error = error.what(),
+                "the audit log could not be written; the run is not touched by that"
+            );
+        }
+    }
+
+    /// Writes as long as there are so many bytes of lines.
+    async fn write(&self, staging: &Staging, least: usize) -> Result<()> {
+        while let Some((run, block, number)) = self.next(least) {
+            let key = |number| layout::log_key(&run, number);
+            let number = staging.append(key, &block, number).await?;
+            let mut held = self.held();
+            held.block = Bytes::new();
+            held.number = Some(number);
+        }
+        Ok(())
+    }
+
+    /// What is to be written next, for which run, and where the last was.
+    fn next(&self, least: usize) -> Option<(String, Bytes, Option<u32>)> {
+        let mut held = self.held();
+        let run = held.run.clone()?;
+        if held.block.is_empty() && held.lines.len() >= least {
+            held.block = std::mem::take(&mut held.lines).into();
+        }
+        let block = held.block.clone();
+        (!block.is_empty()).then_some((run, block, held.number))
+    }
+
+    /// Puts the lines of this export from another run's log in front. Best effort: they are there all the same.
+    pub(super) async fn take_along(&self, staging: &Staging, from: &str, id: &str) {
+        let mark = format!("\"exportId\":\"{id}\"");
+        let Ok(Some(mut chunks)) = staging.read_stream(&layout::log_key(from, 0)).await else {
+            return;
+        };
+        let mut text = Vec::new();
+        while let Some(Ok(chunk)) = chunks.next().await {
+            if text.len() + chunk.len() > KICK_OFFS {
+                return;
+            }
+            text.extend_from_slice(&chunk);
+        }
+        let mut ours = Vec::new();
+        for line in text.split_inclusive(|byte| *byte == b'\n') {
+            if memchr::memmem::find(line, mark.as_bytes()).is_some() {
+                ours.extend_from_slice(line);
+            }
+        }
+        let mut held = self.held();
+        ours.append(&mut held.lines);
+        held.lines = ours;
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
