@@ -51,6 +51,7 @@ pub(crate) struct Clients {
 }
 
 /// Where a client's secret is kept, and the text there.
+#[derive(Clone)]
 pub(crate) struct Kept {
     pub(crate) arn: &'static str,
     pub(crate) text: String,

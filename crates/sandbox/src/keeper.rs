@@ -74,7 +74,8 @@ fn answered(world: &World, call: &Call) -> Result<Value, (&'static str, &'static
         ));
     }
     let asked: Value = serde_json::from_slice(&call.body).unwrap_or_default();
-    let kept = world.clients.kept();
+    let mut kept = world.clients.kept().to_vec();
+    kept.extend(world.certificates.iter().flat_map(|them| them.kept()));
     let kept = kept
         .iter()
         .find(|kept| asked[member] == kept.arn && kept.arn.contains(service));

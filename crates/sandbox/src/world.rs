@@ -8,7 +8,8 @@ use http::Request;
 use jiff::Timestamp;
 
 use crate::assertion::Seen;
-use crate::call::{Call, Reply, empty, fhir, html, operation_outcome, with};
+use crate::call::{Call, Reply, empty, fhir, html, operation_outcome, reply as with_body, with};
+use crate::certificates::{Certificates, Demand, Shown};
 use crate::clients::Clients;
 use crate::faults::{Answer, Fault, Faults, Place};
 use crate::record::{Log, Service};
@@ -45,6 +46,11 @@ pub(crate) fn instant(time: Timestamp) -> String {
     format!("{time:.3}")
 }
 
+/// What nginx answers where it wants a certificate and gets none.
+const NO_CERTIFICATE: &str = "<html>\r\n<head><title>400 No required SSL certificate was sent</title></head>\r\n\
+    <body>\r\n<center><h1>400 Bad Request</h1></center>\r\n\
+    <center>No required SSL certificate was sent</center>\r\n</body>\r\n</html>\r\n";
+
 /// Everything that is shared.
 #[derive(Debug)]
 pub(crate) struct World {
@@ -55,6 +61,7 @@ pub(crate) struct World {
     pub(crate) gauges: Gauges,
     pub(crate) tokens: Tokens,
     pub(crate) clients: Clients,
+    pub(crate) certificates: Option<Arc<Certificates>>,
     pub(crate) assertions: Seen,
     pub(crate) clock: Clock,
 }
@@ -72,9 +79,11 @@ impl World {
         A: Future<Output = Reply>,
     {
         let flight = self.gauges.of(service).enter();
+        let shown = request.extensions().get().map(|Shown(name)| name.clone());
         let call = Call::read(request).await;
+        let missing = shown.is_none() && self.insists_by_answer(service);
         let entry = self.log.begin(
-            service,
+            (service, shown),
             call.method.as_str(),
             &call.path,
             &call.raw_query,
@@ -84,9 +93,19 @@ impl World {
         if matches!(service, Service::Source | Service::Files) {
             self.lag().await;
         }
-        let reply = answer(call).await;
+        let reply = if missing {
+            with_body(400, "text/html", NO_CERTIFICATE)
+        } else {
+            answer(call).await
+        };
         self.log.end(entry, reply.status().as_u16());
         counted(reply, &self.log, entry, flight)
+    }
+
+    fn insists_by_answer(&self, service: Service) -> bool {
+        let certificates = self.certificates.as_ref();
+        certificates.is_some_and(|them| them.demand == Demand::ByAnswer)
+            && matches!(service, Service::Source | Service::Target)
     }
 
     /// The time that every answer of source and S3 takes longer.

@@ -11,6 +11,7 @@ mod address;
 mod auth;
 pub(crate) mod aws;
 mod body;
+mod certificate;
 mod client;
 mod connections;
 mod extra;

@@ -160,6 +160,7 @@ fn client(side: Side, endpoint: &Endpoint) -> Result<Client> {
         side,
         endpoint: endpoint.url.clone(),
         credentials: endpoint.credentials.clone(),
+        certificate: endpoint.certificate.clone(),
         token_endpoint: endpoint.token_endpoint.clone(),
         trusted_origins: endpoint.trusted_origins.clone(),
         headers: endpoint.headers.clone(),
