@@ -189,7 +189,7 @@ impl Certificates {
     /// What AWS keeps of them.
     pub(crate) fn kept(&self) -> [Kept; 2] {
         [Service::Source, Service::Target].map(|service| Kept {
-            arn: arn(service),
+            arn: arn(service).to_owned(),
             text: self.of(service).both(),
         })
     }

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::builder::Builder;
 use crate::certificates::{ClientIdentity, arn};
+use crate::clients::Kept;
 use crate::control::Control;
 use crate::dataset::from_value;
 use crate::faults::Faults;
@@ -214,6 +215,16 @@ impl Sandbox {
     /// AWS would. Keys stay.
     pub fn rotate_secrets(&self) {
         self.world.clients.rotate(&self.world.log);
+    }
+
+    /// Keeps a text as AWS Secrets Manager would, and gives its address.
+    pub fn keep(&self, name: &str, text: impl Into<String>) -> String {
+        let arn = format!("arn:aws:secretsmanager:eu-central-1:123456789012:secret:{name}-AbCdEf");
+        self.world.shelf().push(Kept {
+            arn: arn.clone(),
+            text: text.into(),
+        });
+        arn
     }
 
     /// Every text of the clients' that nobody may see.

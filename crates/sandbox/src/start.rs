@@ -69,6 +69,7 @@ impl Builder {
             gauges: Gauges::default(),
             tokens: Tokens::default(),
             clients,
+            shelf: std::sync::Mutex::default(),
             certificates,
             assertions: Seen::default(),
             clock: Clock::default(),

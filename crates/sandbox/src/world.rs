@@ -1,6 +1,6 @@
 //! What the services share: the settings, each other's addresses, the faults, the record, the tokens and the clock.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use crate::assertion::Seen;
 use crate::call::{Call, Reply, empty, fhir, html, operation_outcome, reply as with_body, with};
 use crate::certificates::{Certificates, Demand, Shown};
-use crate::clients::Clients;
+use crate::clients::{Clients, Kept};
 use crate::faults::{Answer, Fault, Faults, Place};
 use crate::record::{Log, Service};
 use crate::settings::Settings;
@@ -61,12 +61,18 @@ pub(crate) struct World {
     pub(crate) gauges: Gauges,
     pub(crate) tokens: Tokens,
     pub(crate) clients: Clients,
+    /// What else AWS keeps.
+    pub(crate) shelf: Mutex<Vec<Kept>>,
     pub(crate) certificates: Option<Arc<Certificates>>,
     pub(crate) assertions: Seen,
     pub(crate) clock: Clock,
 }
 
 impl World {
+    pub(crate) fn shelf(&self) -> MutexGuard<'_, Vec<Kept>> {
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Reads and records a request, answers it, and records the status.
     pub(crate) async fn record<F, A>(
         &self,

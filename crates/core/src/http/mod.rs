@@ -46,6 +46,7 @@ pub(crate) use response::retry_after;
 pub use response::{Quoter, Response};
 pub use retry::Backoff;
 pub(crate) use roots::{NO_ROOTS, unreadable as unreadable_roots};
+pub(crate) use secrets::kept as kept_secret;
 pub use shown::{shown, shown_str};
 
 use crate::error::Kind;

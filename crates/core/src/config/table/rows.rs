@@ -186,7 +186,7 @@ pub const SETTINGS: &[Setting] = &[
     optional("IDLE_TIMEOUT", Form::Seconds(0.05, 3600.0), Need::Default("60"), ALL,
         "How many seconds source or target may stay silent in the middle of an answer, or before it."),
     optional("SENTRY_DSN", Form::Secret, Need::Absent("none: nothing is reported"), ALL,
-        "Where failures are reported to, as Sentry gives it."),
+        "Where failures are reported to, as Sentry gives it; or an ARN, where it is fetched when there is a failure to report."),
     optional("SENTRY_ENVIRONMENT", Form::Text, Need::Absent("none"), ALL,
         "The environment's name in what is reported, e.g. `production`."),
     optional("SENTRY_RELEASE", Form::Text, Need::Absent("this program's version"), ALL,
