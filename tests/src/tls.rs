@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
+};
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tempfile::TempDir;
@@ -35,6 +37,8 @@ impl Authority {
     #[must_use]
     pub fn new() -> Self {
         let mut params = CertificateParams::default();
+        let name = &mut params.distinguished_name;
+        name.push(DnType::CommonName, "an authority that no system knows");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("a key can be made");
         let issuer = CertifiedIssuer::self_signed(params, key).expect("a key can sign itself");
@@ -48,6 +52,18 @@ impl Authority {
     #[must_use]
     pub fn roots(&self) -> PathBuf {
         self.folder.path().join("roots.pem")
+    }
+
+    /// A client's certificate by this authority, good until June of this year, and its key; both as PEM.
+    pub fn client(&self, name: &str, until: i32) -> (String, String) {
+        let key = KeyPair::generate().expect("a key can be made");
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.not_after = date_time_ymd(until, 6, 1);
+        let certificate = params
+            .signed_by(&key, &self.issuer)
+            .expect("the authority can sign");
+        (certificate.pem(), key.serialize_pem())
     }
 
     /// A server with a certificate of this authority for this host name, before what listens at a URL.

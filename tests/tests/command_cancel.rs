@@ -241,6 +241,39 @@ async fn ctrl_c_at_a_terminal_asks_and_a_yes_cancels() {
 }
 
 #[tokio::test]
+async fn a_yes_is_about_the_run_that_was_asked_about_and_ends_no_other_that_began_meanwhile() {
+    let sandbox = endless().await;
+    let run = begun(pathling_import(&sandbox).at_a_terminal(), &sandbox).await;
+    run.signal("INT").await;
+    run.stderr.wait_for(QUESTION).await;
+    // Another process begins a run of the same synchronisation while the person thinks.
+    let mut story = Story::of(&sandbox);
+    let newer = story
+        .call(Step::FhirExport, &serde_json::json!({}))
+        .await
+        .unwrap();
+    run.types("y\n");
+    let finished = run.wait().await.expect_code(130);
+    assert!(
+        finished.stderr.contains("Nothing to cancel"),
+        "{}",
+        finished.stderr
+    );
+    assert_eq!(sandbox.deletions().len(), 0);
+    for (key, _) in sandbox.s3_objects() {
+        if key.ends_with("/_run.json") {
+            let record = sandbox.s3_object(&key).unwrap();
+            let record: Value = serde_json::from_slice(&record).unwrap();
+            assert_eq!(record["outcome"], Value::Null, "{record}");
+        }
+    }
+    // The command without a run's name means whichever is in progress.
+    let said = cancel(&sandbox).run().await.expect_code(0).stdout;
+    let name = newer["run"].as_str().unwrap();
+    assert!(said.contains(&format!("Cancelled run {name}")), "{said}");
+}
+
+#[tokio::test]
 async fn without_a_yes_the_run_goes_on_at_the_next_start() {
     for typed in ["\n", "n\n", "\u{4}"] {
         let sandbox = endless().await;

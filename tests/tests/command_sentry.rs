@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use pathling_import_tests::check::assert_no_secrets;
-use pathling_import_tests::{CommandRun, FakeSentry, pathling_import};
+use pathling_import_tests::{CommandRun, FakeSentry, Records as _, pathling_import};
 use sandbox::{Fault, Place, Sandbox};
 
 fn reporting(sandbox: &Sandbox, sentry: &FakeSentry) -> CommandRun {
@@ -56,4 +56,26 @@ async fn neither_success_nor_a_job_that_outlasts_the_waits_nor_a_mended_failure_
     sandbox.faults().once(Fault::answers(Place::Status, 502));
     let _ = reporting(&sandbox, &sentry).run().await.expect_code(0);
     assert!(sentry.items().is_empty(), "{}", sentry.raw());
+}
+
+#[tokio::test]
+async fn an_address_that_aws_keeps_is_fetched_where_a_run_fails_and_its_lack_fails_none() {
+    let sandbox = Sandbox::builder().secrets_in_aws().auth(false);
+    let sandbox = sandbox.start().await.unwrap();
+    let sentry = FakeSentry::start().await;
+    let arn = sandbox.keep("sentry", sentry.dsn.clone());
+    let run = || reporting(&sandbox, &sentry).env("SENTRY_DSN", arn.clone());
+    sandbox.faults().on(Fault::ManifestIsArray);
+    let _ = run().run().await.expect_code(1);
+    let event = sentry.only_event();
+    assert_eq!(event["exception"]["values"][0]["type"], "ManifestError");
+    sandbox.faults().on(Fault::SecretsDenied);
+    let finished = run().run().await.expect_code(1);
+    let said = &finished.stderr;
+    assert!(said.contains("could not be reported to Sentry"), "{said}");
+    assert!(said.contains("ManifestError"), "{said}");
+    sandbox.faults().clear();
+    sandbox.clear_requests();
+    let _ = run().run().await.expect_code(0);
+    assert_eq!(sandbox.secret_requests().len(), 0);
 }

@@ -5,7 +5,7 @@
 use pathling_import_core::config::Step;
 use pathling_import_tests::check::{assert_arrived, assert_no_token_leaks};
 use pathling_import_tests::moment::until_asked;
-use pathling_import_tests::{Records as _, Story, Told};
+use pathling_import_tests::{Function, Records as _, Story, Told};
 use sandbox::{Answer, Dataset, DeletedJob, Fault, Place, Sandbox};
 use serde_json::{Value, json};
 
@@ -226,4 +226,32 @@ async fn a_maps_worker_never_deletes_the_job() {
     // What was deleted is not deleted again.
     story.finish(Step::TransferToS3, &complete).await.unwrap();
     assert_eq!(sandbox.deletions().len(), 1);
+}
+
+#[tokio::test]
+async fn a_poll_that_finds_the_job_deleted_by_another_process_meanwhile_gives_the_stored_manifest() {
+    for answers in [None, Some(DeletedJob::Gone)] {
+        let sandbox = sandbox().await;
+        if let Some(answers) = answers {
+            sandbox.faults().on(Fault::DeletedJobAnswers(answers));
+        }
+        let mut story = Story::of(&sandbox);
+        let complete = story.until(Step::TransferToS3).await.unwrap();
+        let env = story.environment(Step::CheckExportStatus);
+        let mut other = Function::start("check-export-status", &env).await;
+        sandbox.clear_requests();
+        // Its poll is on its way, and the record was read, while the other one ends the transfer.
+        sandbox.faults().once(Fault::Delay(Place::Status, 5000));
+        let event = json!({"statusUrl": complete["statusUrl"], "run": complete["run"]});
+        let ends = async {
+            until_asked(&sandbox, 1, |it| {
+                it.method == "GET" && it.path.starts_with("/fhir/jobs/")
+            })
+            .await;
+            story.finish(Step::TransferToS3, &complete).await.unwrap();
+        };
+        let (told, ()) = tokio::join!(other.invoke(event), ends);
+        assert_eq!(sandbox.deletions().len(), 1);
+        assert_eq!(told.unwrap()["result"], complete["result"]);
+    }
 }

@@ -5,6 +5,7 @@ use pathling_import_core::config::Step;
 use pathling_import_tests::check::{
     assert_arrived, assert_import_never_asked, assert_no_token_leaks, assert_nothing_half_staged,
 };
+use pathling_import_tests::staged::assert_staged;
 use pathling_import_tests::{Records as _, Story, Transferring};
 use sandbox::{Answer, Builder, Dataset, ErrorContent, Fault, Place, Sandbox};
 use serde_json::{Value, json};
@@ -263,4 +264,22 @@ async fn files_at_another_origin_get_no_token_and_expired_links_are_had_anew() {
     sandbox.expire_links(403);
     story.finish(Step::TransferToS3, &event).await.unwrap();
     assert_eq!(kept(&sandbox).0["exportIssues"]["missing"], 0);
+}
+
+#[tokio::test]
+async fn files_of_errors_that_hang_take_a_share_of_the_time_and_what_is_exported_is_staged_in_the_rest() {
+    for contents in [1, 2] {
+        let mut builder = source().fault(Fault::Hang(Place::ErrorFile));
+        for _ in 0..contents {
+            builder = builder.fault(Fault::ExportErrors(ErrorContent::Errors));
+        }
+        let mut transfer = Transferring::of(builder, &[]).await;
+        // They would hang for longer than this call may take.
+        let output = transfer.call(12_000).await.unwrap();
+        assert!(output["parameters"].is_object(), "{output}");
+        let (record, files) = kept(&transfer.sandbox);
+        assert_eq!(record["exportIssues"]["missing"], contents);
+        assert!(files.is_empty());
+        assert_staged(&transfer.sandbox);
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pathling_import_core::config::Step;
 use pathling_import_tests::check::assert_no_secrets;
-use pathling_import_tests::{FakeSentry, NOBODY, SENTRY_KEY, Story};
+use pathling_import_tests::{FakeSentry, NOBODY, Records as _, SENTRY_KEY, Story};
 use sandbox::{Answer, Fault, Place, Sandbox};
 use serde_json::{Value, json};
 
@@ -133,4 +133,61 @@ async fn a_sentry_that_is_not_there_keeps_no_answer_back() {
     let failed = story.call(Step::FhirExport, &json!({})).await.unwrap_err();
     assert_eq!(failed.error_type, "ExportFailedError");
     story.tell().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_address_that_aws_keeps_is_fetched_once_and_only_for_a_failure() {
+    let sandbox = Sandbox::builder().secrets_in_aws().auth(false);
+    let sandbox = sandbox.start().await.unwrap();
+    let sentry = FakeSentry::start().await;
+    let arn = sandbox.keep("sentry", json!({"dsn": sentry.dsn}).to_string());
+    let mut story = reporting(&sandbox, &sentry).with("SENTRY_DSN", format!("{arn}#dsn"));
+    story.tell().await.unwrap();
+    assert_eq!(sandbox.secret_requests().len(), 0, "nothing failed yet");
+    for times in 1..=2 {
+        sandbox.faults().once(Fault::answers(Place::KickOff, 404));
+        let failed = story.call(Step::FhirExport, &json!({})).await.unwrap_err();
+        assert_eq!(failed.error_type, "ExportFailedError");
+        // It is there when the answer is.
+        assert_eq!(sentry.items().len(), times);
+        assert_eq!(sandbox.secret_requests().len(), 1);
+    }
+    let (_, event) = sentry.items().remove(0);
+    assert_eq!(event["environment"], "night shift");
+    assert_eq!(event["exception"]["values"][0]["type"], "ExportFailedError");
+    // What led to it was not forgotten while there was no address.
+    let led_to_it = event["breadcrumbs"]["values"].as_array().unwrap();
+    assert!(
+        led_to_it.iter().any(|it| it["message"] == "step done"),
+        "{event}"
+    );
+    assert!(!story.logs().contains(SENTRY_KEY));
+}
+
+#[tokio::test]
+async fn an_address_that_cannot_be_had_is_a_warning_beside_the_failure_itself() {
+    let sandbox = Sandbox::builder().secrets_in_aws().auth(false);
+    let sandbox = sandbox.start().await.unwrap();
+    let sentry = FakeSentry::start().await;
+    let kept = sandbox.keep("sentry", "hush-hush");
+    for (arn, says) in [
+        (kept.clone(), "no Sentry DSN"),
+        (kept.replace("sentry", "other"), "no such one"),
+    ] {
+        let mut story = reporting(&sandbox, &sentry).with("SENTRY_DSN", arn);
+        sandbox.faults().once(Fault::answers(Place::KickOff, 404));
+        let failed = story.call(Step::FhirExport, &json!({})).await.unwrap_err();
+        assert_eq!(failed.error_type, "ExportFailedError");
+        let logs = story.logs();
+        assert!(
+            logs.contains("could not be reported") && logs.contains(says),
+            "{logs}"
+        );
+        assert!(
+            logs.contains("SENTRY_DSN") && !logs.contains("hush"),
+            "{logs}"
+        );
+        story.tell().await.unwrap();
+    }
+    assert_eq!(sentry.items(), []);
 }

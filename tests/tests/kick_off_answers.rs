@@ -4,6 +4,7 @@
 
 use pathling_import_core::config::Step::{FhirExport, TransferToS3};
 use pathling_import_tests::check::{assert_arrived, assert_no_token_leaks};
+use pathling_import_tests::moment::until_asked;
 use pathling_import_tests::{Env, Function, Records as _, Story, pathling_import};
 use sandbox::{Answer, Dataset, Fault, Place, Sandbox, Service};
 use serde_json::{Value, json};
@@ -266,6 +267,93 @@ async fn a_kick_off_whose_answer_got_lost_is_told_by_the_message_and_by_the_next
         let next = record(&sandbox, &next["run"])["kickOffs"][0].clone();
         assert_eq!(next.get("unanswered"), None, "it was told once: {next}");
     }
+}
+
+/// The one state of a synchronisation.
+fn state(sandbox: &Sandbox) -> Value {
+    let all = sandbox.s3_objects();
+    let found = all.iter().find(|(key, _)| key.contains("/sync/")).unwrap();
+    serde_json::from_slice(&sandbox.s3_object(&found.0).unwrap()).unwrap()
+}
+
+async fn until_kicked_off(sandbox: &Sandbox, times: usize) {
+    until_asked(sandbox, times, |it| it.path.ends_with("/$export")).await;
+}
+
+#[tokio::test]
+async fn a_kick_off_that_is_taken_without_a_place_to_ask_counts_as_a_job_that_may_run() {
+    let sandbox = hospital(&[]).await;
+    let without = Fault::KickOffWithoutContentLocation;
+    sandbox.faults().once(without);
+    let mut story = Story::of(&sandbox);
+    let failed = story.call(FhirExport, &json!({})).await.unwrap_err();
+    assert_eq!(failed.error_type, "ExportFailedError");
+    let sent = state(&sandbox)["kickOffSent"].clone();
+    assert!(sent.is_string(), "{sent}");
+    let export = story.call(FhirExport, &json!({})).await.unwrap();
+    let kick_off = &record(&sandbox, &export["run"])["kickOffs"][0];
+    assert_eq!(kick_off["unanswered"], json!([sent]), "{kick_off}");
+    // One that is refused has begun nothing.
+    let sandbox = hospital(&[]).await;
+    sandbox.faults().once(Fault::answers(Place::KickOff, 404));
+    let mut story = Story::of(&sandbox);
+    story.call(FhirExport, &json!({})).await.unwrap_err();
+    assert_eq!(state(&sandbox)["kickOffSent"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_start_that_is_answered_or_refused_leaves_the_note_of_another_that_is_not() {
+    for refused in [false, true] {
+        let sandbox = hospital(&[]).await;
+        let env = Env::of(&sandbox).of_step(FhirExport);
+        let mut first = Function::start("fhir-export", &env).await;
+        let mut second = Function::start("fhir-export", &env).await;
+        sandbox.faults().once(Fault::Delay(Place::KickOff, 4000));
+        if refused {
+            sandbox.faults().once(Fault::answers(Place::KickOff, 404));
+        }
+        let others = async {
+            until_kicked_off(&sandbox, 1).await;
+            sandbox.faults().once(Fault::Hang(Place::KickOff));
+            tokio::select! {
+                answer = second.invoke(json!({})) => panic!("it hangs: {answer:?}"),
+                () = until_kicked_off(&sandbox, 2) => {}
+            }
+        };
+        let (answered, ()) = tokio::join!(first.invoke(json!({})), others);
+        assert_eq!(answered.is_err(), refused, "{answered:?}");
+        second.kill().await;
+        // The second's stands, and no other.
+        let state = state(&sandbox);
+        assert!(state["kickOffSent"].is_string(), "{state}");
+        assert_eq!(state["unanswered"], Value::Null, "{state}");
+        let export = first.invoke(json!({})).await.unwrap();
+        let kick_offs = &record(&sandbox, &export["run"])["kickOffs"];
+        let unanswered = &kick_offs[0]["unanswered"];
+        assert_eq!(unanswered.as_array().map(Vec::len), Some(1), "{kick_offs}");
+        assert_eq!(unanswered[0], state["kickOffSent"]);
+    }
+}
+
+#[tokio::test]
+async fn a_start_beside_another_that_is_answered_first_does_not_tell_of_it_as_lost() {
+    let sandbox = hospital(&[]).await;
+    let env = Env::of(&sandbox).of_step(FhirExport);
+    let mut first = Function::start("fhir-export", &env).await;
+    let mut second = Function::start("fhir-export", &env).await;
+    sandbox.faults().once(Fault::Delay(Place::KickOff, 1000));
+    let then = async {
+        until_kicked_off(&sandbox, 1).await;
+        sandbox.faults().once(Fault::Delay(Place::KickOff, 3000));
+        second.invoke(json!({})).await.unwrap()
+    };
+    let (first, second) = tokio::join!(first.invoke(json!({})), then);
+    assert!(first.is_ok(), "{first:?}");
+    let kick_off = &record(&sandbox, &second["run"])["kickOffs"][0];
+    assert_eq!(kick_off.get("unanswered"), None, "{kick_off}");
+    let state = state(&sandbox);
+    assert_eq!(state["kickOffSent"], Value::Null, "{state}");
+    assert_eq!(state["inProgress"]["run"], second["run"], "{state}");
 }
 
 #[tokio::test]

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use pathling_import_tests::check::{
     assert_arrived, assert_import_never_asked, assert_no_token_leaks,
 };
+use pathling_import_tests::moment::until;
 use pathling_import_tests::staged::staging_folder;
-use pathling_import_tests::{Transferring, pathling_import};
+use pathling_import_tests::{Function, Transferring, pathling_import};
 use sandbox::{Builder, Dataset, Fault, Sandbox, Switch};
 
 const SPLIT: (&str, &str) = ("MIXED_FILES", "split");
@@ -194,6 +195,70 @@ async fn what_is_left_over_is_removed_too_where_the_store_may_not_be_listed() {
     }
     transfer.succeed().await;
     assert_eq!(objects(&folder), there);
+}
+
+/// A transfer of large mixed files with little memory, and how to begin another with more.
+async fn little_memory(builder: Builder) -> Transferring {
+    Transferring::of(builder, &[SPLIT, ("TRANSFER_MEMORY", "20MiB")]).await
+}
+
+async fn with_more_memory(transfer: &Transferring) -> Function {
+    let env = transfer.env().with("TRANSFER_MEMORY", "36MiB");
+    Function::start("transfer-to-s3", &env).await
+}
+
+#[tokio::test]
+async fn two_processes_with_different_memory_at_one_file_leave_the_objects_of_one_of_them() {
+    for listed in [true, false] {
+        let mut builder = large().source_rate(16 << 20);
+        if !listed {
+            builder = builder.fault(Fault::S3RefusesList);
+        }
+        let mut transfer = little_memory(builder).await;
+        let folder = staging_folder(&transfer.sandbox);
+        let mut second = with_more_memory(&transfer).await;
+        let event = transfer.event().clone();
+        let there = folder.clone();
+        let then = async {
+            until("the first has stored something", || {
+                objects(&there).len() > 1
+            })
+            .await;
+            second.invoke(event).await.unwrap()
+        };
+        let (first, second) = tokio::join!(transfer.succeed(), then);
+        assert_eq!(first["parameters"], second["parameters"]);
+        assert_sorted(&transfer.sandbox, &folder);
+    }
+}
+
+#[tokio::test]
+async fn what_a_process_with_another_memory_left_when_it_died_is_removed_listed_or_not() {
+    for listed in [true, false] {
+        let mut builder = large().fault(Switch {
+            fault: Fault::FileHangsMidway,
+            times: Some(1),
+        });
+        if !listed {
+            builder = builder.fault(Fault::S3RefusesList);
+        }
+        let transfer = little_memory(builder).await;
+        let folder = staging_folder(&transfer.sandbox);
+        let mut first = Function::start("transfer-to-s3", &transfer.env()).await;
+        let there = folder.clone();
+        let event = transfer.event().clone();
+        tokio::select! {
+            _ = first.invoke(event.clone()) => panic!("it hangs"),
+            () = until("it has stored something", || objects(&there).len() > 3) => {}
+        }
+        first.kill().await;
+        let left = objects(&folder);
+        let mut second = with_more_memory(&transfer).await;
+        second.invoke(event).await.unwrap();
+        assert_sorted(&transfer.sandbox, &folder);
+        let now = objects(&folder);
+        assert!(left.keys().all(|path| !now.contains_key(path)));
+    }
 }
 
 #[tokio::test]

@@ -119,6 +119,13 @@ async fn two_functions_with_one_event_stage_every_file_in_s3_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_s3_encrypts_with_keys_of_its_own_two_functions_end_well_too() {
+    let place = Place::in_s3(slow().fault(Fault::S3Encrypts)).await;
+    place.both().await;
+    place.assert_whole().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_s3_knows_no_conditional_writes_two_functions_come_to_the_same_bytes() {
     let place = Place::in_s3(slow().fault(Fault::S3RefusesConditionalWrites)).await;
     place.both().await;

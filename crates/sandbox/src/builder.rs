@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::certificates::Demand;
 use crate::clients::Way;
 use crate::dataset::Dataset;
 use crate::faults::Switch;
@@ -150,6 +151,13 @@ impl Builder {
     #[must_use]
     pub fn secrets_in_aws(mut self) -> Self {
         self.settings.secrets_in_aws = true;
+        self
+    }
+
+    /// Everything but S3 and AWS is under TLS, and source and target want certificates of their clients. Default: no TLS.
+    #[must_use]
+    pub fn client_certificates(mut self, demand: Demand) -> Self {
+        self.settings.client_certificates = Some(demand);
         self
     }
 

@@ -51,8 +51,9 @@ pub(crate) struct Clients {
 }
 
 /// Where a client's secret is kept, and the text there.
+#[derive(Clone, Debug)]
 pub(crate) struct Kept {
-    pub(crate) arn: &'static str,
+    pub(crate) arn: String,
     pub(crate) text: String,
 }
 
@@ -116,11 +117,11 @@ impl Clients {
         let object = serde_json::json!({"user": "sandbox", "secret": source});
         [
             Kept {
-                arn: SOURCE_ARN,
+                arn: SOURCE_ARN.to_owned(),
                 text: object.to_string(),
             },
             Kept {
-                arn: TARGET_ARN,
+                arn: TARGET_ARN.to_owned(),
                 text: target,
             },
         ]

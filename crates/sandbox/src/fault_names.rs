@@ -107,6 +107,7 @@ const PLAIN: &[(&str, Fault)] = &[
     ("s3-refuses-list-parts", Fault::S3RefusesListParts),
     ("s3-refuses-abort", Fault::S3RefusesAbort),
     ("s3-bad-digest-multipart", Fault::S3BadDigestMultipart),
+    ("s3-encrypts", Fault::S3Encrypts),
     ("s3-loses-upload", Fault::S3LosesUpload),
     (
         "s3-refuses-conditional-writes",

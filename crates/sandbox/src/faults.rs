@@ -362,6 +362,8 @@ pub enum Fault {
     S3Rate(u64),
     /// S3 answers 500 to the upload of a part of this number or a higher one. `s3-part-fails=N`
     S3PartFails(i32),
+    /// S3 encrypts with keys of its own (SSE-KMS): the `ETag` of a part is no sum of its bytes, and another each time.
+    S3Encrypts,
     /// S3 loses an upload when a part of it comes: 404 `NoSuchUpload` from then on.
     S3LosesUpload,
     /// S3 answers 500 `InternalError` to every request.

@@ -74,10 +74,12 @@ fn answered(world: &World, call: &Call) -> Result<Value, (&'static str, &'static
         ));
     }
     let asked: Value = serde_json::from_slice(&call.body).unwrap_or_default();
-    let kept = world.clients.kept();
+    let mut kept = world.clients.kept().to_vec();
+    kept.extend(world.shelf().iter().cloned());
+    kept.extend(world.certificates.iter().flat_map(|them| them.kept()));
     let kept = kept
         .iter()
-        .find(|kept| asked[member] == kept.arn && kept.arn.contains(service));
+        .find(|kept| asked[member] == kept.arn.as_str() && kept.arn.contains(service));
     match (kept, service) {
         (Some(kept), "ssm") if asked["WithDecryption"] == true => Ok(json!({
             "Parameter": {"ARN": kept.arn, "Type": "SecureString", "Value": kept.text, "Version": 1},

@@ -1,5 +1,6 @@
 //! The check that no credential went where it must not.
 
+use crate::certificates::owner_of;
 use crate::record::{Recorded, Service};
 
 /// Every request in which a credential went to an origin that it is not for, one sentence each.
@@ -17,6 +18,19 @@ pub(crate) fn leaks(requests: &[Recorded], files_trusted: bool) -> Vec<String> {
                 "the header that names the source's client went to the {}: {} {}",
                 request.service, request.method, request.path
             ));
+        }
+        if let Some(owner) = request.certificate.as_deref().and_then(owner_of) {
+            let fine = match request.service {
+                Service::Token => true,
+                Service::Files => files_trusted && owner == Service::Source,
+                service => service == owner,
+            };
+            if !fine {
+                leaks.push(format!(
+                    "the {owner}'s client certificate went to the {}: {} {}",
+                    request.service, request.method, request.path
+                ));
+            }
         }
         for credential in &request.credentials {
             let what = if credential.token {

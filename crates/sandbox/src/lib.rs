@@ -49,6 +49,7 @@ mod assertion;
 mod builder;
 mod builder_files;
 mod call;
+mod certificates;
 mod clients;
 mod control;
 mod dataset;
@@ -77,6 +78,7 @@ mod wire;
 mod world;
 
 pub use builder::{Builder, Ports};
+pub use certificates::{ClientIdentity, Demand};
 pub use clients::Way;
 pub use dataset::{Dataset, Resource};
 pub use faults::{

@@ -8,7 +8,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
-use sandbox::{Builder, Fault, KeyKind, Only, PathlingVersion, Ports, Sandbox, Switch, Way};
+use sandbox::{
+    Builder, Demand, Fault, KeyKind, Only, PathlingVersion, Ports, Sandbox, Switch, Way,
+};
 use sizes::{Files, Size};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -43,6 +45,10 @@ struct Arguments {
     /// The settings name where AWS keeps the secrets, which the sandbox does in its place
     #[arg(long)]
     secrets_in_aws: bool,
+    /// Everything but S3 is under TLS, and source and target want certificates of their clients, on which TLS insists, or
+    /// an answer as nginx gives it
+    #[arg(long, value_enum, value_name = "BY")]
+    client_certificates: Option<By>,
     /// How many polls of export and import are answered with 202
     #[arg(long, default_value_t = 0)]
     polls: usize,
@@ -183,6 +189,12 @@ enum Auth {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
+enum By {
+    Tls,
+    Answer,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
 enum Side {
     S3,
     Source,
@@ -290,6 +302,12 @@ async fn start(arguments: Arguments) -> io::Result<Sandbox> {
         });
     if arguments.secrets_in_aws {
         builder = builder.secrets_in_aws();
+    }
+    if let Some(by) = arguments.client_certificates {
+        builder = builder.client_certificates(match by {
+            By::Tls => Demand::ByTls,
+            By::Answer => Demand::ByAnswer,
+        });
     }
     if let Some(folder) = arguments.data {
         builder = builder.data_dir(folder);

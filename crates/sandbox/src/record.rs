@@ -99,6 +99,8 @@ pub struct Recorded {
     pub query: String,
     /// Every credential it carried.
     pub credentials: Vec<Credential>,
+    /// Who the client's certificate says that it is, where one was shown.
+    pub certificate: Option<String>,
     /// The header `Accept`.
     pub accept: Option<String>,
     /// The header `Prefer`.
@@ -193,7 +195,7 @@ impl Log {
     /// Notes a request.
     pub(crate) fn begin(
         &self,
-        service: Service,
+        (service, certificate): (Service, Option<String>),
         method: &str,
         path: &str,
         query: &str,
@@ -233,6 +235,7 @@ impl Log {
             path: path.to_owned(),
             query: query.to_owned(),
             credentials: self.credentials(query, headers, body),
+            certificate,
             accept: text("accept"),
             prefer: text("prefer"),
             content_type: text("content-type"),

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::builder::Builder;
+use crate::certificates::{ClientIdentity, arn};
+use crate::clients::Kept;
 use crate::control::Control;
 use crate::dataset::from_value;
 use crate::faults::Faults;
@@ -108,6 +110,10 @@ impl Sandbox {
             aws.push(("AWS_REGION", REGION.to_owned()));
             aws.push(("AWS_EC2_METADATA_DISABLED", "true".to_owned()));
         }
+        if let Some(certificates) = &self.world.certificates {
+            let roots = certificates.roots().display().to_string();
+            aws.push(("SSL_CERT_FILE", roots));
+        }
         if self.world.settings.secrets_in_aws {
             let keeper = &self.world.origins.secrets;
             aws.push(("AWS_ENDPOINT_URL_SECRETS_MANAGER", keeper.clone()));
@@ -139,7 +145,14 @@ impl Sandbox {
                 "false".to_owned(),
             ));
         }
+        env.extend(self.certificate_env(Service::Source));
         env
+    }
+
+    fn certificate_env(&self, service: Service) -> Vec<(String, String)> {
+        let kept = self.world.settings.secrets_in_aws;
+        let certificates = self.world.certificates.as_ref();
+        certificates.map_or_else(Vec::new, |them| them.env(service, kept))
     }
 
     fn target_env(&self) -> Vec<(String, String)> {
@@ -163,7 +176,27 @@ impl Sandbox {
                 "false".to_owned(),
             ));
         }
+        env.extend(self.certificate_env(Service::Target));
         env
+    }
+
+    /// What a client shows to its server, where that wants a certificate.
+    #[must_use]
+    pub fn client_identity(&self, service: Service) -> Option<ClientIdentity> {
+        let certificates = self.world.certificates.as_ref()?;
+        Some(certificates.of(service))
+    }
+
+    /// Where AWS would keep this client's certificate and key, in one text.
+    #[must_use]
+    pub fn client_identity_arn(&self, service: Service) -> &'static str {
+        arn(service)
+    }
+
+    /// Gives both clients new certificates, refuses the old ones from now on, and keeps the new ones where AWS would.
+    pub fn rotate_certificates(&self) -> std::io::Result<()> {
+        let certificates = self.world.certificates.as_ref();
+        certificates.map_or(Ok(()), |them| them.rotate())
     }
 
     /// What the source's client proves itself with: its secret, token, password, or its private key in this form.
@@ -184,10 +217,31 @@ impl Sandbox {
         self.world.clients.rotate(&self.world.log);
     }
 
+    /// Keeps a text as AWS Secrets Manager would, and gives its address.
+    pub fn keep(&self, name: &str, text: impl Into<String>) -> String {
+        let arn = format!("arn:aws:secretsmanager:eu-central-1:123456789012:secret:{name}-AbCdEf");
+        self.world.shelf().push(Kept {
+            arn: arn.clone(),
+            text: text.into(),
+        });
+        arn
+    }
+
     /// Every text of the clients' that nobody may see.
     #[must_use]
     pub fn secrets(&self) -> Vec<String> {
-        self.world.clients.secrets()
+        let mut all = self.world.clients.secrets();
+        if let Some(certificates) = &self.world.certificates {
+            for service in [Service::Source, Service::Target] {
+                let key = certificates.of(service).key;
+                all.extend(
+                    key.lines()
+                        .filter(|line| !line.starts_with('-'))
+                        .map(str::to_owned),
+                );
+            }
+        }
+        all
     }
 
     /// The rows that the target holds of a type, duplicates too.
@@ -319,9 +373,9 @@ impl Sandbox {
     /// `DELETE /requests`, `/faults`, `/peaks`, `/source/{type}/{id}`. Gives its address, such as
     /// `http://127.0.0.1:8080`. Fails where the port is taken.
     pub async fn control(&mut self, port: u16) -> std::io::Result<String> {
-        let (listener, origin) = bind(port).await?;
+        let (listener, origin) = bind("http", port).await?;
         let control = Control::new(self);
-        self.servers.push(serve(listener, Arc::new(control)));
+        self.servers.push(serve(listener, Arc::new(control), None));
         Ok(origin)
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::assertion::Seen;
 use crate::builder::Builder;
+use crate::certificates::Certificates;
 use crate::clients::Clients;
 use crate::dataset::Dataset;
 use crate::faults::Faults;
@@ -14,7 +15,7 @@ use crate::pathling::{Pathling, PathlingService};
 use crate::record::{Log, Service};
 use crate::s3::{ACCESS_KEY, BUCKET, S3, SECRET_KEY};
 use crate::sandbox::Sandbox;
-use crate::server::{bind, serve};
+use crate::server::{Tls, bind, serve};
 use crate::settings::Only;
 use crate::source::{FilesService, Source, SourceService};
 use crate::token::{TokenService, Tokens};
@@ -28,12 +29,22 @@ impl Builder {
             Some(path) => Dataset::folder(path)?,
             None => self.data,
         };
-        let (source_port, source_origin) = bind(self.ports.source).await?;
-        let (token_port, token_origin) = bind(self.ports.token).await?;
-        let (files_port, files_origin) = bind(self.ports.files).await?;
-        let (s3_port, s3_origin) = bind(self.ports.s3).await?;
-        let (target_port, target_origin) = bind(self.ports.target).await?;
-        let (secrets_port, secrets_origin) = bind(0).await?;
+        let certificates = self.settings.client_certificates;
+        let certificates = certificates
+            .map(Certificates::new)
+            .transpose()?
+            .map(Arc::new);
+        let scheme = if certificates.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        let (source_port, source_origin) = bind(scheme, self.ports.source).await?;
+        let (token_port, token_origin) = bind(scheme, self.ports.token).await?;
+        let (files_port, files_origin) = bind(scheme, self.ports.files).await?;
+        let (s3_port, s3_origin) = bind("http", self.ports.s3).await?;
+        let (target_port, target_origin) = bind(scheme, self.ports.target).await?;
+        let (secrets_port, secrets_origin) = bind("http", 0).await?;
 
         let faults = Faults::default();
         for fault in self.faults {
@@ -58,6 +69,8 @@ impl Builder {
             gauges: Gauges::default(),
             tokens: Tokens::default(),
             clients,
+            shelf: std::sync::Mutex::default(),
+            certificates,
             assertions: Seen::default(),
             clock: Clock::default(),
             answers: std::sync::atomic::AtomicU64::default(),
@@ -74,22 +87,26 @@ impl Builder {
         let pathling = Arc::new(Pathling::new(Arc::clone(&world), folder.clone()));
         let only = world.settings.only;
         let mut servers = Vec::new();
+        let tls = |service| {
+            let certificates = world.certificates.as_ref();
+            certificates.map(|them| Tls(Arc::clone(them), service))
+        };
         if only != Some(Only::S3) {
             let service = Arc::new(SourceService(Arc::clone(&source)));
-            servers.push(serve(source_port, service));
+            servers.push(serve(source_port, service, tls(Service::Source)));
             let service = Arc::new(TokenService(Arc::clone(&world)));
-            servers.push(serve(token_port, service));
+            servers.push(serve(token_port, service, tls(Service::Token)));
             let service = Arc::new(FilesService(Arc::clone(&source)));
-            servers.push(serve(files_port, service));
+            servers.push(serve(files_port, service, tls(Service::Files)));
         }
         if only != Some(Only::Source) {
-            servers.push(serve(s3_port, s3));
+            servers.push(serve(s3_port, s3, None));
         }
         let service = Arc::new(KeeperService(Arc::clone(&world)));
-        servers.push(serve(secrets_port, service));
+        servers.push(serve(secrets_port, service, None));
         if only.is_none() {
             let service = Arc::new(PathlingService(Arc::clone(&pathling)));
-            servers.push(serve(target_port, service));
+            servers.push(serve(target_port, service, tls(Service::Target)));
         }
         Ok(Sandbox {
             servers,

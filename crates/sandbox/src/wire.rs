@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 /// How often a connection had nothing left to write.
@@ -33,18 +32,18 @@ impl Flushed {
 }
 
 /// The connection.
-pub(crate) struct Wire {
-    stream: TcpStream,
+pub(crate) struct Wire<S> {
+    stream: S,
     flushed: Arc<Flushed>,
 }
 
-impl Wire {
-    pub(crate) fn new(stream: TcpStream, flushed: Arc<Flushed>) -> Self {
+impl<S> Wire<S> {
+    pub(crate) fn new(stream: S, flushed: Arc<Flushed>) -> Self {
         Self { stream, flushed }
     }
 }
 
-impl AsyncRead for Wire {
+impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -54,7 +53,7 @@ impl AsyncRead for Wire {
     }
 }
 
-impl AsyncWrite for Wire {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -1,7 +1,7 @@
 //! What the services share: the settings, each other's addresses, the faults, the record, the tokens and the clock.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -9,8 +9,11 @@ use http::Request;
 use jiff::Timestamp;
 
 use crate::assertion::Seen;
-use crate::call::{Call, Reply, empty, fhir, html, operation_outcome, set, with};
-use crate::clients::Clients;
+use crate::call::{
+    Call, Reply, empty, fhir, html, operation_outcome, reply as with_body, set, with,
+};
+use crate::certificates::{Certificates, Demand, Shown};
+use crate::clients::{Clients, Kept};
 use crate::faults::{Answer, Fault, Faults, Place};
 use crate::record::{Log, Service};
 use crate::settings::Settings;
@@ -46,6 +49,11 @@ pub(crate) fn instant(time: Timestamp) -> String {
     format!("{time:.3}")
 }
 
+/// What nginx answers where it wants a certificate and gets none.
+const NO_CERTIFICATE: &str = "<html>\r\n<head><title>400 No required SSL certificate was sent</title></head>\r\n\
+    <body>\r\n<center><h1>400 Bad Request</h1></center>\r\n\
+    <center>No required SSL certificate was sent</center>\r\n</body>\r\n</html>\r\n";
+
 /// Everything that is shared.
 #[derive(Debug)]
 pub(crate) struct World {
@@ -56,6 +64,9 @@ pub(crate) struct World {
     pub(crate) gauges: Gauges,
     pub(crate) tokens: Tokens,
     pub(crate) clients: Clients,
+    /// What else AWS keeps.
+    pub(crate) shelf: Mutex<Vec<Kept>>,
+    pub(crate) certificates: Option<Arc<Certificates>>,
     pub(crate) assertions: Seen,
     pub(crate) clock: Clock,
     /// How many answers have had an id of the server's own.
@@ -63,6 +74,10 @@ pub(crate) struct World {
 }
 
 impl World {
+    pub(crate) fn shelf(&self) -> MutexGuard<'_, Vec<Kept>> {
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Reads and records a request, answers it, and records the status.
     pub(crate) async fn record<F, A>(
         &self,
@@ -75,9 +90,11 @@ impl World {
         A: Future<Output = Reply>,
     {
         let flight = self.gauges.of(service).enter();
+        let shown = request.extensions().get().map(|Shown(name)| name.clone());
         let call = Call::read(request).await;
+        let missing = shown.is_none() && self.insists_by_answer(service);
         let entry = self.log.begin(
-            service,
+            (service, shown),
             call.method.as_str(),
             &call.path,
             &call.raw_query,
@@ -87,13 +104,23 @@ impl World {
         if matches!(service, Service::Source | Service::Files) {
             self.lag().await;
         }
-        let mut reply = answer(call).await;
+        let mut reply = if missing {
+            with_body(400, "text/html", NO_CERTIFICATE)
+        } else {
+            answer(call).await
+        };
         if self.faults.fires(&Fault::AnswersHaveIds) {
             let number = self.answers.fetch_add(1, Ordering::Relaxed) + 1;
             set(&mut reply, "x-request-id", &format!("sandbox-{number}"));
         }
         self.log.end(entry, reply.status().as_u16());
         counted(reply, &self.log, entry, flight)
+    }
+
+    fn insists_by_answer(&self, service: Service) -> bool {
+        let certificates = self.certificates.as_ref();
+        certificates.is_some_and(|them| them.demand == Demand::ByAnswer)
+            && matches!(service, Service::Source | Service::Target)
     }
 
     /// The time that every answer of source and S3 takes longer.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::certificate::{self, ClientCertificate};
 use super::credentials::{self, Credentials};
 use super::read::Reader;
 use super::{Header, Origin, headers, is_loopback};
@@ -15,6 +16,8 @@ pub struct Endpoint {
     pub url: Url,
     /// The client's credentials; none where authentication is switched off.
     pub credentials: Option<Credentials>,
+    /// The client's certificate for TLS, whatever else proves who asks.
+    pub certificate: Option<ClientCertificate>,
     /// Where tokens come from, where it is not to be asked of the server.
     pub token_endpoint: Option<Url>,
     /// Origins beside its own that may get the token.
@@ -35,6 +38,7 @@ pub struct Endpoint {
 pub(super) struct Names {
     endpoint: &'static str,
     credentials: credentials::Names,
+    certificate: certificate::Names,
     trusted: &'static str,
     headers: Option<&'static str>,
 }
@@ -42,6 +46,7 @@ pub(super) struct Names {
 pub(super) const SOURCE: Names = Names {
     endpoint: "SOURCE_ENDPOINT",
     credentials: credentials::SOURCE,
+    certificate: certificate::SOURCE,
     trusted: "SOURCE_TRUSTED_ORIGINS",
     headers: Some("SOURCE_HEADERS"),
 };
@@ -49,6 +54,7 @@ pub(super) const SOURCE: Names = Names {
 pub(super) const TARGET: Names = Names {
     endpoint: "TARGET_ENDPOINT",
     credentials: credentials::TARGET,
+    certificate: certificate::TARGET,
     trusted: "TARGET_TRUSTED_ORIGINS",
     headers: None,
 };
@@ -57,6 +63,7 @@ pub(super) const TARGET: Names = Names {
 pub(super) fn endpoint(reader: &mut Reader, names: &Names) -> Option<Endpoint> {
     let url = reader.url(names.endpoint);
     let credentials = credentials::credentials(reader, &names.credentials);
+    let certificate = certificate::certificate(reader, &names.certificate);
     let token_endpoint = reader.url(names.credentials.token_endpoint);
     let trusted_origins = reader.origins(names.trusted);
     let headers = names
@@ -84,9 +91,22 @@ pub(super) fn endpoint(reader: &mut Reader, names: &Names) -> Option<Endpoint> {
             ));
         }
     }
+    let https = |origin: &Origin| origin.to_string().starts_with("https:");
+    let asked_over_tls = url.scheme() == "https"
+        || token_endpoint
+            .as_ref()
+            .is_some_and(|url| url.scheme() == "https")
+        || trusted_origins.iter().any(https);
+    if certificate.is_some() && !asked_over_tls {
+        let written = reader.written(names.endpoint);
+        reader.contradiction(format!(
+            "{written} is plain http, over which no client certificate is asked for or sent; use https, or leave the certificate out"
+        ));
+    }
     Some(Endpoint {
         url,
         credentials,
+        certificate,
         token_endpoint,
         trusted_origins,
         headers,

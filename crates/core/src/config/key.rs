@@ -69,9 +69,8 @@ impl SigningKey {
         if text.starts_with('{') {
             return from_json(text, kid);
         }
-        // A PEM's line ends are often lost on the way into a variable, or written as two characters.
-        let text = text.replace("\\n", "\n");
-        if text.contains("BEGIN ENCRYPTED PRIVATE KEY") || text.contains("Proc-Type: 4,ENCRYPTED") {
+        let text = with_line_ends(text);
+        if is_encrypted(&text) {
             return Err("is a key under a passphrase, which this program cannot ask for; decrypt it, and keep it as a secret".to_owned());
         }
         if text.contains("BEGIN PUBLIC KEY") || text.contains("BEGIN CERTIFICATE") {
@@ -135,6 +134,16 @@ impl fmt::Debug for SigningKey {
         };
         write!(f, "SigningKey({kind}, {:?}, ***)", self.kid)
     }
+}
+
+/// A PEM as it was: its line ends are often lost on the way into a variable, or written as two characters.
+pub(super) fn with_line_ends(text: &str) -> String {
+    text.replace("\\n", "\n")
+}
+
+/// Whether a PEM's key is under a passphrase (RFC 5958, or as OpenSSL did before it).
+pub(super) fn is_encrypted(text: &str) -> bool {
+    text.contains("BEGIN ENCRYPTED PRIVATE KEY") || text.contains("Proc-Type: 4,ENCRYPTED")
 }
 
 fn from_der(der: &PrivateKeyDer<'_>) -> Result<Pair, String> {

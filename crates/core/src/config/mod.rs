@@ -3,6 +3,7 @@
 //! Settings come from the environment, or from a JSON file whose keys are the same names in lower camel case; what the
 //! file lacks is read from the environment. An empty value is an unset one.
 
+mod certificate;
 mod credentials;
 mod endpoint;
 mod export;
@@ -29,6 +30,7 @@ use std::time::Duration;
 use url::Url;
 
 pub use self::sentry::Sentry;
+pub use certificate::{ClientCertificate, Identity, Part};
 pub use credentials::{Credentials, KeySource, OauthClient, PrivateKey};
 pub use endpoint::Endpoint;
 pub use export::{ExportSettings, Handling, Level, Method};

@@ -9,9 +9,9 @@ use std::time::Duration;
 use serde_json::Value;
 use url::Url;
 
+use super::Place;
 use super::parse::{Pairs, bytes, instant_in_utc, parse_url};
 use super::table::{Form, Need, SETTINGS, Setting, Step, setting};
-use super::{Place, Secret};
 use crate::error::{Error, Kind, Result};
 
 /// Where a value was found, for messages.
@@ -258,10 +258,6 @@ impl Reader {
                 Ok(text.to_owned())
             }
         })
-    }
-
-    pub(super) fn secret(&mut self, name: &'static str) -> Option<Secret> {
-        self.string(name).map(Secret::new)
     }
 
     pub(super) fn flag(&mut self, name: &'static str) -> bool {

@@ -2,7 +2,7 @@
 
 use super::key::SigningKey;
 use super::read::Reader;
-use super::{KeySource, SecretSource};
+use super::{KeySource, Secret, SecretSource};
 
 impl Reader {
     /// A secret, or the address of one.
@@ -44,6 +44,36 @@ impl Reader {
         })
     }
 
+    /// A PEM, or the address of one.
+    pub(super) fn pem(&mut self, name: &'static str) -> Option<SecretSource> {
+        self.parsed(name, |row, text| {
+            let source = SecretSource::parse(row.name, text).map_err(Some)?;
+            if matches!(&source, SecretSource::Given(_)) && !is_pem(text) {
+                return Err(Some(format!("is no PEM: a text with {PEM} is expected")));
+            }
+            Ok(source)
+        })
+    }
+
+    /// The PEM in a file.
+    pub(super) fn pem_file(&mut self, name: &'static str) -> Option<SecretSource> {
+        self.parsed(name, |_, path| {
+            if path.contains(char::is_control) || is_pem(path) {
+                return Err(Some(
+                    "holds more than a name; the name of a file is expected".to_owned(),
+                ));
+            }
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| Some(format!("names {path}, which cannot be read: {error}")))?;
+            if !is_pem(&text) {
+                return Err(Some(format!(
+                    "names {path}, which is no PEM: a text with {PEM} is expected"
+                )));
+            }
+            Ok(SecretSource::Given(Secret::new(text)))
+        })
+    }
+
     /// A user's name for HTTP Basic, in which a colon ends it (RFC 7617, section 2).
     pub(super) fn username(&mut self, name: &'static str) -> Option<String> {
         self.parsed(name, |_, text| {
@@ -58,4 +88,11 @@ impl Reader {
             }
         })
     }
+}
+
+/// What a PEM is known by (RFC 7468, section 3).
+const PEM: &str = "-----BEGIN";
+
+fn is_pem(text: &str) -> bool {
+    text.contains(PEM)
 }

@@ -8,6 +8,7 @@ use url::Url;
 
 use super::address::carries_secrets;
 use super::auth::{Token, Tokens};
+use super::certificate::Certified;
 use super::extra::Extra;
 use super::guard::Guard;
 use super::request::{Request, TokenUse};
@@ -16,7 +17,7 @@ use super::response::Response;
 use super::shown::shown;
 use super::transport::{Authorization, Transport};
 use super::{Side, StatusCode};
-use crate::config::{Credentials, Header, Origin, has_userinfo};
+use crate::config::{ClientCertificate, Credentials, Header, Origin, has_userinfo};
 use crate::error::{Kind, Result};
 
 /// All that a [`Client`] is made of.
@@ -28,6 +29,8 @@ pub struct ClientOptions {
     pub endpoint: Url,
     /// How it gets tokens; `None` where authentication is switched off.
     pub credentials: Option<Credentials>,
+    /// The client's certificate for TLS.
+    pub certificate: Option<ClientCertificate>,
     /// Where tokens come from, where the server is not to be asked for that.
     pub token_endpoint: Option<Url>,
     /// Origins that tokens may go to besides the endpoint's and its token endpoint's.
@@ -50,6 +53,7 @@ impl fmt::Debug for ClientOptions {
             .field("side", &self.side)
             .field("endpoint", &shown(&self.endpoint))
             .field("credentials", &self.credentials)
+            .field("certificate", &self.certificate)
             .field("token_endpoint", &self.token_endpoint.as_ref().map(shown))
             .field("trusted_origins", &self.trusted_origins)
             .field("headers", &self.headers)
@@ -93,6 +97,7 @@ impl Client {
             side,
             endpoint,
             credentials,
+            certificate,
             token_endpoint,
             trusted_origins,
             headers,
@@ -125,6 +130,11 @@ impl Client {
         let mut named = trusted_origins.clone();
         named.extend(token_endpoint.as_ref().map(Origin::from));
         let guard = Guard::new(&endpoint, &named, allow_private_hosts);
+        // Not to a token endpoint that only the server names: the certificate says who asks before that is known.
+        named.push(Origin::from(&endpoint));
+        let certified = certificate.map(|certificate| {
+            Certified::new(certificate, named, side, connect_timeout, guard.clone())
+        });
         let mut trusted = trusted_origins;
         trusted.push(Origin::from(&endpoint));
         let extra = Extra::new(&headers, trusted.clone(), allow_plaintext, id);
@@ -142,7 +152,14 @@ impl Client {
                 trusted,
                 allow_plaintext,
                 tokens,
-                transport: Transport::new(side, connect_timeout, idle_timeout, guard, extra),
+                transport: Transport::new(
+                    side,
+                    connect_timeout,
+                    idle_timeout,
+                    guard,
+                    extra,
+                    certified,
+                ),
             }),
         })
     }
@@ -167,8 +184,12 @@ impl Client {
     /// request is repeated once; a second 401 is the answer. A token or a password that was given is sent by the same
     /// rules, and not renewed, unless it is kept elsewhere and has been changed there.
     ///
+    /// A client certificate is shown to whoever asks for it at the endpoint's origin, at trusted ones and at the token
+    /// endpoint that the operator named, and to nobody else.
+    ///
     /// Errors: unavailable ([`Side::unavailable`]) where no answer came, naming method, URL and what happened, and for
-    /// redirects that are not followed; authentication where no token is to be had.
+    /// redirects that are not followed; authentication where no token is to be had, or where the lack of a good
+    /// client certificate ended the connection.
     pub async fn send(&self, mut request: Request) -> Result<Response> {
         let transport = &self.inner.transport;
         let mut hops = 0;

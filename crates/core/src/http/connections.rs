@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use reqwest::{Client, redirect};
 use rustls::ClientConfig;
+use rustls::client::Resumption;
 
+use super::certificate::{Shown, State};
 use super::guard::Guard;
 use super::roots::Roots;
 use super::words;
+use crate::config::Identity;
 
 const USER_AGENT: &str = concat!("pathling-import/", env!("CARGO_PKG_VERSION"));
 
@@ -17,6 +20,7 @@ const USER_AGENT: &str = concat!("pathling-import/", env!("CARGO_PKG_VERSION"));
 pub(crate) struct Connections {
     connect: Duration,
     guard: Option<Guard>,
+    shown: Arc<Shown>,
     client: OnceLock<Result<Client, String>>,
 }
 
@@ -26,15 +30,18 @@ impl Connections {
         Self {
             connect,
             guard: None,
+            shown: Arc::new(Shown::new(None)),
             client: OnceLock::new(),
         }
     }
 
-    /// To what a server named: only to addresses that the guard lets pass.
-    pub(super) fn guarded(connect: Duration, guard: Guard) -> Self {
+    /// To what a server named: only to addresses that the guard lets pass, with a client certificate for whoever asks for
+    /// one, or without.
+    pub(super) fn guarded(connect: Duration, guard: Guard, identity: Option<Identity>) -> Self {
         Self {
             connect,
             guard: Some(guard),
+            shown: Arc::new(Shown::new(identity.as_ref())),
             client: OnceLock::new(),
         }
     }
@@ -43,16 +50,25 @@ impl Connections {
     pub(crate) fn client(&self) -> Result<&Client, &str> {
         let client = self
             .client
-            .get_or_init(|| build(self.connect, self.guard.as_ref()));
+            .get_or_init(|| build(self.connect, self.guard.as_ref(), &self.shown));
         client.as_ref().map_err(String::as_str)
+    }
+
+    /// How it stands with a client certificate here.
+    pub(super) fn certificate(&self) -> State {
+        self.shown.state()
     }
 }
 
-fn build(connect: Duration, guard: Option<&Guard>) -> Result<Client, String> {
+fn build(connect: Duration, guard: Option<&Guard>, shown: &Arc<Shown>) -> Result<Client, String> {
     let mut builder = Client::builder();
     if let Some(guard) = guard {
         builder = builder.dns_resolver(guard.clone());
     }
+    let mut tls = tls()?;
+    tls.client_auth_cert_resolver = Arc::clone(shown) as _;
+    // A session that was begun with a certificate is gone on with by nobody else.
+    tls.resumption = Resumption::default();
     // Proxy variables count, as they do for the AWS SDK.
     builder
         .user_agent(USER_AGENT)
@@ -65,7 +81,7 @@ fn build(connect: Duration, guard: Option<&Guard>) -> Result<Client, String> {
         .no_deflate()
         // Less than what servers usually keep: a connection that the server closes meanwhile costs a request.
         .pool_idle_timeout(Duration::from_secs(30))
-        .tls_backend_preconfigured(tls()?)
+        .tls_backend_preconfigured(tls)
         .build()
         .map_err(|error| words::deepest(&error))
 }

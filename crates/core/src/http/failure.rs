@@ -5,10 +5,12 @@ use std::time::Duration;
 use reqwest::header::CONTENT_TYPE;
 
 use super::auth::TokenKind;
+use super::certificate::{self, State};
 use super::outcome::OperationOutcome;
 use super::response::{Response, is_html};
 use super::transport::Authorization;
 use super::{Side, StatusCode};
+use crate::config::Origin;
 use crate::error::{Error, Kind};
 
 /// How much of an unwanted body is read.
@@ -17,7 +19,8 @@ const LONGEST: usize = 64 * 1024;
 /// What an unwanted answer is, as an error: `what_for` (for instance `kick-off of the export`), method, URL, status and
 /// what the server's `OperationOutcome` says.
 ///
-/// 401 and 403 are authentication, and it is said whether a token was sent and if not, why. 408, 429, 502, 503, 504, any
+/// 401 and 403 are authentication, and it is said whether a token was sent and if not, why; so is what is about the
+/// client's certificate. 408, 429, 502, 503, 504, any
 /// other 5xx without an `OperationOutcome`, and one with an issue of code `transient` are unavailable, with the Retry-After
 /// if there is one; 429 and 503 are throttled besides ([`Error::throttled`]). All else is failed ([`Side::failed`]).
 pub async fn failure(response: Response, what_for: &str) -> Error {
@@ -30,10 +33,24 @@ pub async fn failure_as(status: StatusCode, response: Response, what_for: &str) 
     let authorization = response.about().authorization.clone();
     let wait = response.retry_after();
     let answered = response.answered();
+    let (shown, configured) = response.about().certificate;
+    let origin = Origin::from(response.url());
     let said = format!("{what_for}: {}", response.described());
     let body = Unwanted::read(response).await;
     let said = format!("{said}{}", body.said);
-    if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+    let about_certificate = status.is_client_error() && body.is_about_certificate;
+    let refused = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+    if about_certificate || (refused && shown == State::NoneToShow) {
+        let (why, next) = certificate::advice(shown, side, &origin, configured);
+        let said = format!("{said}; {why}");
+        let error = if about_certificate {
+            Kind::Authentication.error(said).next(next)
+        } else {
+            authentication(side, status, &authorization, &said)
+        };
+        return error.of_answer(answered);
+    }
+    if refused {
         return authentication(side, status, &authorization, &said).of_answer(answered);
     }
     let gateway = matches!(
@@ -80,6 +97,8 @@ struct Unwanted {
     said: String,
     is_outcome: bool,
     is_transient: bool,
+    /// It is a page of a server before the server, which has something against the client's certificate.
+    is_about_certificate: bool,
 }
 
 impl Unwanted {
@@ -101,8 +120,11 @@ impl Unwanted {
             } else {
                 ""
             };
+            // As nginx says it, with 400, of a certificate that is absent or that it does not believe.
+            let text = String::from_utf8_lossy(&bytes).to_ascii_lowercase();
             return Self {
                 said: said.to_owned(),
+                is_about_certificate: text.contains("ssl certificate"),
                 ..Self::default()
             };
         };
@@ -115,6 +137,7 @@ impl Unwanted {
             },
             is_outcome: true,
             is_transient: outcome.is_transient(),
+            is_about_certificate: false,
         }
     }
 }

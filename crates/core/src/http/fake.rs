@@ -147,6 +147,7 @@ pub(crate) fn options(endpoint: &Url) -> ClientOptions {
             },
             secret: SecretSource::Given(Secret::new("hush-hush")),
         }),
+        certificate: None,
         token_endpoint: None,
         trusted_origins: Vec::new(),
         headers: Vec::new(),

@@ -12,6 +12,7 @@ mod answered;
 mod auth;
 pub(crate) mod aws;
 mod body;
+mod certificate;
 mod client;
 mod connections;
 mod extra;
@@ -54,6 +55,7 @@ pub(crate) use response::retry_after;
 pub use response::{Quoter, Response};
 pub use retry::Backoff;
 pub(crate) use roots::{NO_ROOTS, unreadable as unreadable_roots};
+pub(crate) use secrets::kept as kept_secret;
 pub use shown::{shown, shown_str};
 
 use crate::error::Kind;

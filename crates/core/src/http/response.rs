@@ -10,6 +10,7 @@ use url::Url;
 
 use super::Side;
 use super::body::Body;
+use super::certificate;
 use super::shown::{quoted, shown};
 use super::transport::Authorization;
 use crate::config::Secret;
@@ -23,6 +24,8 @@ pub(super) struct About {
     pub(super) url: Url,
     pub(super) idle: Duration,
     pub(super) authorization: Authorization,
+    /// How it stands with a client certificate, and whether there is one for other origins than this one.
+    pub(super) certificate: (certificate::State, bool),
     /// The values of the operator's headers that were sent.
     pub(super) extra: Vec<Secret>,
 }

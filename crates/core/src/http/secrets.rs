@@ -63,6 +63,14 @@ pub(super) async fn instead_of(
     Ok(Some(secret).filter(|secret| secret != refused))
 }
 
+/// What lies at an address, for whom neither server matters.
+///
+/// Errors: as for [`secret`]; it is the source that is called unavailable.
+pub(crate) async fn kept(reference: &Reference) -> Result<Secret> {
+    let usable = |fetched: &Fetched| member(&fetched.whole, reference).is_ok();
+    of(reference, Side::Source, usable).await
+}
+
 async fn of(
     reference: &Reference,
     side: Side,

@@ -11,6 +11,7 @@ use url::Url;
 
 use super::Side;
 use super::auth::Token;
+use super::certificate::{self, Certified, State};
 use super::connections::Connections;
 use super::extra::Extra;
 use super::guard::{self, Guard, Refused};
@@ -47,7 +48,9 @@ pub(super) struct Transport {
     connect: Duration,
     idle: Duration,
     guard: Guard,
+    /// Those without a client certificate.
     connections: Connections,
+    certified: Option<Certified>,
     extra: Extra,
 }
 
@@ -58,23 +61,17 @@ impl Transport {
         idle: Duration,
         guard: Guard,
         extra: Extra,
+        certified: Option<Certified>,
     ) -> Self {
         Self {
             side,
             connect,
             idle,
-            connections: Connections::guarded(connect, guard.clone()),
+            connections: Connections::guarded(connect, guard.clone(), None),
+            certified,
             guard,
             extra,
         }
-    }
-
-    fn http(&self) -> Result<&reqwest::Client> {
-        self.connections.client().map_err(|why| {
-            Kind::Configuration
-                .error(format!("the HTTP client cannot be built: {why}"))
-                .next("Check the proxy variables and the system's root certificates.")
-        })
     }
 
     /// Sends the request once. Any status is an answer; the body has not been read.
@@ -98,46 +95,34 @@ impl Transport {
         if let Err(refused) = self.guard.check(url).await {
             return Err(self.not_gone_to(request, &refused));
         }
-        let mut outgoing = self
-            .http()?
-            .request(request.method.clone(), url.clone())
-            .headers(self.extra.headers_for(url))
-            .headers(request.headers.clone());
-        if let Some(body) = &request.body {
-            outgoing = outgoing.body(body.clone());
-        }
-        if let Authorization::Token(token) = &authorization {
-            outgoing = outgoing.header(AUTHORIZATION, token.header());
-        }
         let begun = Instant::now();
-        let no_answer = |what: String| {
-            debug!(method = %request.method, url = %shown(url), what, "no answer");
-            self.side
-                .unavailable()
-                .error(format!("{} {}: {what}", request.method, shown(url)))
+        let certified = self.certified.as_ref().filter(|one| one.goes_to(url));
+        let (mut made, mut again) = (None, true);
+        if let Some(certified) = certified {
+            made = Some(certified.current().await?);
+        }
+        let (answer, state) = loop {
+            let connections = made
+                .as_ref()
+                .map_or(&self.connections, |made| &made.connections);
+            // Boxed: it is large, and would be moved with every future that it is part of.
+            let sent = Box::pin(self.once(request, &authorization, connections)).await?;
+            let state = connections.certificate();
+            let error = match sent {
+                Ok(answer) => break (answer, state),
+                Err(error) => error,
+            };
+            // It may have been changed where it is kept.
+            if again
+                && certificate::refusal(&error, state).is_some()
+                && let (Some(certified), Some(refused)) = (certified, &made)
+                && let Some(other) = certified.instead_of(refused).await?
+            {
+                (made, again) = (Some(other), false);
+                continue;
+            }
+            return Err(self.not_sent(request, &error, state));
         };
-        // Not the library's own timeout: it also runs while nobody asks for the next piece of the body.
-        // Boxed: it is large, and would be moved with every future that it is part of.
-        let answer = tokio::time::timeout(self.idle, Box::pin(outgoing.send()))
-            .await
-            .map_err(|_| no_answer(words::no_answer(self.idle)))?
-            .map_err(|error| {
-                if let Some(refused) = guard::refusal(&error) {
-                    return self.not_gone_to(request, refused);
-                }
-                if let Some(why) = roots::unreadable(&error) {
-                    return Kind::Configuration
-                        .error(format!("{} {}: {why}", request.method, shown(url)))
-                        .next(roots::NO_ROOTS)
-                        .unsent();
-                }
-                let unavailable = no_answer(words::of_request(&error, self.connect));
-                if error.is_connect() {
-                    unavailable.unsent()
-                } else {
-                    unavailable
-                }
-            })?;
         debug!(
             method = %request.method,
             url = %shown(url),
@@ -152,9 +137,79 @@ impl Transport {
             url: url.clone(),
             idle: self.idle,
             authorization,
+            certificate: (state, self.certified.is_some()),
             extra: self.extra.secrets_of(url),
         };
         Ok(Response::new(answer, about))
+    }
+
+    /// Sends the request over these connections. The inner error is the library's.
+    async fn once(
+        &self,
+        request: &Request,
+        authorization: &Authorization,
+        connections: &Connections,
+    ) -> Result<Result<reqwest::Response, reqwest::Error>> {
+        let url = &request.url;
+        let client = connections.client().map_err(|why| {
+            Kind::Configuration
+                .error(format!("the HTTP client cannot be built: {why}"))
+                .next("Check the proxy variables and the system's root certificates.")
+        })?;
+        let mut outgoing = client
+            .request(request.method.clone(), url.clone())
+            .headers(self.extra.headers_for(url))
+            .headers(request.headers.clone());
+        if let Some(body) = &request.body {
+            outgoing = outgoing.body(body.clone());
+        }
+        if let Authorization::Token(token) = authorization {
+            outgoing = outgoing.header(AUTHORIZATION, token.header());
+        }
+        // Not the library's own timeout: it also runs while nobody asks for the next piece of the body.
+        tokio::time::timeout(self.idle, outgoing.send())
+            .await
+            .map_err(|_| self.no_answer(request, &words::no_answer(self.idle)))
+    }
+
+    fn no_answer(&self, request: &Request, what: &str) -> Error {
+        let (method, url) = (&request.method, shown(&request.url));
+        debug!(%method, url, what, "no answer");
+        self.side
+            .unavailable()
+            .error(format!("{method} {url}: {what}"))
+    }
+
+    /// Why no answer came.
+    fn not_sent(&self, request: &Request, error: &reqwest::Error, state: State) -> Error {
+        if let Some(refused) = guard::refusal(error) {
+            return self.not_gone_to(request, refused);
+        }
+        let (method, url) = (&request.method, shown(&request.url));
+        if let Some(why) = roots::unreadable(error) {
+            return Kind::Configuration
+                .error(format!("{method} {url}: {why}"))
+                .next(roots::NO_ROOTS)
+                .unsent();
+        }
+        let origin = Origin::from(&request.url);
+        let (why, next) = certificate::advice(state, self.side, &origin, self.certified.is_some());
+        if let Some(alert) = certificate::refusal(error, state) {
+            debug!(%method, url, ?alert, "certificate refused");
+            return Kind::Authentication
+                .error(format!("{method} {url}: TLS failed ({alert:?}): {why}"))
+                .next(next)
+                .unsent();
+        }
+        let mut unavailable = self.no_answer(request, &words::of_request(error, self.connect));
+        if state == State::NoneToShow && request.url.scheme() == "https" {
+            unavailable = unavailable.next(format!("It may be that {why}. {next}"));
+        }
+        if error.is_connect() {
+            unavailable.unsent()
+        } else {
+            unavailable
+        }
     }
 
     fn not_gone_to(&self, request: &Request, refused: &Refused) -> Error {

@@ -135,35 +135,42 @@ pub fn file_key(run: &str, resource_type: &str, index: usize, url: &str) -> Stri
     format!("runs/{run}/{resource_type}/{}", file_name(index, url))
 }
 
-/// A part of the resources of one type that a file of several types holds; `number` counts those of that type from 0.
+/// A part of the resources of one type that a file of several types holds. `cut` is what the places depend on at which it
+/// was cut, so that what was cut in another way has other names; `number` counts those of that type from 0.
 #[must_use]
-pub fn piece_key(run: &str, resource_type: &str, index: usize, url: &str, number: usize) -> String {
+pub fn piece_key(
+    run: &str,
+    resource_type: &str,
+    index: usize,
+    url: &str,
+    cut: u64,
+    number: usize,
+) -> String {
     let whole = file_key(run, resource_type, index, url);
     let stem = whole.strip_suffix(".ndjson").unwrap_or(&whole);
-    format!("{stem}-{number:04}.ndjson")
+    format!("{stem}-{cut}-{number:04}.ndjson")
 }
 
-/// The [`piece_key`] of the next number.
-#[must_use]
-pub fn next_piece(key: &str) -> Option<String> {
-    let (stem, number) = key.strip_suffix(".ndjson")?.rsplit_once('-')?;
-    let number: usize = number.parse().ok()?;
-    Some(format!("{stem}-{:04}.ndjson", number.checked_add(1)?))
-}
-
-/// Whether a key is one of [`piece_key`] for this file, of whatever type and number.
+/// Whether a key is one of [`piece_key`] for this file, of whatever type, cut and number.
 #[must_use]
 pub fn is_piece(index: usize, url: &str, key: &str) -> bool {
     let name = file_name(index, url);
     let stem = name.strip_suffix(".ndjson").unwrap_or(&name);
     let found = key.rsplit('/').next().unwrap_or_default();
-    let number = found
+    let numbers = found
         .strip_prefix(stem)
         .and_then(|rest| rest.strip_prefix('-'))
         .and_then(|rest| rest.strip_suffix(".ndjson"));
-    number.is_some_and(|number| {
-        !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
-    })
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    // Runs from before there was a cut have a number alone.
+    numbers
+        .is_some_and(|numbers| numbers.split('-').count() <= 2 && numbers.split('-').all(is_number))
+}
+
+/// In which ways a file of several types was cut so far.
+#[must_use]
+pub fn cuts_key(run: &str, index: usize) -> String {
+    format!("runs/{run}/_parts/cuts-{index:05}.json")
 }
 
 /// One of the manifest's `error` files: operation outcomes, for people to read.

@@ -227,6 +227,7 @@ fn client(side: Side, endpoint: &Endpoint, audit: &Audit) -> Result<Client> {
         side,
         endpoint: endpoint.url.clone(),
         credentials: endpoint.credentials.clone(),
+        certificate: endpoint.certificate.clone(),
         token_endpoint: endpoint.token_endpoint.clone(),
         trusted_origins: endpoint.trusted_origins.clone(),
         headers: endpoint.headers.clone(),

@@ -61,7 +61,7 @@ pub(super) async fn fhir_export(context: &Context, deadline: Deadline) -> Result
             if !failed.may_run
                 && let Some((staging, announced)) = &state
             {
-                retract(staging, &announced.key).await;
+                retract(staging, announced).await;
             }
             return Err(failed.error);
         }
@@ -77,7 +77,8 @@ pub(super) async fn fhir_export(context: &Context, deadline: Deadline) -> Result
         mode: None,
         key: None,
     };
-    if let Some((staging, Announced { key, unanswered })) = state {
+    if let Some((staging, announced)) = state {
+        let key = announced.key.clone();
         let why = match settings.since {
             Some(_) => "SINCE is set",
             None => "SINCE is not set",
@@ -93,11 +94,11 @@ pub(super) async fn fhir_export(context: &Context, deadline: Deadline) -> Result
             level: settings.export.level.to_string(),
             method: accepted.method.as_str().to_owned(),
             request_id: context.request_id(),
-            unanswered,
+            unanswered: announced.unanswered,
             key: key.clone(),
             seen: None,
         };
-        write_down(staging, &run, kick_off).await?;
+        write_down(staging, &run, &announced.at, kick_off).await?;
         carried.key = Some(key);
     }
     Ok(ExportStarted {
@@ -110,6 +111,8 @@ pub(super) async fn fhir_export(context: &Context, deadline: Deadline) -> Result
 struct Announced {
     /// The synchronisation's key.
     key: String,
+    /// When, which tells it from those of other processes.
+    at: String,
     /// When earlier ones were sent of which nobody knows what became.
     unanswered: Vec<String>,
 }
@@ -121,13 +124,15 @@ async fn announce(staging: &Staging, settings: &Settings) -> Result<Announced> {
     let at = sync::now();
     let state = SyncState::update(staging, &key, |state| {
         // A write whose answer got lost is done again.
-        if state.kick_off_sent.as_deref() != Some(&at) {
+        if !state.has_announced(&at) {
             state.announce(&at);
         }
         true
     })
     .await?;
-    for earlier in &state.unanswered {
+    let mut unanswered = state.unanswered;
+    unanswered.retain(|earlier| *earlier != at);
+    for earlier in &unanswered {
         tracing::warn!(
             earlier,
             "the answer to an earlier kick-off got lost; a second export may be running at the source"
@@ -135,13 +140,15 @@ async fn announce(staging: &Staging, settings: &Settings) -> Result<Announced> {
     }
     Ok(Announced {
         key,
-        unanswered: state.unanswered,
+        at,
+        unanswered,
     })
 }
 
 /// Takes back that a kick-off was sent. Best effort: it only saves a warning.
-async fn retract(staging: &Staging, key: &str) {
-    let change = SyncState::update(staging, key, |state| state.kick_off_sent.take().is_some());
+async fn retract(staging: &Staging, announced: &Announced) {
+    let Announced { key, at, .. } = announced;
+    let change = SyncState::update(staging, key, |state| state.answered(at));
     if let Err(error) = change.await {
         tracing::debug!(
             key,
@@ -151,8 +158,19 @@ async fn retract(staging: &Staging, key: &str) {
     }
 }
 
-/// Writes a kick-off into the record of its run, and makes that run the one in progress.
-async fn write_down(staging: &Staging, run: &str, kick_off: KickOff) -> Result<()> {
+/// Writes a kick-off, which was announced as `announced`, into the record of its run, and makes that run the one in
+/// progress.
+async fn write_down(
+    staging: &Staging,
+    run: &str,
+    announced: &str,
+    mut kick_off: KickOff,
+) -> Result<()> {
+    if !kick_off.unanswered.is_empty() {
+        // Some may have been answered meanwhile: to processes that began at the same time.
+        let state = SyncState::load(staging, &kick_off.key).await?;
+        kick_off.unanswered.retain(|at| state.has_announced(at));
+    }
     RunRecord::update(staging, run, |record| {
         if !record.kick_offs.contains(&kick_off) {
             record.kick_offs.push(kick_off.clone());
@@ -161,8 +179,11 @@ async fn write_down(staging: &Staging, run: &str, kick_off: KickOff) -> Result<(
     })
     .await?;
     SyncState::update(staging, &kick_off.key, |state| {
-        state.kick_off_sent = None;
-        state.unanswered.clear();
+        state.answered(announced);
+        // They are told of in the run's record from now on.
+        for told in &kick_off.unanswered {
+            state.answered(told);
+        }
         state.in_progress = Some(InProgress {
             run: run.to_owned(),
             kick_off: kick_off.at.clone(),

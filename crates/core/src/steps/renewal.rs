@@ -57,6 +57,7 @@ mod tests {
             side: Side::Source,
             endpoint: endpoint.clone(),
             credentials: None,
+            certificate: None,
             token_endpoint: None,
             trusted_origins: Vec::new(),
             headers: Vec::new(),

@@ -349,6 +349,21 @@ impl SyncState {
         self.unanswered.drain(..surplus);
     }
 
+    /// Takes in that it is known what became of the kick-off that was announced with this time. Others that were sent
+    /// meanwhile stay what they are. Gives whether anything changed.
+    pub(crate) fn answered(&mut self, at: &str) -> bool {
+        let before = self.unanswered.len();
+        self.unanswered.retain(|other| other != at);
+        let own = self.kick_off_sent.take_if(|sent| sent == at).is_some();
+        own || self.unanswered.len() < before
+    }
+
+    /// Whether a kick-off was announced with this time, and nothing is known of it yet.
+    pub(crate) fn has_announced(&self, at: &str) -> bool {
+        let mut announced = self.unanswered.iter().chain(&self.kick_off_sent);
+        announced.any(|other| other == at)
+    }
+
     /// Takes an ended run's record in; does nothing the second time.
     fn end(&mut self, record: &RunRecord, outcome: &Outcome) {
         // By the kick-off, for a server may give a newer one the same status URL and so the same name.

@@ -351,6 +351,7 @@ pub(super) mod tests {
             side: Side::Source,
             endpoint: Url::parse("http://127.0.0.1:1/fhir").unwrap(),
             credentials: None,
+            certificate: None,
             token_endpoint: None,
             trusted_origins: Vec::new(),
             allow_plaintext: false,

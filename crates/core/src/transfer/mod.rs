@@ -19,6 +19,7 @@ pub mod listing;
 pub mod logged;
 mod outbound;
 pub mod pace;
+mod pieces;
 pub mod plan;
 mod sizes;
 pub(crate) mod split;
@@ -40,8 +41,8 @@ use copy::Outcome;
 use engine::Engine;
 pub use links::{Links, Renew};
 pub use listing::Listing;
+pub use pieces::remove_other_pieces;
 pub use plan::{File, Plan};
-pub use split::remove_other_pieces;
 
 /// How many files are at work at once. Most of them wait for their turn at a server, or for memory.
 const AT_WORK: usize = 128;

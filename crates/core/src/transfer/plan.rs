@@ -222,6 +222,26 @@ impl Plan {
         })
     }
 
+    /// One of these objects.
+    pub(super) fn piece_key(
+        &self,
+        index: usize,
+        resource_type: &str,
+        cut: u64,
+        number: usize,
+    ) -> Option<String> {
+        let output = self.stored.output(index)?;
+        let (run, url) = (&self.run, &output.url);
+        Some(layout::piece_key(
+            run,
+            resource_type,
+            index,
+            url,
+            cut,
+            number,
+        ))
+    }
+
     fn key(&self, index: usize, output: &Output<'_>) -> String {
         self.list.key(&self.run, index, output)
     }

@@ -3,8 +3,9 @@
 //! for. The header lines, which say where the block of a patient begins, are no resources and are left out.
 //!
 //! Nobody goes on in the middle of such a file: an attempt begins at its beginning, and the same bytes with the same
-//! `TRANSFER_MEMORY` make the same objects again. The file is done when its record says so, which comes last and names
-//! them all; what an attempt with another memory left is removed when the run is whole.
+//! `TRANSFER_MEMORY` make the same objects again. Those of another memory have other names, so that two processes do not
+//! write over each other's. The file is done when its record says so, which comes last and names them all; who finds that
+//! another process was first takes its own objects away, and [`super::pieces`] does when the run is whole.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,12 +19,13 @@ use serde::de::IgnoredAny;
 use super::budget::Buffer;
 use super::check::BadLine;
 use super::engine::{Engine, Halt, name_of};
-use super::plan::{File, Plan};
+use super::pieces;
+use super::plan::File;
 use super::sizes::PartSizes;
 use crate::error::{Kind, Result};
 use crate::manifest::is_type_name;
-use crate::staging::layout::{self, Role};
-use crate::staging::{DoneRecord, StagedObject, Staging, Sum};
+use crate::staging::layout;
+use crate::staging::{DoneRecord, Hint, StagedObject, Sum};
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
@@ -44,6 +46,19 @@ pub(super) struct Splitter {
     held: usize,
     headers: u64,
     objects: Vec<StagedObject>,
+    others: Others,
+}
+
+/// What is known of other processes at the same file, and of what this one stored in all its attempts.
+#[derive(Default)]
+struct Others {
+    /// How the file is cut here is written down.
+    noted: bool,
+    stored: BTreeSet<String>,
+    /// The record of another process, which was first.
+    record: Option<DoneRecord>,
+    /// There is a record, and not all that it names: this process's own will take its place.
+    untrue: bool,
 }
 
 /// The resources of one type.
@@ -87,6 +102,7 @@ impl Splitter {
             held: 0,
             headers: 0,
             objects: Vec::new(),
+            others: Others::default(),
         }
     }
 
@@ -105,9 +121,9 @@ impl Splitter {
 
     /// Forgets what came, for it comes again from the beginning.
     pub(super) fn begin(&mut self) {
-        let leave = self.leave.take();
+        let (leave, others) = (self.leave.take(), std::mem::take(&mut self.others));
         *self = Self::new(Arc::clone(&self.engine), Arc::clone(&self.file));
-        self.leave = leave;
+        (self.leave, self.others) = (leave, others);
     }
 
     /// Gives the memory back.
@@ -184,6 +200,10 @@ impl Splitter {
         while self.held > 0 {
             self.store_largest().await?;
         }
+        if let Some(theirs) = self.others.record.take() {
+            self.leave = None;
+            return Ok(theirs);
+        }
         let mut done = DoneRecord::new(&self.engine.export, resources, BTreeMap::new());
         done.size = self.objects.iter().map(|object| object.size).sum();
         done.objects = std::mem::take(&mut self.objects);
@@ -192,7 +212,9 @@ impl Splitter {
         let what = staging.url(part_key);
         let done = Box::pin(self.engine.to_store(&what, 0, send, || false)).await;
         self.leave = None;
-        Ok(done?)
+        let done = done?;
+        self.take_away_but(&done).await?;
+        Ok(done)
     }
 
     /// Puts a line to its type.
@@ -244,20 +266,69 @@ impl Splitter {
         let File {
             run, index, url, ..
         } = &*self.file;
-        let key = layout::piece_key(run, name, *index, url.as_str(), pile.pieces);
+        let cut = self.limit as u64;
+        let key = layout::piece_key(run, name, *index, url.as_str(), cut, pile.pieces);
         let bytes = Bytes::from(std::mem::take(&mut pile.text));
         pile.pieces += 1;
         self.held -= bytes.len();
+        if self.others.record.is_some() {
+            return Ok(());
+        }
         let engine = Arc::clone(&self.engine);
+        if !self.others.noted {
+            let cuts = layout::cuts_key(run, *index);
+            let note = || pieces::note_cut(&engine.staging, &cuts, cut);
+            let what = engine.staging.url(&cuts);
+            let noted = Box::pin(engine.to_store(&what, 0, note, || false));
+            engine.unless_stopped(noted).await??;
+            self.others.noted = true;
+        }
         let sum = Sum::of(engine.staging.algorithm(), &bytes);
         let send = || engine.staging.put_piece(&key, bytes.clone(), sum);
         let what = engine.staging.url(&key);
         let stored = Box::pin(engine.to_store(&what, sum.length, send, || false));
+        self.others.stored.insert(key.clone());
         engine.unless_stopped(stored).await??;
         self.objects.push(StagedObject {
             key,
             size: sum.length,
         });
+        self.look_for_others().await
+    }
+
+    /// Whether another process has the file done by now, after each object: the import would read what is stored here
+    /// besides. What comes of the file from then on is looked at and stored no more.
+    async fn look_for_others(&mut self) -> Result<(), Halt> {
+        if self.others.untrue {
+            return Ok(());
+        }
+        let engine = Arc::clone(&self.engine);
+        let (staging, part_key) = (&engine.staging, &self.file.part_key);
+        let what = staging.url(part_key);
+        let head = || staging.head(part_key);
+        let there = Box::pin(engine.to_store(&what, 0, head, || false)).await?;
+        if there.is_none() {
+            return Ok(());
+        }
+        let ask = || staging.recorded_pieces(part_key, Hint::Unknown);
+        match Box::pin(engine.to_store(&what, 0, ask, || false)).await? {
+            Some(theirs) => {
+                self.take_away_but(&theirs).await?;
+                self.others.record = Some(theirs);
+            }
+            None => self.others.untrue = true,
+        }
+        Ok(())
+    }
+
+    /// Takes away what this process stored and the record does not name.
+    async fn take_away_but(&mut self, done: &DoneRecord) -> Result<(), Halt> {
+        for object in &done.objects {
+            self.others.stored.remove(&object.key);
+        }
+        while let Some(key) = self.others.stored.pop_last() {
+            pieces::remove(&self.engine.staging, &key).await?;
+        }
         Ok(())
     }
 }
@@ -277,58 +348,6 @@ pub(crate) fn type_of(line: &[u8]) -> Result<Option<Cow<'_, str>>, String> {
         None if name == "Parameters" => Ok(None),
         _ => Err("has no id that is a string".to_owned()),
     }
-}
-
-/// Removes the objects of mixed files that no record names: an attempt with another `TRANSFER_MEMORY` left them, and the
-/// import would read them. `named` are those that records name.
-///
-/// Gives [`Kind::StagingDenied`] where they may not be removed.
-pub async fn remove_other_pieces(
-    staging: &Staging,
-    plan: &Plan,
-    named: &BTreeSet<String>,
-) -> Result<()> {
-    let folder = format!("{}/", layout::run_folder(plan.run()));
-    let Some(listed) = staging.list(&folder).await? else {
-        return remove_later_pieces(staging, named).await;
-    };
-    for object in listed {
-        let Role::File(index) = layout::role_of(plan.run(), &object.key) else {
-            continue;
-        };
-        if plan.is_piece(index, &object.key) && !named.contains(&object.key) {
-            remove_piece(staging, &object.key).await?;
-        }
-    }
-    Ok(())
-}
-
-/// The same where nothing can be listed: what is left over has the numbers behind those that are named.
-async fn remove_later_pieces(staging: &Staging, named: &BTreeSet<String>) -> Result<()> {
-    for key in named {
-        let mut next = layout::next_piece(key);
-        while let Some(key) = next.filter(|key| !named.contains(key)) {
-            if staging.head(&key).await?.is_none() {
-                break;
-            }
-            remove_piece(staging, &key).await?;
-            next = layout::next_piece(&key);
-        }
-    }
-    Ok(())
-}
-
-async fn remove_piece(staging: &Staging, key: &str) -> Result<()> {
-    staging.remove(key).await;
-    if staging.head(key).await?.is_none() {
-        return Ok(());
-    }
-    Err(Kind::StagingDenied
-        .error(format!(
-            "{} is left over from another attempt, could not be removed, and the import would read it",
-            staging.url(key)
-        ))
-        .next("Remove it, or allow s3:DeleteObject below STAGING_URL, and start again: the run goes on."))
 }
 
 #[cfg(test)]

@@ -86,7 +86,7 @@ impl server::Service for S3 {
     async fn answer(&self, request: Request<Body>) -> Reply {
         let flight = self.world.gauges.of(Service::S3).enter();
         let entry = self.world.log.begin(
-            Service::S3,
+            (Service::S3, None),
             request.method().as_str(),
             &percent_decode(request.uri().path()),
             request.uri().query().unwrap_or_default(),

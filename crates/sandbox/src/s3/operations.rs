@@ -160,8 +160,14 @@ impl S3 for Store {
         }
         let mut response = stored.map_err(gone)?;
         let verdict = shared.lock();
+        let etag = if self.world.faults.fires(&Fault::S3Encrypts) {
+            uuid::Uuid::new_v4().simple().to_string()
+        } else {
+            verdict.md5.clone()
+        };
+        response.output.e_tag = Some(s3s::dto::ETag::Strong(etag.clone()));
         let part = UploadedPart {
-            etag: verdict.md5.clone(),
+            etag,
             size: verdict.size,
             sums: verdict.sums.clone(),
             time: now(),

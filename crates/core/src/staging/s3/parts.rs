@@ -3,7 +3,7 @@
 //! Nothing is to be seen of it before [`Multipart::put`] or [`Multipart::complete`]. What parts there are, and what is
 //! written down of them, is the caller's business.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, MutexGuard, PoisonError};
 
@@ -289,7 +289,7 @@ impl Multipart {
         let store = &self.store;
         let mut learned = false;
         if !replace && store.knows_conditions() {
-            match self.send_complete(parts, sum, true).await {
+            match self.try_complete(parts, sum, true).await {
                 Ok(()) => return Ok(true),
                 Err(fault) if fault.condition_failed() => return Ok(false),
                 Err(fault) if fault.maybe_no_conditions() => learned = true,
@@ -299,13 +299,44 @@ impl Multipart {
         if !replace && store.head(&self.key).await?.is_some() {
             return Ok(false);
         }
-        match self.send_complete(parts, sum, false).await {
+        match self.try_complete(parts, sum, false).await {
             Ok(()) => {
                 store.learn(learned);
                 Ok(true)
             }
             Err(fault) => self.not_completed(fault, sum).await,
         }
+    }
+
+    /// Asks for the object; and once more where another process at the same upload has sent some of the same parts again.
+    /// Their ETags are others then, if the store encrypts with keys of its own (SSE-KMS): it is the sums that are the same.
+    async fn try_complete(&self, parts: &[Part], sum: Sum, if_absent: bool) -> Result<(), Fault> {
+        let fault = match self.send_complete(parts, sum, if_absent).await {
+            Err(fault) if fault.no_such_part() => fault,
+            ended => return ended,
+        };
+        match self.as_they_are(parts, sum.algorithm).await {
+            Some(parts) => self.send_complete(&parts, sum, if_absent).await,
+            None => Err(fault),
+        }
+    }
+
+    /// The same parts with the ETags that they have by now; `None` where S3 has other bytes, or does not say.
+    async fn as_they_are(&self, parts: &[Part], algorithm: Algorithm) -> Option<Vec<Part>> {
+        let Ok(Found::Parts(found)) = self.look(algorithm).await else {
+            return None;
+        };
+        let found: HashMap<u32, FoundPart> =
+            found.into_iter().map(|part| (part.number, part)).collect();
+        let parts = parts.iter().map(|part| {
+            let found = found.get(&part.number)?;
+            let same = found.size == part.size && part.sum.is_some() && found.sum == part.sum;
+            Some(Part {
+                etag: found.etag.clone().filter(|_| same)?,
+                ..part.clone()
+            })
+        });
+        parts.collect()
     }
 
     /// S3's own error after it had begun to answer with 200 comes out of the SDK as an error, like any other.

@@ -161,6 +161,11 @@ impl Fault {
         PARTS.contains(&self.code.as_str()) || self.code == "BadDigest"
     }
 
+    /// A part has another `ETag` than we think, or another sum.
+    pub(super) fn no_such_part(&self) -> bool {
+        self.code == "InvalidPart"
+    }
+
     /// The request is not allowed to us, or not known to the store, which both mean that we do without.
     pub(super) fn not_offered(&self) -> bool {
         self.forbidden() || matches!(self.status, Some(405 | 501))

@@ -451,3 +451,59 @@ async fn one_odd_answer_does_not_make_a_store_one_without_conditional_writes_and
         assert_eq!(room.methods(), methods, "{key}");
     }
 }
+
+/// Three parts by one process, one of which another process that goes on with the upload sends again: these bytes of it.
+async fn sent_again(room: &Room, bytes: impl FnOnce(&Bytes) -> Bytes) -> (Upload, Bytes) {
+    let content = large();
+    let staging = room.open().await;
+    let upload = room.upload(&staging);
+    send_all(&upload, &content).await;
+    upload.save(&position(3), 1).await.unwrap();
+    let other = room.resume(&room.open().await).await.unwrap();
+    let (offset, body) = slice(&content, 2);
+    let body = bytes(&body);
+    let sum = sum_of(&other, &body);
+    other.part(2, offset, body, sum).await.unwrap();
+    other.save(&position(3), 1).await.unwrap();
+    room.requests();
+    (upload, content)
+}
+
+#[tokio::test]
+async fn a_part_that_another_process_sent_again_is_the_same_whatever_s3_calls_it() {
+    let room = Room::on_s3().await;
+    room.on(Fault::S3Encrypts);
+    let (upload, content) = sent_again(&room, Bytes::clone).await;
+    complete(&upload, &content, 9).await.unwrap();
+    assert!(!upload.lost());
+    assert_eq!(room.content().unwrap(), content);
+    let requests = room.requests();
+    let parts = requests
+        .iter()
+        .filter(|it| it.method == "PUT" && it.query.contains("partNumber"));
+    assert_eq!(parts.count(), 0, "nothing is sent again");
+    let completions = requests.iter().filter(|it| it.method == "POST").count();
+    assert_eq!(completions, 2);
+}
+
+#[tokio::test]
+async fn a_part_that_is_another_by_now_spoils_the_upload_and_no_object_appears() {
+    for listed in [true, false] {
+        let room = Room::on_s3().await;
+        room.on(Fault::S3Encrypts);
+        let other = |body: &Bytes| Bytes::from(vec![b'x'; body.len()]);
+        let same = |body: &Bytes| body.clone();
+        let (upload, content) = if listed {
+            sent_again(&room, other).await
+        } else {
+            sent_again(&room, same).await
+        };
+        if !listed {
+            room.on(Fault::S3RefusesListParts);
+        }
+        let error = complete(&upload, &content, 9).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::StagingUnavailable);
+        assert!(upload.lost());
+        assert_eq!(room.content(), None);
+    }
+}

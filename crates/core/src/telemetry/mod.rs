@@ -1,7 +1,9 @@
 //! Logs and Sentry: set up once a process, flushed before it answers.
 //!
 //! A failure is one event in Sentry, made from the error itself; log lines only become its breadcrumbs. So nothing is
-//! reported twice, and nothing that an error does not say.
+//! reported twice, and nothing that an error does not say. An address of Sentry's that AWS keeps is fetched for the first report.
+
+mod later;
 
 use std::io::Write as _;
 use std::sync::{PoisonError, RwLock};
@@ -16,7 +18,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
 
-use crate::config::Sentry;
+use crate::config::{SecretSource, Sentry};
 use crate::error::{Error, Kind};
 
 /// How long an answer waits for a report to be sent.
@@ -64,9 +66,13 @@ pub fn start(options: &TelemetryOptions<'_>) -> Telemetry {
         let release = sentry.release.clone();
         let release = release
             .unwrap_or_else(|| concat!("pathling-import@", env!("CARGO_PKG_VERSION")).to_owned());
-        let mut options = sentry::ClientOptions::new()
-            .dsn(sentry.dsn.reveal())
-            .release(release);
+        let options = sentry::ClientOptions::new().release(release);
+        let mut options = match &sentry.dsn {
+            SecretSource::Given(dsn) => options.dsn(dsn.reveal()),
+            SecretSource::Kept(at) => options
+                .dsn(later::UNKNOWN)
+                .transport(later::Factory(at.clone())),
+        };
         if let Some(environment) = sentry.environment.clone() {
             options = options.environment(environment);
         }
