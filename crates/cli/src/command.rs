@@ -122,7 +122,9 @@ async fn synchronise(
     mut told_to_stop: FirstStop,
 ) -> u8 {
     let progress = Progress::new(ending.form);
-    let context = Context::new(settings).observed_by(progress.observer());
+    let context = Context::new(settings)
+        .anew(args.sync.fresh)
+        .observed_by(progress.observer());
     let drive = Drive::new(&context, &progress, context.settings());
     let outcome = tokio::select! {
         biased;
@@ -144,7 +146,7 @@ async fn synchronise(
             context.settle().await;
             let position = drive.position();
             let ask = stop == Stop::Interrupt && ending.form != Form::Log;
-            if ask && cancel::may_ask(&position) && cancel::ask().await {
+            if ask && cancel::may_ask(&context, &position) && cancel::ask().await {
                 return match cancel::cancel(&context, position.run.as_deref(), Format::Human).await
                 {
                     Ok(text) => {

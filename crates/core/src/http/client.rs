@@ -81,6 +81,11 @@ impl Client {
     /// Errors: configuration, where the endpoint is no http or https URL, holds a user name or password, or would have
     /// the credentials sent in plain text without the operator's word.
     pub fn new(options: ClientOptions) -> Result<Self> {
+        Self::naming(options, &[])
+    }
+
+    /// The same, where the operator named these origins too. They get no token for that, and may be at private addresses.
+    pub fn naming(options: ClientOptions, origins: &[Origin]) -> Result<Self> {
         let ClientOptions {
             side,
             endpoint,
@@ -116,6 +121,7 @@ impl Client {
         // A token endpoint that the operator named is no server's idea.
         let mut named = trusted_origins.clone();
         named.extend(token_endpoint.as_ref().map(Origin::from));
+        named.extend(origins.iter().cloned());
         let guard = Guard::new(&endpoint, &named, allow_private_hosts);
         let mut trusted = trusted_origins;
         trusted.push(Origin::from(&endpoint));

@@ -13,6 +13,7 @@ pub(crate) mod aws;
 mod body;
 mod client;
 mod connections;
+mod expires;
 mod extra;
 mod failure;
 mod flight;

@@ -11,8 +11,9 @@ use url::Url;
 
 use super::contract::{BatchStaged, BatchTransfer, BatchesPlace};
 use super::json;
+use super::published;
 use super::run::stored_manifest;
-use crate::config::Place;
+use crate::config::{Place, Settings};
 use crate::error::{Kind, Result};
 use crate::staging::{Staging, layout};
 use crate::transfer::Plan;
@@ -33,22 +34,25 @@ const FILE: u64 = 1 << 20;
 /// Writes the batches of a run whose manifest was found at `base`, and gives their place; those that were written before
 /// stay.
 pub(super) async fn write(
+    settings: &Settings,
     staging: &Staging,
     run: &str,
     status_url: &str,
-    base: &Url,
+    base: Option<&Url>,
 ) -> Result<BatchesPlace> {
     let key = layout::batches_key(run);
     let place = place(staging, &key)?;
     if staging.head(&key).await?.is_some() {
         return Ok(place);
     }
-    let manifest = stored_manifest(staging, run, Some(base)).await?;
+    let manifest = stored_manifest(staging, run, base).await?;
     let manifest = manifest.ok_or_else(|| {
         let url = staging.url(&layout::manifest_key(run));
         Kind::StagingDenied.error(format!("{url} was written, and cannot be read"))
     })?;
-    let plan = Plan::new(run, Arc::new(manifest))?;
+    let manifest = Arc::new(manifest);
+    let plan = Plan::new(run, Arc::clone(&manifest))?;
+    let plan = published::chosen(settings, &manifest, plan)?;
     let empty = BatchTransfer {
         run: run.to_owned(),
         items: Vec::new(),

@@ -15,6 +15,7 @@ use crate::transfer::progress::{self, Observer};
 /// One process's settings and clients. A Lambda keeps it between invocations.
 pub struct Context {
     settings: Settings,
+    anew: bool,
     observer: Observer,
     source: OnceCell<Client>,
     capability: OnceCell<Capability>,
@@ -29,6 +30,7 @@ impl Context {
     pub fn new(settings: Settings) -> Self {
         Self {
             settings,
+            anew: false,
             observer: progress::nobody(),
             source: OnceCell::new(),
             capability: OnceCell::new(),
@@ -43,6 +45,17 @@ impl Context {
     pub fn observed_by(mut self, observer: Observer) -> Self {
         self.observer = observer;
         self
+    }
+
+    /// The same context for a start that is asked to do all of it anew: a manifest that was imported before is imported again.
+    #[must_use]
+    pub fn anew(mut self, anew: bool) -> Self {
+        self.anew = anew;
+        self
+    }
+
+    pub(super) fn is_anew(&self) -> bool {
+        self.anew
     }
 
     /// The settings.
@@ -156,7 +169,7 @@ impl Context {
 pub struct Deadline(pub Option<Instant>);
 
 fn client(side: Side, endpoint: &Endpoint) -> Result<Client> {
-    Client::new(ClientOptions {
+    let options = ClientOptions {
         side,
         endpoint: endpoint.url.clone(),
         credentials: endpoint.credentials.clone(),
@@ -167,7 +180,8 @@ fn client(side: Side, endpoint: &Endpoint) -> Result<Client> {
         allow_private_hosts: endpoint.allow_private_hosts,
         connect_timeout: endpoint.connect_timeout,
         idle_timeout: endpoint.idle_timeout,
-    })
+    };
+    Client::naming(options, endpoint.manifest.as_slice())
 }
 
 fn missing(name: &str) -> crate::Error {

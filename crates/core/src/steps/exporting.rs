@@ -6,12 +6,12 @@ use serde_json::Value;
 use url::Url;
 
 use super::contract::{Carried, ExportComplete, ExportStarted, ManifestPlace, StatusQuery};
+use super::published::{self, ManifestAt};
 use super::run::{keep_manifest, refuse_cancelled, since_of, stored_head};
-use super::{Context, Deadline, batches, require_staging_for_key};
+use super::{Context, Deadline, batches, expiry, require_staging_for_key};
 use crate::config::{MixedFiles, Place, Settings, Step};
 use crate::error::{Error, Kind, Result};
-use crate::export::{self, Patience, Status, Told, Wanted};
-use crate::http;
+use crate::export::{self, Patience, Polled, Status, Told, Wanted};
 use crate::manifest::{self, Head};
 use crate::staging::{Staging, layout};
 use crate::sync::{self, InProgress, KickOff, RunRecord, SyncState};
@@ -28,6 +28,9 @@ const WITHOUT_STAGING: usize = 1 << 20;
 /// With staging, the kick-off is written into the run's record, and the run becomes the one in progress of its key.
 pub(super) async fn fhir_export(context: &Context, deadline: Deadline) -> Result<ExportStarted> {
     let settings = context.settings();
+    if let Some(manifest) = &settings.manifest {
+        return published::begin(context, manifest).await;
+    }
     let (client, endpoint) = context.source().await?;
     let wanted = Wanted {
         types: settings.types.clone(),
@@ -84,6 +87,7 @@ pub(super) async fn fhir_export(context: &Context, deadline: Deadline) -> Result
             unanswered,
             key: key.clone(),
             seen: None,
+            manifest: None,
         };
         write_down(staging, &run, kick_off).await?;
         carried.key = Some(key);
@@ -140,7 +144,7 @@ async fn retract(staging: &Staging, key: &str) {
 }
 
 /// Writes a kick-off into the record of its run, and makes that run the one in progress.
-async fn write_down(staging: &Staging, run: &str, kick_off: KickOff) -> Result<()> {
+pub(super) async fn write_down(staging: &Staging, run: &str, kick_off: KickOff) -> Result<()> {
     RunRecord::update(staging, run, |record| {
         if !record.kick_offs.contains(&kick_off) {
             record.kick_offs.push(kick_off.clone());
@@ -173,11 +177,11 @@ pub(super) async fn check_export_status(
     } = StatusQuery::read(Step::CheckExportStatus, event)?;
     require_staging_for_key(context, &carried)?;
     require_bucket_for_batches(context.settings())?;
-    let url = export::parse_status_url(&status_url)?;
     let (client, endpoint) = context.source().await?;
-    let url = http::status_url_for_polling(endpoint, &url);
+    let manifest_at = ManifestAt::of(context.settings(), endpoint, &status_url)?;
+    let base = manifest_at.base();
     if carried.run.is_empty() {
-        carried.run = layout::run_of(&status_url);
+        carried.run = manifest_at.first_name(&status_url);
     }
     let staging = context.staging_if_any().await?;
     let record = match staging {
@@ -197,7 +201,7 @@ pub(super) async fn check_export_status(
                 record,
                 &carried,
                 &status_url,
-                &url,
+                base,
             ))
             .await
         }
@@ -208,7 +212,8 @@ pub(super) async fn check_export_status(
     {
         return Ok(complete);
     }
-    let told = match export::status(client, endpoint, &url).await? {
+    let Polled { status, expires } = manifest_at.poll(client, endpoint).await?;
+    let told = match status {
         Status::InProgress {
             progress,
             retry_after,
@@ -227,7 +232,9 @@ pub(super) async fn check_export_status(
             {
                 return Ok(complete);
             }
-            return Err(absent(status, &said, record.as_ref(), &status_url));
+            return Err(manifest_at
+                .absent(&said)
+                .unwrap_or_else(|| absent(status, &said, record.as_ref(), &status_url)));
         }
         Status::Complete(told) => told,
     };
@@ -244,8 +251,10 @@ pub(super) async fn check_export_status(
         });
     };
     let text = || told.text.clone();
-    let kept = keep_manifest(staging, &carried.run, &told.head, text, Some(&url)).await?;
+    let name = manifest_at.run_of(&told.head);
+    let kept = keep_manifest(staging, &carried.run, name, &told.head, text, base).await?;
     carried.run = kept.run;
+    expiry::keep(staging, &carried.run, expires).await?;
     carried.since = since_of(&carried, Some(&kept.record), &told.head);
     let with_batches = context.settings().batches;
     let result = if with_batches || told.text.len() > CARRIED_WHOLE {
@@ -256,7 +265,7 @@ pub(super) async fn check_export_status(
     // Before more is read: a large manifest is not held twice.
     drop(told);
     let batches = if with_batches {
-        Some(batches::write(staging, &carried.run, &status_url, &url).await?)
+        Some(batches::write(context.settings(), staging, &carried.run, &status_url, base).await?)
     } else {
         None
     };
@@ -276,13 +285,13 @@ async fn told_before(
     record: &RunRecord,
     carried: &Carried,
     status_url: &str,
-    url: &Url,
+    base: Option<&Url>,
 ) -> Result<Option<ExportComplete>> {
     let key = layout::manifest_key(&record.run);
     let Some(stored) = staging.head(&key).await? else {
         return Ok(None);
     };
-    let Some(head) = stored_head(staging, &key, Some(url)).await? else {
+    let Some(head) = stored_head(staging, &key, base).await? else {
         return Ok(None);
     };
     if context.settings().mixed_files == MixedFiles::Refuse {
@@ -303,7 +312,7 @@ async fn told_before(
         None => by_reference(staging, &record.run, &head)?,
     };
     let batches = if with_batches {
-        Some(batches::write(staging, &record.run, status_url, url).await?)
+        Some(batches::write(context.settings(), staging, &record.run, status_url, base).await?)
     } else {
         None
     };
