@@ -356,6 +356,63 @@ async fn a_manifest_may_be_a_file_whose_urls_are_absolute() {
     drop(source);
 }
 
+/// What is published now, with links that are signed anew.
+async fn manifest_now(sandbox: &Sandbox) -> Value {
+    let env = Env::of(sandbox).without("STAGING_URL");
+    let mut function = Function::start("check-export-status", &env).await;
+    let asked = json!({"statusUrl": published(sandbox)});
+    let mut output = function.invoke(asked).await.unwrap();
+    output["result"].take()
+}
+
+#[tokio::test]
+async fn a_file_whose_links_have_expired_is_read_anew_and_one_of_another_export_lends_none() {
+    let builder = hospital().source_auth(false).signed_links(true);
+    let sandbox = builder
+        .fault(Fault::Hang(Place::File))
+        .start()
+        .await
+        .unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("manifest.json");
+    let write = |manifest: &Value| std::fs::write(&path, manifest.to_string()).unwrap();
+    let run = || {
+        let run = manifest_alone(&sandbox, path.to_str().unwrap());
+        run.env("ALLOW_PRIVATE_HOSTS", "true")
+    };
+    write(&manifest_now(&sandbox).await);
+    let killed = run().spawn();
+    until_asked(&sandbox, 1, |it| it.path.contains("/files/")).await;
+    killed.kill().await;
+    sandbox.faults().clear();
+    sandbox.expire_links(403);
+    let fresh = manifest_now(&sandbox).await;
+    let mut other = fresh.clone();
+    other["transactionTime"] = json!("2001-01-01T00:00:00Z");
+    write(&fresh);
+    let finished = run().run().await.expect_code(0);
+    let said = "going on with the unfinished run ";
+    assert!(finished.stderr.starts_with(said), "{}", finished.stderr);
+    assert_arrived(&sandbox);
+    assert_nothing_half_staged(&sandbox);
+    assert_eq!(runs(&sandbox).len(), 1);
+    // Another publication in the same file is another run.
+    write(&other);
+    let finished = run().run().await.expect_code(0);
+    assert_eq!(runs(&sandbox).len(), 2, "{}", finished.stdout);
+}
+
+#[tokio::test]
+async fn where_the_manifest_is_may_be_inside_though_the_server_is_outside() {
+    let sandbox = hospital().source_auth(false).start().await.unwrap();
+    let run = pathling_import(&sandbox).env("SOURCE_ENDPOINT", "https://192.0.2.1/fhir");
+    let run = run.env("SOURCE_AUTHENTICATION_ENABLED", "false");
+    let run = run.env("SOURCE_MANIFEST", published(&sandbox));
+    let _ = run.run().await.expect_code(0);
+    assert_arrived(&sandbox);
+    assert_only_read(&sandbox);
+}
+
 #[tokio::test]
 async fn no_event_has_a_file_read() {
     let sandbox = hospital().start().await.unwrap();

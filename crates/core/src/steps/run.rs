@@ -9,6 +9,9 @@ use crate::manifest::{Asked, Head, Manifest};
 use crate::staging::{Created, Staging, layout};
 use crate::sync::{self, InProgress, KickOff, ManifestSeen, RunRecord};
 
+/// How many kick-offs that turned out to be other runs' a record remembers: a manifest gives one each night.
+const MOVED_KEPT: usize = 50;
+
 /// A run whose manifest is in staging.
 pub(super) struct Kept {
     /// The run's name, with a suffix where the server counts its jobs anew.
@@ -156,6 +159,8 @@ async fn move_newest_kick_off(staging: &Staging, from: &str, to: &str) -> Result
             return false;
         }
         record.moved.push((kick_off.at.clone(), to.to_owned()));
+        let surplus = record.moved.len().saturating_sub(MOVED_KEPT);
+        record.moved.drain(..surplus);
         true
     })
     .await?;
