@@ -156,7 +156,6 @@ async fn what_another_mode_or_other_types_would_make_of_it_is_no_repetition() {
     assert_eq!(sandbox.file_requests().len(), 3, "no other file is fetched");
     assert_eq!(night().run().await.summary()["outcome"], "imported");
     assert_arrived(&sandbox);
-    // Fewer than before are no strange files in the run's folder.
     assert_eq!(
         night().env("TYPES", "Condition").run().await.summary()["types"],
         json!({"Condition": 12})
@@ -188,7 +187,7 @@ async fn types_cannot_choose_from_files_of_several() {
 }
 
 #[tokio::test]
-async fn two_manifests_are_two_synchronisations() {
+async fn two_manifests_or_two_targets_are_two_synchronisations() {
     let sandbox = hospital().source_auth(false).start().await.unwrap();
     let one = manifest_alone(&sandbox, published(&sandbox))
         .run()
@@ -200,6 +199,12 @@ async fn two_manifests_are_two_synchronisations() {
     let states = sandbox.s3_objects().into_iter();
     let states = states.filter(|(key, _)| key.contains("/sync/"));
     assert_eq!(states.count(), 2);
+    // The same Pathling by another name.
+    let target = sandbox.target_endpoint().replace("127.0.0.1", "localhost");
+    let target = manifest_alone(&sandbox, published(&sandbox)).env("TARGET_ENDPOINT", target);
+    let target = target.arg("--log-format=json").run().await.summary();
+    assert_eq!(target["outcome"], "imported");
+    assert_ne!(target["run"], one.run());
     // A signature is no part of the name.
     let signed = format!("{}?X-Amz-Signature=abc", published(&sandbox));
     let signed = manifest_alone(&sandbox, signed).arg("--log-format=json");

@@ -121,7 +121,7 @@ async fn synchronise(
     ending: &Ending<'_>,
     mut told_to_stop: FirstStop,
 ) -> u8 {
-    let progress = Progress::new(ending.form);
+    let progress = Progress::new(ending.form, settings.manifest.is_some());
     let context = Context::new(settings)
         .anew(args.sync.fresh)
         .observed_by(progress.observer());

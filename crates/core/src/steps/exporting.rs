@@ -181,7 +181,7 @@ pub(super) async fn check_export_status(
     let manifest_at = ManifestAt::of(context.settings(), endpoint, &status_url)?;
     let base = manifest_at.base();
     if carried.run.is_empty() {
-        carried.run = manifest_at.first_name(&status_url);
+        carried.run = layout::run_of(&status_url);
     }
     let staging = context.staging_if_any().await?;
     let record = match staging {
@@ -251,7 +251,7 @@ pub(super) async fn check_export_status(
         });
     };
     let text = || told.text.clone();
-    let name = manifest_at.run_of(&told.head);
+    let name = manifest_at.run_of(&carried.run, &told.head);
     let kept = keep_manifest(staging, &carried.run, name, &told.head, text, base).await?;
     carried.run = kept.run;
     expiry::keep(staging, &carried.run, expires).await?;

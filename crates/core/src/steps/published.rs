@@ -31,13 +31,14 @@ pub(super) async fn begin(context: &Context, manifest: &SourceManifest) -> Resul
         tracing::warn!("{name} changes nothing beside SOURCE_MANIFEST: no export is asked for");
     }
     let status_url = manifest.url().as_str().to_owned();
+    let key = sync::key(settings);
     let mut carried = Carried {
-        run: run_of(&status_url),
+        // Two synchronisations of one manifest have it in common, and neither its files nor their imports.
+        run: layout::run_of(&key),
         // What it holds, the manifest alone can say.
         ..Carried::default()
     };
     if let Some(staging) = context.staging_if_any().await? {
-        let key = sync::key(settings);
         let begun = KickOff {
             at: sync::now(),
             status_url: status_url.clone(),
@@ -60,11 +61,6 @@ pub(super) async fn begin(context: &Context, manifest: &SourceManifest) -> Resul
     })
 }
 
-/// The name of the runs of the manifest at this URL, before the time of their publication is known.
-fn run_of(url: &str) -> String {
-    layout::run_of(&layout::manifest_source(url))
-}
-
 /// The manifest of the settings, where a status URL is its. The signature may have been another one when the run began.
 fn manifest_of<'a>(settings: &'a Settings, status_url: &str) -> Option<&'a SourceManifest> {
     let source = layout::manifest_source(status_url);
@@ -77,8 +73,8 @@ pub(super) struct ManifestAt {
     /// The status URL as it was told, where it is no file's.
     status_url: Option<Url>,
     place: Place,
-    /// The name of its runs, where it takes the place of an export.
-    published: Option<String>,
+    /// Whether it takes the place of an export.
+    is_published: bool,
 }
 
 enum Place {
@@ -102,7 +98,7 @@ impl ManifestAt {
         Ok(Self {
             status_url: told.ok(),
             place,
-            published: manifest.map(|_| run_of(status_url)),
+            is_published: manifest.is_some(),
         })
     }
 
@@ -119,16 +115,12 @@ impl ManifestAt {
         }
     }
 
-    /// The name of the run of this publication, where it is one.
-    pub(super) fn run_of(&self, head: &Head) -> Option<String> {
-        let name = self.published.as_ref()?;
-        Some(layout::suffixed(name, &head.transaction_time))
-    }
-
-    /// The name of the run where nothing has named it.
-    pub(super) fn first_name(&self, status_url: &str) -> String {
-        let name = self.published.clone();
-        name.unwrap_or_else(|| layout::run_of(status_url))
+    /// The name of the run of this publication, where it is one; `run` is the name that it began with, or that of another
+    /// publication.
+    pub(super) fn run_of(&self, run: &str, head: &Head) -> Option<String> {
+        let begun = run.split('-').next().unwrap_or(run);
+        let suffixed = || layout::suffixed(begun, &head.transaction_time);
+        self.is_published.then(suffixed)
     }
 
     /// Asks.
@@ -156,13 +148,15 @@ impl ManifestAt {
         Self {
             status_url: Some(url.clone()),
             place: Place::Url(url),
-            published: None,
+            is_published: false,
         }
     }
 
     /// What is said where nothing is there; `None` where it is an export that is not.
     pub(super) fn absent(&self, said: &str) -> Option<Error> {
-        self.published.as_ref()?;
+        if !self.is_published {
+            return None;
+        }
         let error = Kind::ExportFailed.error(format!("there is no manifest: {said}"));
         Some(
             error.next(

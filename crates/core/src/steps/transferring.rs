@@ -325,7 +325,7 @@ async fn plan(
         let links = Links::of(&plan, fresh);
         plan = plan.lent(links);
     }
-    // Files that are not chosen now, and were before, are the run's own all the same.
+    // Of the whole manifest: a file that is not chosen is the run's own all the same.
     let listing = listing(staging, run, &plan).await?;
     let plan = published::chosen(settings, stored, plan)?;
     Ok((Arc::new(plan), listing))

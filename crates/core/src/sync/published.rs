@@ -28,8 +28,8 @@ impl RunRecord {
             .is_some_and(|begun| begun.manifest.is_some())
     }
 
-    /// The import by which an earlier start brought the same manifest to the same target, unless it is to be done anew. What
-    /// was imported is for the caller to compare.
+    /// The import by which an earlier start brought the same manifest to the target, unless it is to be done anew. What was
+    /// imported is for the caller to compare.
     #[must_use]
     pub fn imported_before(&self) -> Option<&Attempt> {
         let newest = self.newest_kick_off()?;
@@ -37,8 +37,8 @@ impl RunRecord {
         let attempt = self.attempts.last()?;
         let mut earlier = self.kick_offs.iter().rev();
         let of_attempt = earlier.find(|begun| begun.at <= attempt.at)?;
-        let fits = of_attempt.key == newest.key && of_attempt.at != newest.at;
-        (fits && attempt.outcome.as_deref() == Some(SUCCEEDED)).then_some(attempt)
+        let is_earlier = of_attempt.at != newest.at;
+        (is_earlier && attempt.outcome.as_deref() == Some(SUCCEEDED)).then_some(attempt)
     }
 
     /// Takes in that there was nothing to do. Of earlier starts that had nothing to do, none is kept: a manifest may stay the
@@ -63,10 +63,9 @@ mod tests {
     use super::*;
     use crate::sync::KickOff;
 
-    fn begun(at: &str, key: &str) -> KickOff {
+    fn begun(at: &str) -> KickOff {
         KickOff {
             at: at.to_owned(),
-            key: key.to_owned(),
             manifest: Some(FromManifest::default()),
             ..KickOff::default()
         }
@@ -85,13 +84,11 @@ mod tests {
     }
 
     #[test]
-    fn only_an_import_of_an_earlier_start_of_the_same_synchronisation_counts() {
-        let twice = record(vec![begun("1", "a"), begun("3", "a")], "2");
+    fn only_an_import_of_an_earlier_start_counts() {
+        let twice = record(vec![begun("1"), begun("3")], "2");
         assert!(twice.imported_before().is_some());
-        let own = record(vec![begun("1", "a")], "2");
+        let own = record(vec![begun("1")], "2");
         assert!(own.imported_before().is_none(), "its own import goes on");
-        let other = record(vec![begun("1", "b"), begun("3", "a")], "2");
-        assert!(other.imported_before().is_none(), "another target");
         let mut failed = twice.clone();
         failed.attempts[0].outcome = Some("failed".to_owned());
         assert!(failed.imported_before().is_none());
@@ -108,9 +105,9 @@ mod tests {
 
     #[test]
     fn nights_without_anything_to_do_leave_one_entry() {
-        let mut record = record(vec![begun("1", "a")], "2");
+        let mut record = record(vec![begun("1")], "2");
         for at in ["3", "4", "5"] {
-            record.kick_offs.push(begun(at, "a"));
+            record.kick_offs.push(begun(at));
             assert!(record.imported_before().is_some(), "{at}");
             record.note_imported_before("2");
         }
