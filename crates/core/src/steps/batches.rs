@@ -31,19 +31,22 @@ const BATCH: u64 = 128 << 20;
 /// What a file costs beside its bytes, as so many bytes: its requests.
 const FILE: u64 = 1 << 20;
 
-/// Writes the batches of a run whose manifest was found at `base`, and gives their place; those that were written before
-/// stay.
+/// Writes the batches of a run whose manifest was found at `base`, where they are wanted, and gives their place; those that
+/// were written before stay.
 pub(super) async fn write(
     settings: &Settings,
     staging: &Staging,
     run: &str,
     status_url: &str,
     base: Option<&Url>,
-) -> Result<BatchesPlace> {
+) -> Result<Option<BatchesPlace>> {
+    if !settings.batches {
+        return Ok(None);
+    }
     let key = layout::batches_key(run);
     let place = place(staging, &key)?;
     if staging.head(&key).await?.is_some() {
-        return Ok(place);
+        return Ok(Some(place));
     }
     let manifest = stored_manifest(staging, run, base).await?;
     let manifest = manifest.ok_or_else(|| {
@@ -71,7 +74,7 @@ pub(super) async fn write(
     staging
         .create(&key, lines.into(), layout::JSON_LINES)
         .await?;
-    Ok(place)
+    Ok(Some(place))
 }
 
 fn place(staging: &Staging, key: &str) -> Result<BatchesPlace> {

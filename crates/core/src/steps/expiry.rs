@@ -13,15 +13,23 @@ use crate::sync::{self, RunRecord};
 /// How little time is worth a warning.
 const SOON: Duration = Duration::from_hours(1);
 
-/// Writes down until when the files are there, as the newest answer has it.
-pub(super) async fn keep(staging: &Staging, run: &str, expires: Option<Timestamp>) -> Result<()> {
+/// Writes down until when the files are there, as the newest answer has it, where the run's record knows it otherwise.
+pub(super) async fn keep(
+    staging: &Staging,
+    record: &RunRecord,
+    expires: Option<Timestamp>,
+) -> Result<()> {
+    let run = record.run.as_str();
     if let Some(expires) = expires {
         tracing::info!(run, %expires, "the source has the export's files until then");
     }
     let expires = expires.map(sync::moment);
+    let known = record.manifest.as_ref();
+    if known.and_then(|seen| seen.expires.as_ref()) == expires.as_ref() {
+        return Ok(());
+    }
     RunRecord::update(staging, run, |record| {
         let seen = record.manifest.as_mut();
-        let seen = seen.filter(|seen| seen.expires != expires);
         seen.map(|seen| seen.expires.clone_from(&expires)).is_some()
     })
     .await?;

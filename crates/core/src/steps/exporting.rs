@@ -254,7 +254,7 @@ pub(super) async fn check_export_status(
     let name = manifest_at.run_of(&carried.run, &told.head);
     let kept = keep_manifest(staging, &carried.run, name, &told.head, text, base).await?;
     carried.run = kept.run;
-    expiry::keep(staging, &carried.run, expires).await?;
+    expiry::keep(staging, &kept.record, expires).await?;
     carried.since = since_of(&carried, Some(&kept.record), &told.head);
     let with_batches = context.settings().batches;
     let result = if with_batches || told.text.len() > CARRIED_WHOLE {
@@ -264,11 +264,8 @@ pub(super) async fn check_export_status(
     };
     // Before more is read: a large manifest is not held twice.
     drop(told);
-    let batches = if with_batches {
-        Some(batches::write(context.settings(), staging, &carried.run, &status_url, base).await?)
-    } else {
-        None
-    };
+    let (settings, run) = (context.settings(), &carried.run);
+    let batches = batches::write(settings, staging, run, &status_url, base).await?;
     Ok(ExportComplete {
         result,
         status_url,
@@ -311,11 +308,8 @@ async fn told_before(
         Some(object) => value(&object.bytes)?,
         None => by_reference(staging, &record.run, &head)?,
     };
-    let batches = if with_batches {
-        Some(batches::write(context.settings(), staging, &record.run, status_url, base).await?)
-    } else {
-        None
-    };
+    let (settings, run) = (context.settings(), &record.run);
+    let batches = batches::write(settings, staging, run, status_url, base).await?;
     tracing::info!(
         run = record.run,
         "the export's job is deleted, so its stored manifest is given"

@@ -12,6 +12,7 @@ mod expiry;
 mod exporting;
 mod importing;
 mod issues;
+mod mode;
 mod published;
 mod renewal;
 mod run;

@@ -12,7 +12,7 @@ use url::Url;
 use super::brought;
 use super::contract::{Carried, ExportStarted};
 use super::{Context, exporting};
-use crate::config::{ImportMode, PARTIAL_OVERWRITE, Settings, SourceManifest};
+use crate::config::{ImportMode, Settings, SourceManifest};
 use crate::error::{Error, Kind, Result};
 use crate::export::{self, Polled};
 use crate::http;
@@ -194,29 +194,6 @@ pub(super) fn chosen(settings: &Settings, stored: &Manifest, plan: Plan) -> Resu
         );
     }
     Ok(plan.of_types(&settings.types))
-}
-
-/// Refuses `overwrite` where the manifest is of an export of which nothing tells whether it was one of changes alone: one
-/// that was asked for by POST does not show that.
-pub(super) fn refuse_overwrite(
-    settings: &Settings,
-    record: &RunRecord,
-    head: &Head,
-    mode: ImportMode,
-) -> Result<()> {
-    let ours = settings.manifest.is_none() && !record.is_from_manifest();
-    if ours || mode != ImportMode::Overwrite || settings.allow_partial_overwrite {
-        return Ok(());
-    }
-    let request = head.request.as_deref().unwrap_or_default();
-    let is_export = request.split('?').next().unwrap_or_default();
-    let is_export = is_export.trim_end_matches('/').ends_with("$export");
-    if head.asked().is_some() || !is_export {
-        return Ok(());
-    }
-    Err(Kind::Configuration
-        .error("the manifest does not tell whether its export was a full one: its \"request\" is an $export without parameters, which may have been sent by POST")
-        .next(format!("If it was not, {PARTIAL_OVERWRITE}. If it was, set ALLOW_PARTIAL_OVERWRITE=true.")))
 }
 
 /// When all of this publication was imported by an earlier start, as it would be now; writes down that there is nothing to do.

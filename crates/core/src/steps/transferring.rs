@@ -11,17 +11,18 @@ use url::Url;
 
 use super::brought::{self, log};
 use super::contract::{
-    BatchStaged, BatchTransfer, Carried, Staged, ToldManifest, TransferRequest, WholeTransfer,
+    BatchStaged, BatchTransfer, Staged, ToldManifest, TransferRequest, WholeTransfer,
 };
 use super::ending::Ending;
 use super::issues;
+use super::mode;
 use super::published::{self, ManifestAt};
 use super::renewal::renewal;
-use super::run::{keep_manifest, refuse_cancelled, saw_manifest, since_of, stored_manifest};
+use super::run::{keep_manifest, refuse_cancelled, saw_manifest, stored_manifest};
 use super::{Context, Deadline, expiry, require_staging_for_key};
-use crate::config::{ImportMode, MixedFiles, PARTIAL_OVERWRITE, Settings};
+use crate::config::{MixedFiles, Settings};
 use crate::error::{Kind, Result};
-use crate::manifest::{Asked, Manifest};
+use crate::manifest::Manifest;
 use crate::pathling;
 use crate::staging::{Staging, layout};
 use crate::sync::{self, RunRecord};
@@ -70,16 +71,7 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
     carried.run = run;
     let status_url = manifest_at.as_ref().and_then(|at| at.status_url());
     let ending = Ending::of(context, status_url, &record);
-    carried.since = since_of(&carried, Some(&record), &stored.head)
-        .or_else(|| settings.since.clone().map(Asked::ChangesAfter))
-        .or(Some(Asked::Everything));
-    carried.mode = carried.mode.or_else(|| {
-        record
-            .newest_kick_off()
-            .and_then(|kick_off| kick_off.mode.clone())
-    });
-    let mode = import_mode(settings, &carried)?;
-    published::refuse_overwrite(settings, &record, &stored.head, mode)?;
+    let mode = mode::decide(settings, &mut carried, &record, &stored.head)?;
     refuse(settings, &stored)?;
     let before = published::imported_before(settings, staging, &carried.run, &record, mode);
     if let Some(parameters) = before.await? {
@@ -372,17 +364,6 @@ async fn listing(staging: &Staging, run: &str, plan: &Plan) -> Result<Option<Lis
 fn by(settings: &Settings, deadline: Deadline) -> Option<Instant> {
     let own = settings.transfer.deadline.map(|time| Instant::now() + time);
     own.into_iter().chain(deadline.0).min()
-}
-
-/// How the run is imported: a delta by merge, a full export as `fhir-export` decided or else as the settings say.
-fn import_mode(settings: &Settings, carried: &Carried) -> Result<ImportMode> {
-    let decided = carried.mode.as_deref().and_then(ImportMode::parse);
-    let asked = decided.unwrap_or(settings.import_mode);
-    let is_delta = matches!(carried.since, Some(Asked::ChangesAfter(_)));
-    if is_delta && asked == ImportMode::Overwrite && !settings.allow_partial_overwrite {
-        return Err(Kind::Configuration.error(PARTIAL_OVERWRITE));
-    }
-    Ok(asked)
 }
 
 /// Stops before anything is fetched where there are mixed files, or types that no target can hold, and they are not wanted.
