@@ -68,6 +68,12 @@ fn wrong(setting: &Setting) -> &'static [&'static str] {
             "Authorization: Bearer pass-w0rd",
             "X: 1; x: pass-w0rd",
         ],
+        Form::Manifest => &[
+            "s3://bucket/manifest.json",
+            "https://user:pass-w0rd@example.org/manifest",
+            "https://example.org/manifest#a",
+            "file://host/manifest.json",
+        ],
         Form::Place => &[
             "s3://",
             "https://example.org/x",

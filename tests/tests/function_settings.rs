@@ -51,6 +51,13 @@ fn wrong(setting: &Setting) -> &'static [&'static str] {
             "Authorization: Bearer leaks",
             "X: 1; x: leaks",
         ],
+        Form::Manifest => &[
+            "leaks.json",
+            "file:///leaks.json",
+            "s3://leaks/manifest",
+            "https://user:leaks@h/manifest",
+            "https://h/manifest#leaks",
+        ],
         Form::Place => &[
             "s3://",
             "ftp://leaks/x",

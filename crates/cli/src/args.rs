@@ -63,7 +63,7 @@ pub(crate) struct Sync {
     #[arg(value_name = "CONFIGURATION FILE")]
     pub(crate) file: Option<PathBuf>,
 
-    /// Start a new run, even where an unfinished one could go on.
+    /// Start a new run, even where an unfinished one could go on, or where a manifest was imported before.
     #[arg(long)]
     pub(crate) fresh: bool,
 

@@ -25,9 +25,11 @@ pub(crate) async fn cancel(
     })
 }
 
-/// Whether there is somebody to ask, and something to ask about: a person at a terminal, and an export that still runs.
-pub(crate) fn may_ask(position: &Position) -> bool {
-    position.run.is_some()
+/// Whether there is somebody to ask, and something to ask about: a person at a terminal, and an export that still runs and
+/// was begun here.
+pub(crate) fn may_ask(context: &Context, position: &Position) -> bool {
+    context.settings().manifest.is_none()
+        && position.run.is_some()
         && position.step == Some(Step::CheckExportStatus)
         && std::io::stdin().is_terminal()
 }
@@ -112,6 +114,7 @@ fn at_source(run: &Cancelled) -> Value {
         AtSource::Ended(status) => json!({"outcome": "ended", "status": status}),
         AtSource::Unknown(status) => json!({"outcome": "unknown", "status": status}),
         AtSource::Unsupported(status) => json!({"outcome": "unsupported", "status": status}),
+        AtSource::NoJob => json!({"outcome": "no job"}),
         AtSource::DeletedBefore(at) => json!({"outcome": "deleted before", "at": at}),
     }
 }

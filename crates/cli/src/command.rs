@@ -83,7 +83,7 @@ async fn obey(args: &Args) -> u8 {
         Ok(sink) => sink,
         Err(error) => return ending.failed(&error, &Position::default()),
     };
-    let context = Context::new(settings);
+    let context = Context::new(settings).anew(args.sync.fresh);
     let context = match sink {
         Some(sink) => context.audited_to(sink),
         None => context,
@@ -125,7 +125,7 @@ async fn synchronise(
     ending: &Ending<'_>,
     mut told_to_stop: FirstStop,
 ) -> u8 {
-    let progress = Progress::new(ending.form);
+    let progress = Progress::new(ending.form, context.settings().manifest.is_some());
     let context = context.observed_by(progress.observer());
     let drive = Drive::new(&context, &progress, context.settings());
     let outcome = tokio::select! {
@@ -149,7 +149,7 @@ async fn synchronise(
             context.keep_log(LETTING_GO).await;
             let position = drive.position();
             let ask = stop == Stop::Interrupt && ending.form != Form::Log;
-            if ask && cancel::may_ask(&position) && cancel::ask().await {
+            if ask && cancel::may_ask(&context, &position) && cancel::ask().await {
                 return match cancel::cancel(&context, position.run.as_deref(), Format::Human).await
                 {
                     Ok(text) => {

@@ -64,6 +64,8 @@ pub(crate) struct Progress {
 
 struct Inner {
     form: Form,
+    /// Whether a manifest takes the place of an export.
+    from_manifest: bool,
     meter: Meter,
     live: Mutex<Option<ProgressBar>>,
     asking_again: Mutex<Option<Instant>>,
@@ -76,8 +78,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// What a step does, for people who do not know its name.
-fn phrase(step: Step) -> &'static str {
+fn phrase(step: Step, from_manifest: bool) -> &'static str {
     match step {
+        Step::FhirExport if from_manifest => "taking a manifest in the place of an export",
+        Step::CheckExportStatus if from_manifest => "asking for the manifest",
         Step::FhirExport => "asking the source for an export",
         Step::CheckExportStatus => "asking whether the export is complete",
         Step::TransferToS3 => "transferring files to staging",
@@ -89,10 +93,11 @@ fn phrase(step: Step) -> &'static str {
 
 impl Progress {
     /// A display that shows nothing yet.
-    pub(crate) fn new(form: Form) -> Self {
+    pub(crate) fn new(form: Form, from_manifest: bool) -> Self {
         Self {
             inner: Arc::new(Inner {
                 form,
+                from_manifest,
                 meter: Meter::default(),
                 live: Mutex::default(),
                 asking_again: Mutex::default(),
@@ -262,7 +267,7 @@ impl Watch for Progress {
     }
 
     fn begun(&self, step: Step) {
-        let (name, phrase) = (step.name(), phrase(step));
+        let (name, phrase) = (step.name(), phrase(step, self.inner.from_manifest));
         self.inner.meter.plan(0);
         if self.inner.form == Form::Log {
             tracing::info!(step = name, "step begins");

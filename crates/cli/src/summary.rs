@@ -31,6 +31,10 @@ pub(crate) struct Summary {
     attempts: usize,
     unanswered: Vec<String>,
     as_of: Option<String>,
+    /// Whether a manifest took the place of an export.
+    from_manifest: bool,
+    /// When the same manifest was imported, where that was before.
+    imported_before: Option<String>,
 }
 
 impl Summary {
@@ -46,16 +50,20 @@ impl Summary {
             .attempts
             .last()
             .map(|attempt| attempt.unsupported.as_slice());
+        let manifest = record
+            .newest_kick_off()
+            .and_then(|begun| begun.manifest.as_ref());
+        let imported_before = manifest.and_then(|manifest| manifest.imported_before.clone());
         let is_left_out = |name: &String| {
             // A run with nothing to import has no attempt, so nothing of it was imported.
-            !finished.imported
+            (!finished.imported && imported_before.is_none())
                 || transfer.unsupported.contains(name)
                 || left_out.is_some_and(|types| types.contains(name))
         };
         let (unsupported, imported) = transfer
             .resources
             .into_iter()
-            .filter(|(_, count)| *count > 0)
+            .filter(|(_, count)| *count > 0 && imported_before.is_none())
             .partition(|(name, _)| is_left_out(name));
         Self {
             mode: mode(&transfer.parameters),
@@ -64,7 +72,10 @@ impl Summary {
             imported,
             unsupported,
             files: transfer.files,
-            fetched: transfer.fetched,
+            fetched: match imported_before {
+                Some(_) => 0,
+                None => transfer.fetched,
+            },
             bytes: transfer.bytes,
             deletions: transfer.deletions,
             export_errors: transfer.export_errors,
@@ -78,6 +89,8 @@ impl Summary {
                 .manifest
                 .as_ref()
                 .map(|manifest| words::one_line(&manifest.transaction_time)),
+            from_manifest: manifest.is_some(),
+            imported_before,
             finished,
         }
     }
@@ -127,6 +140,9 @@ impl Summary {
         if !self.unanswered.is_empty() {
             all["unanswered"] = json!(self.unanswered);
         }
+        if let Some(before) = &self.imported_before {
+            all["importedBefore"] = json!(before);
+        }
         if let Some(issues) = &self.issues {
             all["exportIssues"] = json!({
                 "files": issues.files,
@@ -155,6 +171,12 @@ impl Summary {
             let resources = words::count(self.resources(), "resource", "resources");
             let types = words::count(self.imported.len() as u64, "type", "types");
             writeln!(out, "Imported {resources} of {types} into {}", self.target)?;
+        } else if let Some(before) = &self.imported_before {
+            writeln!(
+                out,
+                "Nothing to import: the manifest has not changed since it was imported at {}",
+                words::one_line(before)
+            )?;
         } else if self.unsupported.is_empty() {
             writeln!(out, "Nothing to import: the export holds no resources")?;
         } else {
@@ -192,7 +214,9 @@ impl Summary {
                 .issues
                 .as_ref()
                 .is_some_and(|it| it.watermark.is_some());
-            let next = if held {
+            let next = if self.from_manifest {
+                ", by the manifest"
+            } else if held {
                 "; for a next delta, keep the SINCE before it, because the source reports errors"
             } else {
                 ", which is the SINCE of a next delta"

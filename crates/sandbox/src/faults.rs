@@ -232,6 +232,9 @@ pub enum Fault {
     PagesInCircle,
     /// The pages of the manifest after the first have another `transactionTime`.
     PagesDiffer,
+    /// The manifest's answer has this `Expires`: so many seconds from now, after which the job's files are gone, or this text
+    /// as it is. `manifest-expires=+SECONDS|-SECONDS|TEXT`
+    ManifestExpires(String),
     /// The first output's `count` is one too high.
     CountWrong,
     /// No output has a `count`.

@@ -3,9 +3,10 @@
 use crate::faults::Fault;
 
 /// How they are written.
-pub(crate) const NAMES: [&str; 5] = [
+pub(crate) const NAMES: [&str; 6] = [
     "kick-off-lacks=PARAMETER",
     "kick-off-wants=PARAMETER",
+    "manifest-expires=+SECONDS|-SECONDS|TEXT",
     "metadata-edition=VERSION",
     "metadata-names=PARAMETER,PARAMETER",
     "source-wants-header=NAME",
@@ -16,6 +17,7 @@ pub(crate) fn name(fault: &Fault) -> Option<String> {
     let (name, argument) = match fault {
         Fault::KickOffLacks(parameter) => ("kick-off-lacks", parameter),
         Fault::KickOffWants(parameter) => ("kick-off-wants", parameter),
+        Fault::ManifestExpires(text) => ("manifest-expires", text),
         Fault::MetadataEdition(edition) => ("metadata-edition", edition),
         Fault::MetadataNames(parameters) => ("metadata-names", parameters),
         Fault::SourceWantsHeader(header) => ("source-wants-header", header),
@@ -29,6 +31,7 @@ pub(crate) fn parse(name: &str, argument: &str) -> Option<Result<Fault, &'static
     let fault = match name {
         "kick-off-lacks" => Fault::KickOffLacks,
         "kick-off-wants" => Fault::KickOffWants,
+        "manifest-expires" => Fault::ManifestExpires,
         "metadata-edition" => Fault::MetadataEdition,
         "metadata-names" => Fault::MetadataNames,
         "source-wants-header" => Fault::SourceWantsHeader,

@@ -110,6 +110,20 @@ macro_rules! names {
 pub(super) const SOURCE: Names = names!("SOURCE");
 pub(super) const TARGET: Names = names!("TARGET");
 
+/// Whether there is anything to prove oneself with, whole or not.
+pub(super) fn any_given(reader: &Reader, names: &Names) -> bool {
+    let ways = [
+        names.id,
+        names.secret,
+        names.key,
+        names.key_file,
+        names.bearer,
+        names.username,
+        names.password,
+    ];
+    ways.into_iter().any(|name| reader.is_given(name))
+}
+
 /// Reads one side's credentials, and notes every problem with them. Where authentication is switched off there are none,
 /// whatever else is set.
 pub(super) fn credentials(reader: &mut Reader, names: &Names) -> Option<Credentials> {

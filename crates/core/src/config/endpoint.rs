@@ -7,13 +7,15 @@ use url::Url;
 use super::certificate::{self, ClientCertificate};
 use super::credentials::{self, Credentials};
 use super::read::Reader;
-use super::{Header, Origin, headers, is_loopback};
+use super::{Header, Origin, SourceManifest, headers, is_loopback};
 
 /// A server, what it takes to speak to it, and where its token may go.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
-    /// The base URL, without a slash at its end.
+    /// The base URL, without a slash at its end; where only a manifest is given, that one's address stands for it.
     pub url: Url,
+    /// The origin of the manifest, which the operator named and which gets no token for that.
+    pub manifest: Option<Origin>,
     /// The client's credentials; none where authentication is switched off.
     pub credentials: Option<Credentials>,
     /// The client's certificate for TLS, whatever else proves who asks.
@@ -59,10 +61,20 @@ pub(super) const TARGET: Names = Names {
     headers: None,
 };
 
-/// Reads one side, and notes every problem that it has, whatever else is wrong with it.
-pub(super) fn endpoint(reader: &mut Reader, names: &Names) -> Option<Endpoint> {
+/// Reads one side, and notes every problem that it has, whatever else is wrong with it. Beside a `manifest`, which may be
+/// anyone's to read, neither the base URL nor credentials are needed.
+pub(super) fn endpoint(
+    reader: &mut Reader,
+    names: &Names,
+    manifest: Option<&SourceManifest>,
+) -> Option<Endpoint> {
     let url = reader.url(names.endpoint);
-    let credentials = credentials::credentials(reader, &names.credentials);
+    let wants_none = manifest.is_some() && !credentials::any_given(reader, &names.credentials);
+    let credentials = if wants_none {
+        None
+    } else {
+        credentials::credentials(reader, &names.credentials)
+    };
     let certificate = certificate::certificate(reader, &names.certificate);
     let token_endpoint = reader.url(names.credentials.token_endpoint);
     let trusted_origins = reader.origins(names.trusted);
@@ -74,10 +86,22 @@ pub(super) fn endpoint(reader: &mut Reader, names: &Names) -> Option<Endpoint> {
     let allow_private_hosts = reader.flag("ALLOW_PRIVATE_HOSTS");
     let connect_timeout = reader.seconds("CONNECT_TIMEOUT");
     let idle_timeout = reader.seconds("IDLE_TIMEOUT");
+    let has_secrets = credentials.is_some() || !headers.is_empty();
+    let url = match (url, manifest) {
+        (None, Some(manifest)) if !reader.is_given(names.endpoint) => {
+            if has_secrets {
+                reader.contradiction(format!(
+                    "{} is missing beside SOURCE_MANIFEST: credentials and headers go to its origin and to trusted ones; set it, or leave them out for a manifest that anyone may read",
+                    names.endpoint
+                ));
+            }
+            manifest.in_place_of_endpoint()
+        }
+        (url, _) => url,
+    };
     let mut url = url?;
     let without_slash = url.path().trim_end_matches('/').to_owned();
     url.set_path(&without_slash);
-    let has_secrets = credentials.is_some() || !headers.is_empty();
     let addresses = [
         (names.endpoint, Some(&url)),
         (names.credentials.token_endpoint, token_endpoint.as_ref()),
@@ -103,8 +127,10 @@ pub(super) fn endpoint(reader: &mut Reader, names: &Names) -> Option<Endpoint> {
             "{written} is plain http, over which no client certificate is asked for or sent; use https, or leave the certificate out"
         ));
     }
+    let manifest = manifest.map(SourceManifest::url);
     Some(Endpoint {
         url,
+        manifest: manifest.filter(|url| url.has_host()).map(Origin::from),
         credentials,
         certificate,
         token_endpoint,

@@ -11,6 +11,7 @@ mod headers;
 mod job;
 mod key;
 mod lists;
+mod manifest;
 mod origin;
 mod parse;
 mod place;
@@ -37,6 +38,7 @@ pub use export::{ExportSettings, Handling, Level, Method};
 pub use headers::Header;
 pub use job::{ExportErrors, JobSettings};
 pub use key::{Algorithm, SigningKey};
+pub use manifest::SourceManifest;
 pub(crate) use origin::has_userinfo;
 pub use origin::{Origin, is_loopback};
 pub use place::Place;
@@ -56,11 +58,13 @@ use read::Reader;
 pub struct Settings {
     /// The FHIR server that is exported.
     pub source: Option<Endpoint>,
+    /// The manifest that takes the place of an export.
+    pub manifest: Option<SourceManifest>,
     /// The Pathling that is imported into.
     pub target: Option<Endpoint>,
     /// The target's address alone, for the name of the synchronisation.
     pub target_address: Option<Url>,
-    /// The types to export; empty means all.
+    /// The types to export, or to take of a manifest; empty means all.
     pub types: Vec<String>,
     /// The instant after which changes are asked for, in UTC.
     pub since: Option<String>,
@@ -152,13 +156,15 @@ impl Settings {
         file: Option<&Path>,
     ) -> Result<Self> {
         let mut reader = Reader::new(step, environment, file)?;
-        let source = endpoint(&mut reader, &SOURCE);
-        let target = endpoint(&mut reader, &TARGET);
+        let manifest = SourceManifest::read(&mut reader, step);
+        let source = endpoint(&mut reader, &SOURCE, manifest.as_ref());
+        let target = endpoint(&mut reader, &TARGET, None);
         let since = reader.instant("SINCE");
         let settings = Self {
             export: ExportSettings::read(&mut reader, since.as_deref()),
             target_address: target.as_ref().map(|target| target.url.clone()),
             source,
+            manifest,
             target: target.filter(|_| step != Step::FhirExport),
             types: reader.types("TYPES"),
             since,

@@ -180,7 +180,10 @@ impl Reader {
                 return Some((row, text.to_owned(), format!("the default of {name}")));
             }
             Need::Absent(_) => false,
-            Need::Required => row.is_required_by(self.step),
+            Need::Required => {
+                let replaced = row.instead.iter().any(|name| self.is_given(name));
+                row.is_required_by(self.step) && !replaced
+            }
             Need::RequiredUnlessOff(flag) => {
                 let replaced = row.instead.iter().any(|name| self.is_given(name));
                 row.is_required_by(self.step) && !self.is_off(flag) && !replaced
@@ -356,6 +359,15 @@ impl Reader {
     /// Whether the person set it, well or not.
     pub(super) fn is_given(&self, name: &str) -> bool {
         self.found.contains_key(name)
+    }
+
+    /// Whether the person set it to something else than its default, and this step reads it.
+    pub(super) fn is_changed(&self, name: &str) -> bool {
+        let (Some(row), Some(found)) = (setting(name), self.found.get(name)) else {
+            return false;
+        };
+        let is_default = matches!(row.need, Need::Default(text) if text == found.text);
+        row.is_read_by(self.step) && !is_default
     }
 
     /// How the person wrote the name of this setting, and where.

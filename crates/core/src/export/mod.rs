@@ -10,6 +10,7 @@
 mod asked;
 mod capability;
 mod ending;
+mod in_file;
 mod kick_off;
 mod pages;
 mod status;
@@ -18,9 +19,10 @@ pub use asked::Wanted;
 pub use capability::Capability;
 pub(crate) use capability::unread as capabilities_unread;
 pub use ending::{Deleted, delete};
+pub use in_file::{look_for_file, manifest_in_file, status_in_file};
 pub use kick_off::{Accepted, Failed, Patience, kick_off};
 pub use pages::manifest_again;
-pub use status::{Status, Told, parse_status_url, status};
+pub use status::{Polled, Status, Told, parse_status_url, status};
 
 /// The media type of all FHIR resources here.
 const FHIR_JSON: &str = "application/fhir+json";

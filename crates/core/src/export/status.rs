@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use url::Url;
 
 use crate::answered::Answered;
@@ -45,6 +46,15 @@ pub enum Status {
     },
 }
 
+/// An answer to a status request, and until when the source has the files that it tells of, where it says so.
+#[derive(Clone, Debug)]
+pub struct Polled {
+    /// What it tells.
+    pub status: Status,
+    /// From its `Expires`, by this machine's clock.
+    pub expires: Option<Timestamp>,
+}
+
 /// A manifest as the source told it.
 #[derive(Clone, Debug)]
 pub struct Told {
@@ -70,34 +80,37 @@ pub(super) enum Answer {
 }
 
 /// Asks how the export of `status_url` goes.
-pub async fn status(client: &Client, endpoint: &Url, status_url: &Url) -> Result<Status> {
-    match ask(client, endpoint, status_url).await? {
+pub async fn status(client: &Client, endpoint: &Url, status_url: &Url) -> Result<Polled> {
+    let mut expires = None;
+    let status = match ask(client, endpoint, status_url).await? {
         Answer::InProgress {
             progress,
             retry_after,
             known,
-        } => Ok(Status::InProgress {
+        } => Status::InProgress {
             progress,
             retry_after,
             known,
-        }),
+        },
         Answer::Absent(response) => {
             let (status, at) = (response.status().as_u16(), response.described());
             let answered = response.answered();
             let (said, _) = http::said(response).await;
             let said = format!("{at}{said}");
-            Ok(Status::Absent {
+            Status::Absent {
                 status,
                 said,
                 answered,
-            })
+            }
         }
         Answer::Complete(response) => {
+            expires = response.expires();
             let url = http::status_url_for_polling(endpoint, status_url);
             let first = told(response, &url).await?;
-            all_pages(client, endpoint, first, url).await
+            all_pages(client, endpoint, first, url).await?
         }
-    }
+    };
+    Ok(Polled { status, expires })
 }
 
 pub(super) async fn ask(client: &Client, endpoint: &Url, status_url: &Url) -> Result<Answer> {
@@ -196,7 +209,7 @@ pub(super) async fn told(response: Response, base: &Url) -> Result<Told> {
     Err(within_manifest(error, &at))
 }
 
-fn page(head: &Head) -> Page {
+pub(super) fn page(head: &Head) -> Page {
     Page {
         transaction_time: head.transaction_time.clone(),
         outputs: head.outputs,

@@ -86,13 +86,14 @@ impl Client {
     /// Errors: configuration, where the endpoint is no http or https URL, holds a user name or password, or would have
     /// the credentials sent in plain text without the operator's word.
     pub fn new(options: ClientOptions) -> Result<Self> {
-        Self::identified(options, RequestId::default())
+        Self::identified(options, RequestId::default(), &[])
     }
 
-    /// The same, whose requests carry this name where they go to the server or to those who are trusted like it.
+    /// The same, whose requests carry this name where they go to the server or to those who are trusted like it. The operator
+    /// named the origins of `also` too: they get nothing for that, and may be at private addresses.
     ///
     /// Errors: as [`Client::new`].
-    pub fn identified(options: ClientOptions, id: RequestId) -> Result<Self> {
+    pub fn identified(options: ClientOptions, id: RequestId, also: &[Origin]) -> Result<Self> {
         let ClientOptions {
             side,
             endpoint,
@@ -129,7 +130,8 @@ impl Client {
         // A token endpoint that the operator named is no server's idea.
         let mut named = trusted_origins.clone();
         named.extend(token_endpoint.as_ref().map(Origin::from));
-        let guard = Guard::new(&endpoint, &named, allow_private_hosts);
+        let reachable = [&named[..], also].concat();
+        let guard = Guard::new(&endpoint, &reachable, allow_private_hosts);
         // Not to a token endpoint that only the server names: the certificate says who asks before that is known.
         named.push(Origin::from(&endpoint));
         let certified = certificate.map(|certificate| {

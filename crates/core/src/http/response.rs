@@ -3,7 +3,8 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, RETRY_AFTER};
+use jiff::Timestamp;
+use reqwest::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, DATE, EXPIRES, RETRY_AFTER};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use url::Url;
@@ -11,6 +12,7 @@ use url::Url;
 use super::Side;
 use super::body::Body;
 use super::certificate;
+use super::expires::expires;
 use super::shown::{quoted, shown};
 use super::transport::Authorization;
 use crate::config::Secret;
@@ -134,6 +136,18 @@ impl Response {
         retry_after(
             self.header(RETRY_AFTER.as_str())?,
             self.header(DATE.as_str()),
+            SystemTime::now(),
+        )
+    }
+
+    /// Until when the answer says that what it tells of is there (RFC 9111, section 5.3), by this machine's clock. `None`
+    /// where it says nothing, or nothing that can be meant.
+    #[must_use]
+    pub fn expires(&self) -> Option<Timestamp> {
+        expires(
+            self.header(EXPIRES.as_str())?,
+            self.header(DATE.as_str()),
+            self.header(CACHE_CONTROL.as_str()),
             SystemTime::now(),
         )
     }

@@ -56,6 +56,13 @@ pub fn run_of(status_url: &str) -> String {
     hash(16, [status_url])
 }
 
+/// What tells a manifest that takes the place of an export from others: its URL less the signature, which may be another
+/// each night.
+#[must_use]
+pub fn manifest_source(url: &str) -> String {
+    unsigned(url)
+}
+
 /// The name of a run whose status URL is not known, from what its manifest says of itself.
 ///
 /// Signatures do not count, so that the same manifest fetched again names the same run.

@@ -11,8 +11,9 @@ use url::Url;
 
 use super::contract::{BatchStaged, BatchTransfer, BatchesPlace};
 use super::json;
+use super::published;
 use super::run::stored_manifest;
-use crate::config::Place;
+use crate::config::{Place, Settings};
 use crate::error::{Kind, Result};
 use crate::staging::{Staging, layout};
 use crate::transfer::Plan;
@@ -30,25 +31,31 @@ const BATCH: u64 = 128 << 20;
 /// What a file costs beside its bytes, as so many bytes: its requests.
 const FILE: u64 = 1 << 20;
 
-/// Writes the batches of a run whose manifest was found at `base`, and gives their place; those that were written before
-/// stay.
+/// Writes the batches of a run whose manifest was found at `base`, where they are wanted, and gives their place; those that
+/// were written before stay.
 pub(super) async fn write(
+    settings: &Settings,
     staging: &Staging,
     run: &str,
     status_url: &str,
-    base: &Url,
-) -> Result<BatchesPlace> {
+    base: Option<&Url>,
+) -> Result<Option<BatchesPlace>> {
+    if !settings.batches {
+        return Ok(None);
+    }
     let key = layout::batches_key(run);
     let place = place(staging, &key)?;
     if staging.head(&key).await?.is_some() {
-        return Ok(place);
+        return Ok(Some(place));
     }
-    let manifest = stored_manifest(staging, run, Some(base)).await?;
+    let manifest = stored_manifest(staging, run, base).await?;
     let manifest = manifest.ok_or_else(|| {
         let url = staging.url(&layout::manifest_key(run));
         Kind::StagingDenied.error(format!("{url} was written, and cannot be read"))
     })?;
-    let plan = Plan::new(run, Arc::new(manifest))?;
+    let manifest = Arc::new(manifest);
+    let plan = Plan::new(run, Arc::clone(&manifest))?;
+    let plan = published::chosen(settings, &manifest, plan)?;
     let empty = BatchTransfer {
         run: run.to_owned(),
         items: Vec::new(),
@@ -67,7 +74,7 @@ pub(super) async fn write(
     staging
         .create(&key, lines.into(), layout::JSON_LINES)
         .await?;
-    Ok(place)
+    Ok(Some(place))
 }
 
 fn place(staging: &Staging, key: &str) -> Result<BatchesPlace> {

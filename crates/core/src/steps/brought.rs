@@ -1,6 +1,9 @@
 //! What a complete transfer leads to: what the target is told to import, and what is said and written down of it.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
+
+use serde_json::Value;
 
 use crate::config::{ImportMode, Settings};
 use crate::error::{Kind, Result};
@@ -20,12 +23,8 @@ pub(super) fn transferred(
     brought: &Brought,
     started: Instant,
 ) -> Result<Transferred> {
-    let unsupported = unsupported(settings, brought)?;
-    let held = brought.resources.keys();
-    let locations: Vec<Location> = held
-        .filter(|resource_type| !unsupported.contains(resource_type))
-        .map(|resource_type| location(settings, run, resource_type, mode))
-        .collect::<Result<_>>()?;
+    let unsupported = unsupported(settings, &brought.resources)?;
+    let parameters = parameters(settings, run, mode, &brought.resources)?;
     warn(stored, &unsupported);
     log(run, brought);
     Ok(Transferred {
@@ -38,7 +37,7 @@ pub(super) fn transferred(
         unsupported,
         deletions: stored.head.deleted,
         export_errors: stored.head.errors,
-        parameters: pathling::parameters(&locations),
+        parameters,
     })
 }
 
@@ -54,10 +53,26 @@ pub(super) fn total(brought: &Brought, record: &RunRecord, started: Instant) -> 
     })
 }
 
+/// What the target is told to import of a run that has so many resources of each type.
+pub(super) fn parameters(
+    settings: &Settings,
+    run: &str,
+    mode: ImportMode,
+    resources: &BTreeMap<String, u64>,
+) -> Result<Value> {
+    let unsupported = unsupported(settings, resources)?;
+    let held = resources.keys();
+    let locations: Vec<Location> = held
+        .filter(|resource_type| !unsupported.contains(resource_type))
+        .map(|resource_type| location(settings, run, resource_type, mode))
+        .collect::<Result<_>>()?;
+    Ok(pathling::parameters(&locations))
+}
+
 /// The types that came and that no target can hold. Those of mixed files are in no manifest, so it is here that they stop
 /// the run.
-fn unsupported(settings: &Settings, brought: &Brought) -> Result<Vec<String>> {
-    let types = brought.resources.keys();
+fn unsupported(settings: &Settings, resources: &BTreeMap<String, u64>) -> Result<Vec<String>> {
+    let types = resources.keys();
     let unsupported = types.filter(|name| !pathling::holds(settings.dialect, name));
     let unsupported: Vec<String> = unsupported.cloned().collect();
     if settings.fail_on_unsupported_types {

@@ -43,6 +43,8 @@ pub enum AtSource {
     Unsupported(u16),
     /// It was deleted before, when everything was staged.
     DeletedBefore(String),
+    /// There is none: a manifest took the place of an export.
+    NoJob,
 }
 
 /// Ends the run in progress of the synchronisation that the settings describe, whatever its `SINCE`; with `only`, where it is
@@ -82,16 +84,20 @@ async fn give_up(
         return Ok(None);
     }
     let at_source = match deleted_before(&record) {
+        _ if kick_off.manifest.is_some() => AtSource::NoJob,
         Some(at) => AtSource::DeletedBefore(at),
         None => delete(context, &kick_off.status_url)
             .await
             .map_err(|error| error.within(&format!("run {} was not cancelled", record.run)))?,
     };
-    let said = format!(
-        "{} at {}",
-        at_source.words(),
-        status_url_shown(&kick_off.status_url)
-    );
+    let said = match at_source {
+        AtSource::NoJob => at_source.words(),
+        _ => format!(
+            "{} at {}",
+            at_source.words(),
+            status_url_shown(&kick_off.status_url)
+        ),
+    };
     sync::end_run(staging, &record.run, Some(key), CANCELLED, Some(&said)).await?;
     let importing = record.attempts.last();
     Ok(Some(Cancelled {
@@ -140,6 +146,9 @@ impl AtSource {
                 format!(
                     "the export was deleted at the source before, at {at}, when all of it was staged"
                 )
+            }
+            Self::NoJob => {
+                "there is nothing to end: a manifest takes the place of an export".to_owned()
             }
         }
     }

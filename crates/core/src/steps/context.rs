@@ -21,6 +21,7 @@ use crate::telemetry;
 /// One process's settings and clients. A Lambda keeps it between invocations.
 pub struct Context {
     settings: Settings,
+    anew: bool,
     observer: Observer,
     audit: Arc<Audit>,
     source: OnceCell<Client>,
@@ -37,6 +38,7 @@ impl Context {
         Self {
             audit: Arc::new(Audit::new(settings.staging.is_some())),
             settings,
+            anew: false,
             observer: progress::nobody(),
             source: OnceCell::new(),
             capability: OnceCell::new(),
@@ -58,6 +60,17 @@ impl Context {
     pub fn audited_to(self, sink: Sink) -> Self {
         self.audit.also_to(sink);
         self
+    }
+
+    /// The same context for a start that is asked to do all of it anew: a manifest that was imported before is imported again.
+    #[must_use]
+    pub fn anew(mut self, anew: bool) -> Self {
+        self.anew = anew;
+        self
+    }
+
+    pub(super) fn is_anew(&self) -> bool {
+        self.anew
     }
 
     /// Begins with the work on a run whose requests have this name, as far as either is known now.
@@ -236,7 +249,7 @@ fn client(side: Side, endpoint: &Endpoint, audit: &Audit) -> Result<Client> {
         connect_timeout: endpoint.connect_timeout,
         idle_timeout: endpoint.idle_timeout,
     };
-    Client::identified(options, audit.id().clone())
+    Client::identified(options, audit.id().clone(), endpoint.manifest.as_slice())
 }
 
 fn missing(name: &str) -> crate::Error {

@@ -24,10 +24,14 @@ pub(super) struct Ending {
 }
 
 impl Ending {
-    /// What there is to delete of a run whose record was this when the transfer began: nothing where that is not wanted, or
-    /// the job is not known.
+    /// What there is to delete of a run whose record was this when the transfer began: nothing where that is not wanted, the
+    /// job is not known, or a manifest took its place, which is not ours.
     pub(super) fn of(context: &Context, url: Option<&Url>, record: &RunRecord) -> Option<Self> {
-        let url = url.filter(|_| context.settings().job.delete)?.clone();
+        let settings = context.settings();
+        if !settings.job.delete || settings.manifest.is_some() || record.is_from_manifest() {
+            return None;
+        }
+        let url = url?.clone();
         let planned = JobDeleted::now(url.as_str(), record);
         Some(Self { url, planned })
     }

@@ -6,13 +6,13 @@ use serde_json::Value;
 use url::Url;
 
 use super::contract::{Carried, ExportComplete, ExportStarted, ManifestPlace, StatusQuery};
+use super::published::{self, ManifestAt};
 use super::run::{keep_manifest, refuse_cancelled, since_of, stored_head};
 use super::told::{KickOffTold, ask};
-use super::{Context, Deadline, batches, require_staging_for_key};
+use super::{Context, Deadline, batches, expiry, require_staging_for_key};
 use crate::config::{MixedFiles, Place, Settings, Step};
 use crate::error::{Error, Kind, Result};
-use crate::export::{self, Patience, Status, Told, Wanted};
-use crate::http;
+use crate::export::{self, Patience, Polled, Status, Told, Wanted};
 use crate::manifest::{self, Head};
 use crate::progress::Event;
 use crate::staging::{Staging, layout};
@@ -30,6 +30,9 @@ const WITHOUT_STAGING: usize = 1 << 20;
 /// With staging, the kick-off is written into the run's record, and the run becomes the one in progress of its key.
 pub(super) async fn fhir_export(context: &Context, deadline: Deadline) -> Result<ExportStarted> {
     let settings = context.settings();
+    if let Some(manifest) = &settings.manifest {
+        return published::begin(context, manifest).await;
+    }
     let (client, endpoint) = context.source().await?;
     let wanted = Wanted {
         types: settings.types.clone(),
@@ -97,8 +100,9 @@ pub(super) async fn fhir_export(context: &Context, deadline: Deadline) -> Result
             unanswered: announced.unanswered,
             key: key.clone(),
             seen: None,
+            manifest: None,
         };
-        write_down(staging, &run, &announced.at, kick_off).await?;
+        write_down(staging, &run, Some(&announced.at), kick_off).await?;
         carried.key = Some(key);
     }
     Ok(ExportStarted {
@@ -158,12 +162,12 @@ async fn retract(staging: &Staging, announced: &Announced) {
     }
 }
 
-/// Writes a kick-off, which was announced as `announced`, into the record of its run, and makes that run the one in
-/// progress.
-async fn write_down(
+/// Writes a kick-off, which was announced at the moment `announced` if it was, into the record of its run, and makes that run
+/// the one in progress.
+pub(super) async fn write_down(
     staging: &Staging,
     run: &str,
-    announced: &str,
+    announced: Option<&str>,
     mut kick_off: KickOff,
 ) -> Result<()> {
     if !kick_off.unanswered.is_empty() {
@@ -179,7 +183,9 @@ async fn write_down(
     })
     .await?;
     SyncState::update(staging, &kick_off.key, |state| {
-        state.answered(announced);
+        if let Some(announced) = announced {
+            state.answered(announced);
+        }
         // They are told of in the run's record from now on.
         for told in &kick_off.unanswered {
             state.answered(told);
@@ -206,9 +212,9 @@ pub(super) async fn check_export_status(
     } = StatusQuery::read(Step::CheckExportStatus, event)?;
     require_staging_for_key(context, &carried)?;
     require_bucket_for_batches(context.settings())?;
-    let url = export::parse_status_url(&status_url)?;
     let (_, endpoint) = context.source().await?;
-    let url = http::status_url_for_polling(endpoint, &url);
+    let manifest_at = ManifestAt::of(context.settings(), endpoint, &status_url)?;
+    let base = manifest_at.base();
     if carried.run.is_empty() {
         carried.run = layout::run_of(&status_url);
     }
@@ -231,7 +237,7 @@ pub(super) async fn check_export_status(
                 record,
                 &carried,
                 &status_url,
-                &url,
+                base,
             ))
             .await
         }
@@ -242,7 +248,8 @@ pub(super) async fn check_export_status(
     {
         return Ok(complete);
     }
-    let told = match ask(context, &url).await? {
+    let Polled { status, expires } = ask(context, &manifest_at).await?;
+    let told = match status {
         Status::InProgress {
             progress,
             retry_after,
@@ -265,7 +272,10 @@ pub(super) async fn check_export_status(
             {
                 return Ok(complete);
             }
-            let error = absent(status, &said, record.as_ref(), &status_url).of_answer(answered);
+            let error = manifest_at
+                .absent(&said)
+                .unwrap_or_else(|| absent(status, &said, record.as_ref(), &status_url))
+                .of_answer(answered);
             context.tell(Event::StatusFailed(error.clone()));
             return Err(error);
         }
@@ -284,7 +294,8 @@ pub(super) async fn check_export_status(
         });
     };
     let text = || told.text.clone();
-    let kept = keep_manifest(staging, &carried.run, &told.head, text, Some(&url)).await?;
+    let name = manifest_at.run_of(&carried.run, &told.head);
+    let kept = keep_manifest(staging, &carried.run, name, &told.head, text, base).await?;
     if kept.run != carried.run {
         context
             .audit()
@@ -292,6 +303,7 @@ pub(super) async fn check_export_status(
             .await;
     }
     carried.run = kept.run;
+    expiry::keep(staging, &kept.record, expires).await?;
     carried.since = since_of(&carried, Some(&kept.record), &told.head);
     let with_batches = context.settings().batches;
     let result = if with_batches || told.text.len() > CARRIED_WHOLE {
@@ -301,11 +313,8 @@ pub(super) async fn check_export_status(
     };
     // Before more is read: a large manifest is not held twice.
     drop(told);
-    let batches = if with_batches {
-        Some(batches::write(staging, &carried.run, &status_url, &url).await?)
-    } else {
-        None
-    };
+    let (settings, run) = (context.settings(), &carried.run);
+    let batches = batches::write(settings, staging, run, &status_url, base).await?;
     Ok(ExportComplete {
         result,
         status_url,
@@ -322,13 +331,13 @@ async fn told_before(
     record: &RunRecord,
     carried: &Carried,
     status_url: &str,
-    url: &Url,
+    base: Option<&Url>,
 ) -> Result<Option<ExportComplete>> {
     let key = layout::manifest_key(&record.run);
     let Some(stored) = staging.head(&key).await? else {
         return Ok(None);
     };
-    let Some(head) = stored_head(staging, &key, Some(url)).await? else {
+    let Some(head) = stored_head(staging, &key, base).await? else {
         return Ok(None);
     };
     if context.settings().mixed_files == MixedFiles::Refuse {
@@ -348,11 +357,8 @@ async fn told_before(
         Some(object) => value(&object.bytes)?,
         None => by_reference(staging, &record.run, &head)?,
     };
-    let batches = if with_batches {
-        Some(batches::write(staging, &record.run, status_url, url).await?)
-    } else {
-        None
-    };
+    let (settings, run) = (context.settings(), &record.run);
+    let batches = batches::write(settings, staging, run, status_url, base).await?;
     tracing::info!(
         run = record.run,
         "the export's job is deleted, so its stored manifest is given"

@@ -14,14 +14,13 @@ use crate::error::{Error, Kind, Result};
 use crate::export::parse_status_url;
 use crate::pathling::{self, Location, Status};
 use crate::staging::{Staging, layout};
-use crate::sync::{self, Attempt, IMPORTED, Outcome, RunRecord};
+use crate::sync::{self, Attempt, IMPORTED, Outcome, RunRecord, SUCCEEDED};
 
 /// How many attempts a run has without success before it is given up: those that the target lost, and those that failed
 /// and were begun again by a later start.
 const ATTEMPTS: usize = 3;
 
 const NOTHING: &str = "nothing to import";
-const SUCCEEDED: &str = "succeeded";
 const FAILED: &str = "failed";
 const LOST: &str = "lost";
 const SUPERSEDED: &str = "superseded";

@@ -8,9 +8,12 @@ mod cancelling;
 mod context;
 pub mod contract;
 mod ending;
+mod expiry;
 mod exporting;
 mod importing;
 pub(crate) mod issues;
+mod mode;
+mod published;
 mod renewal;
 mod run;
 mod told;
@@ -126,7 +129,7 @@ pub struct Unfinished {
 /// The run of the same synchronisation and the same `SINCE` setting that an earlier start did not finish.
 ///
 /// It goes on with the transfer where the manifest is staged (what is complete is not fetched again), else with the
-/// export's status.
+/// export's status. One whose export has expired meanwhile is ended, unless everything is staged.
 pub async fn unfinished(context: &Context) -> Result<Option<Unfinished>> {
     let staging = context.staging().await?;
     let settings = context.settings();
@@ -143,18 +146,22 @@ pub async fn unfinished(context: &Context) -> Result<Option<Unfinished>> {
     if record.ended().is_some() {
         return Ok(None);
     }
-    let run = record.run.clone();
-    let mut event =
-        json!({"statusUrl": kick_off.status_url, "run": run, "since": kick_off.since, "key": key});
-    if let Some(mode) = &kick_off.mode {
-        event["mode"] = json!(mode);
-    }
-
     // A manifest that was seen before the kick-off may be an earlier job's.
     let seen = record
         .manifest
         .as_ref()
         .is_some_and(|manifest| manifest.at >= kick_off.at);
+    if seen && expiry::leave_behind(staging, &record, &key).await? {
+        return Ok(None);
+    }
+    let run = record.run.clone();
+    let mut event = json!({"statusUrl": kick_off.status_url, "run": run, "key": key});
+    if kick_off.manifest.is_none() {
+        event["since"] = json!(kick_off.since);
+    }
+    if let Some(mode) = &kick_off.mode {
+        event["mode"] = json!(mode);
+    }
     let key = layout::manifest_key(&run);
     let step = match record.manifest {
         Some(manifest) if seen && staging.head(&key).await?.is_some() => {

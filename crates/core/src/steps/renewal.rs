@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use url::Url;
 
-use crate::export;
+use super::published::ManifestAt;
 use crate::http::Client;
 use crate::transfer::{Links, Plan, Renew};
 
@@ -13,16 +13,16 @@ use crate::transfer::{Links, Plan, Renew};
 pub(super) fn renewal(
     source: &Client,
     endpoint: &Url,
-    status_url: Option<Url>,
+    manifest_at: Option<Arc<ManifestAt>>,
     plan: &Arc<Plan>,
 ) -> Option<Renew> {
-    let status_url = status_url?;
+    let manifest_at = manifest_at?;
     let (source, endpoint, plan) = (source.clone(), endpoint.clone(), Arc::clone(plan));
     Some(Arc::new(move || {
         let (source, endpoint) = (source.clone(), endpoint.clone());
-        let (status_url, plan) = (status_url.clone(), Arc::clone(&plan));
+        let (manifest_at, plan) = (Arc::clone(&manifest_at), Arc::clone(&plan));
         async move {
-            let fresh = export::manifest_again(&source, &endpoint, &status_url).await?;
+            let fresh = manifest_at.again(&source, &endpoint).await?;
             Ok(Links::of(&plan, fresh))
         }
         .boxed()
@@ -69,7 +69,8 @@ mod tests {
         let status_url = endpoint.join("status").unwrap();
         let stored = Manifest::read(&manifest("t", "files/1?sig=old"), Some(&status_url)).unwrap();
         let plan = Arc::new(Plan::new("a1", Arc::new(stored)).unwrap());
-        let renew = renewal(&client.unwrap(), &endpoint, Some(status_url), &plan).unwrap();
+        let manifest_at = Some(Arc::new(ManifestAt::at(status_url)));
+        let renew = renewal(&client.unwrap(), &endpoint, manifest_at, &plan).unwrap();
         let links = renew().await;
         serving.abort();
         links

@@ -9,6 +9,9 @@ use crate::manifest::{Asked, Head, Manifest};
 use crate::staging::{Created, Staging, layout};
 use crate::sync::{self, InProgress, KickOff, ManifestSeen, RunRecord};
 
+/// How many kick-offs that turned out to be other runs' a record remembers: a manifest gives one each night.
+const MOVED_KEPT: usize = 50;
+
 /// A run whose manifest is in staging.
 pub(super) struct Kept {
     /// The run's name, with a suffix where the server counts its jobs anew.
@@ -22,18 +25,18 @@ pub(super) struct Kept {
 
 /// Writes the manifest of `run`, or finds the one that was written before; a manifest of another transaction time there
 /// means that the server reused the status URL, and the run gets a suffix. `head` is the manifest's own, and `text` gives
-/// the whole.
+/// the whole. With `name`, the run has that name and no other.
 pub(super) async fn keep_manifest(
     staging: &Staging,
     run: &str,
+    name: Option<String>,
     head: &Head,
     text: impl Fn() -> Bytes,
     base: Option<&Url>,
 ) -> Result<Kept> {
-    for candidate in [
-        run.to_owned(),
-        layout::suffixed(run, &head.transaction_time),
-    ] {
+    let suffixed = || layout::suffixed(run, &head.transaction_time);
+    let names = name.map_or_else(|| vec![run.to_owned(), suffixed()], |name| vec![name]);
+    for candidate in names {
         let key = layout::manifest_key(&candidate);
         let (stored_time, is_new) = match stored_head(staging, &key, base).await? {
             Some(stored) => (stored.transaction_time, false),
@@ -70,10 +73,13 @@ pub(super) async fn keep_manifest(
 /// Writes down that the manifest of a run was seen.
 pub(super) async fn saw_manifest(staging: &Staging, run: &str, head: &Head) -> Result<RunRecord> {
     RunRecord::update(staging, run, |record| {
+        let known = record.manifest.take();
+        let known = known.filter(|seen| seen.transaction_time == head.transaction_time);
         record.manifest = Some(ManifestSeen {
             at: sync::now(),
             transaction_time: head.transaction_time.clone(),
             outputs: head.outputs,
+            expires: known.and_then(|seen| seen.expires),
         });
         record.moved_at.get_or_insert_with(sync::now);
         true
@@ -153,6 +159,8 @@ async fn move_newest_kick_off(staging: &Staging, from: &str, to: &str) -> Result
             return false;
         }
         record.moved.push((kick_off.at.clone(), to.to_owned()));
+        let surplus = record.moved.len().saturating_sub(MOVED_KEPT);
+        record.moved.drain(..surplus);
         true
     })
     .await?;
@@ -195,7 +203,7 @@ pub(super) fn refuse_cancelled(record: &RunRecord) -> Result<()> {
 }
 
 /// What the export asked for, as far as anything tells: `since` beside `run`, else the run's record, else the manifest's
-/// `request`.
+/// `request`. Of an export that others asked for, the record knows nothing.
 pub(super) fn since_of(
     carried: &Carried,
     record: Option<&RunRecord>,
@@ -207,6 +215,7 @@ pub(super) fn since_of(
         .or_else(|| {
             record
                 .and_then(RunRecord::newest_kick_off)
+                .filter(|kick_off| kick_off.manifest.is_none())
                 .map(|kick_off| kick_off.since.clone().into())
         })
         .or_else(|| head.asked())

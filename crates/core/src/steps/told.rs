@@ -6,9 +6,10 @@ use std::sync::Arc;
 use url::Url;
 
 use super::Context;
+use super::published::ManifestAt;
 use crate::answered::Answered;
 use crate::error::Result;
-use crate::export::{self, Capability, Status, Wanted};
+use crate::export::{Capability, Polled, Status, Wanted};
 use crate::http;
 use crate::progress::{self, Event, Software};
 
@@ -43,10 +44,10 @@ impl KickOffTold {
 }
 
 /// Asks the source how an export goes, and tells what it says.
-pub(super) async fn ask(context: &Context, url: &Url) -> Result<Status> {
+pub(super) async fn ask(context: &Context, manifest_at: &ManifestAt) -> Result<Polled> {
     let (client, endpoint) = context.source().await?;
-    let status = export::status(client, endpoint, url).await;
-    match &status {
+    let polled = manifest_at.poll(client, endpoint).await;
+    match polled.as_ref().map(|polled| &polled.status) {
         Ok(Status::InProgress {
             progress,
             retry_after,
@@ -60,5 +61,5 @@ pub(super) async fn ask(context: &Context, url: &Url) -> Result<Status> {
         Ok(Status::Absent { .. }) => {}
         Err(error) => context.tell(Event::StatusFailed(error.clone())),
     }
-    status
+    polled
 }

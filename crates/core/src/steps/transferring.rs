@@ -11,18 +11,18 @@ use url::Url;
 
 use super::brought::{self, log};
 use super::contract::{
-    BatchStaged, BatchTransfer, Carried, Staged, ToldManifest, TransferRequest, WholeTransfer,
+    BatchStaged, BatchTransfer, Staged, ToldManifest, TransferRequest, WholeTransfer,
 };
 use super::ending::Ending;
 use super::issues;
+use super::mode;
+use super::published::{self, ManifestAt};
 use super::renewal::renewal;
-use super::run::{keep_manifest, refuse_cancelled, saw_manifest, since_of, stored_manifest};
-use super::{Context, Deadline, require_staging_for_key};
-use crate::config::{ImportMode, MixedFiles, PARTIAL_OVERWRITE, Settings};
+use super::run::{keep_manifest, refuse_cancelled, saw_manifest, stored_manifest};
+use super::{Context, Deadline, expiry, require_staging_for_key};
+use crate::config::{MixedFiles, Settings};
 use crate::error::{Kind, Result};
-use crate::export;
-use crate::http;
-use crate::manifest::{Asked, Manifest};
+use crate::manifest::Manifest;
 use crate::pathling;
 use crate::staging::{Staging, layout};
 use crate::sync::{self, RunRecord};
@@ -59,48 +59,45 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
     let settings = context.settings();
     let (source, endpoint) = context.source().await?;
     let staging = context.staging().await?;
-    let status_url = known_status_url(staging, &carried.run, status_url).await?;
-    let base = status_url
-        .as_ref()
-        .map(|url| http::status_url_for_polling(endpoint, url));
+    let manifest_at = manifest_at(settings, endpoint, staging, &carried.run, status_url).await?;
+    let base = manifest_at.as_ref().and_then(|at| at.base());
     let Found {
         run,
         stored,
         fresh,
         record,
-    } = find(staging, &carried.run, manifest, base.as_ref()).await?;
+    } = find(staging, &carried.run, manifest, base).await?;
     refuse_cancelled(&record)?;
     carried.run = run;
     context.of_run(&carried.run, Some(&record));
-    let ending = Ending::of(context, status_url.as_ref(), &record);
-    carried.since = since_of(&carried, Some(&record), &stored.head)
-        .or_else(|| settings.since.clone().map(Asked::ChangesAfter))
-        .or(Some(Asked::Everything));
-    carried.mode = carried.mode.or_else(|| {
-        record
-            .newest_kick_off()
-            .and_then(|kick_off| kick_off.mode.clone())
-    });
-    let mode = import_mode(settings, &carried)?;
+    let status_url = manifest_at.as_ref().and_then(|at| at.status_url());
+    let ending = Ending::of(context, status_url, &record);
+    let mode = mode::decide(settings, &mut carried, &record, &stored.head)?;
     refuse(settings, &stored)?;
+    let before = published::imported_before(settings, staging, &carried.run, &record, mode);
+    if let Some(parameters) = before.await? {
+        return Ok(Staged {
+            parameters,
+            deletions: None,
+            carried,
+        });
+    }
     let until = by(settings, deadline);
+    let expires = expiry::of(&record);
     Box::pin(issues::look_at(
         context,
         &carried.run,
         &record,
         &stored,
-        status_url.as_ref(),
+        manifest_at.as_ref(),
         until,
     ))
     .await?;
 
-    let mut plan = Plan::new(&carried.run, Arc::clone(&stored))?;
-    if let Some(fresh) = fresh {
-        let links = Links::of(&plan, fresh);
-        plan = plan.lent(links);
+    let (plan, listing) = plan(settings, staging, &carried.run, &stored, fresh).await?;
+    if record.transfer.is_none() {
+        expiry::warn(&carried.run, expires, until);
     }
-    let listing = listing(staging, &carried.run, &plan).await?;
-    let plan = Arc::new(plan);
     let transfer = Transfer {
         source: source.clone(),
         staging: staging.clone(),
@@ -108,7 +105,8 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
         deadline: until,
         settings: settings.transfer.clone(),
         retry_after_max: settings.retry_after_max,
-        renew: renewal(source, endpoint, status_url, &plan),
+        renew: renewal(source, endpoint, manifest_at, &plan),
+        expires,
         listing,
         patient: may_stand_still(&record),
     };
@@ -202,11 +200,9 @@ async fn batch(
     let (source, endpoint) = context.source().await?;
     let staging = context.staging().await?;
     context.of_run(&run, Some(&RunRecord::load(staging, &run).await?));
-    let status_url = known_status_url(staging, &run, status_url).await?;
-    let base = status_url
-        .as_ref()
-        .map(|url| http::status_url_for_polling(endpoint, url));
-    let stored = referred(staging, &run, &manifest, base.as_ref()).await?;
+    let manifest_at = manifest_at(settings, endpoint, staging, &run, status_url).await?;
+    let base = manifest_at.as_ref().and_then(|at| at.base());
+    let stored = referred(staging, &run, &manifest, base).await?;
     let plan = Arc::new(Plan::new(&run, Arc::new(stored))?.only(&items)?);
     let transfer = Transfer {
         source: source.clone(),
@@ -215,7 +211,9 @@ async fn batch(
         deadline: by(settings, deadline),
         settings: settings.transfer.clone(),
         retry_after_max: settings.retry_after_max,
-        renew: renewal(source, endpoint, status_url, &plan),
+        renew: renewal(source, endpoint, manifest_at, &plan),
+        // It is in the run's record, which no batch reads.
+        expires: None,
         // One listing of all files for each of many batches is more than a request for each file.
         listing: None,
         // Nobody remembers how long a batch has stood still, so each such call counts as a failure, of which the workflow
@@ -277,7 +275,7 @@ async fn find(
         run.to_owned()
     };
     let text = || Bytes::from(value.to_string());
-    let kept = keep_manifest(staging, &run, &told.head, text, base).await?;
+    let kept = keep_manifest(staging, &run, None, &told.head, text, base).await?;
     let (stored, fresh) = if kept.is_new {
         (told, None)
     } else {
@@ -313,12 +311,33 @@ async fn referred(
     })
 }
 
-/// The export's status URL: as the event says, else as the run's record does.
-async fn known_status_url(
+/// The files that a transfer moves, with the links that a newer copy of the manifest lends, and what is there of them.
+async fn plan(
+    settings: &Settings,
+    staging: &Staging,
+    run: &str,
+    stored: &Arc<Manifest>,
+    fresh: Option<Manifest>,
+) -> Result<(Arc<Plan>, Option<Listing>)> {
+    let mut plan = Plan::new(run, Arc::clone(stored))?;
+    if let Some(fresh) = fresh {
+        let links = Links::of(&plan, fresh);
+        plan = plan.lent(links);
+    }
+    // Of the whole manifest: a file that is not chosen is the run's own all the same.
+    let listing = listing(staging, run, &plan).await?;
+    let plan = published::chosen(settings, stored, plan)?;
+    Ok((Arc::new(plan), listing))
+}
+
+/// Where the manifest can be asked for again: at the status URL of the event, else at that of the run's record.
+async fn manifest_at(
+    settings: &Settings,
+    endpoint: &Url,
     staging: &Staging,
     run: &str,
     told: Option<String>,
-) -> Result<Option<Url>> {
+) -> Result<Option<Arc<ManifestAt>>> {
     let known = match told {
         None if !run.is_empty() => {
             let record = RunRecord::load(staging, run).await?;
@@ -328,7 +347,8 @@ async fn known_status_url(
         }
         told => told,
     };
-    Ok(known.and_then(|url| export::parse_status_url(&url).ok()))
+    let at = known.and_then(|url| ManifestAt::of(settings, endpoint, &url).ok());
+    Ok(at.map(Arc::new))
 }
 
 /// What the run's folder holds already, where it may be listed. Files that are not the run's are refused: Pathling reads
@@ -353,17 +373,6 @@ fn by(settings: &Settings, deadline: Deadline) -> Option<Instant> {
     own.into_iter().chain(deadline.0).min()
 }
 
-/// How the run is imported: a delta by merge, a full export as `fhir-export` decided or else as the settings say.
-fn import_mode(settings: &Settings, carried: &Carried) -> Result<ImportMode> {
-    let decided = carried.mode.as_deref().and_then(ImportMode::parse);
-    let asked = decided.unwrap_or(settings.import_mode);
-    let is_delta = matches!(carried.since, Some(Asked::ChangesAfter(_)));
-    if is_delta && asked == ImportMode::Overwrite && !settings.allow_partial_overwrite {
-        return Err(Kind::Configuration.error(PARTIAL_OVERWRITE));
-    }
-    Ok(asked)
-}
-
 /// Stops before anything is fetched where there are mixed files, or types that no target can hold, and they are not wanted.
 fn refuse(settings: &Settings, manifest: &Manifest) -> Result<()> {
     if settings.mixed_files == MixedFiles::Refuse {
@@ -377,6 +386,7 @@ fn refuse(settings: &Settings, manifest: &Manifest) -> Result<()> {
         .filter(|output| {
             output.count != Some(0)
                 && !output.resource_type.is_empty()
+                && published::takes(settings, output.resource_type)
                 && !pathling::holds(settings.dialect, output.resource_type)
         })
         .map(|output| output.resource_type)

@@ -5,6 +5,7 @@
 
 mod issues;
 mod job;
+mod published;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use crate::staging::{Staging, layout};
 
 pub use self::issues::{ExportIssues, FirstIssue, HELD};
 pub use self::job::{CANCELLED, JobDeleted};
+pub use self::published::{FromManifest, SUCCEEDED};
 
 /// How many ended runs the state remembers.
 const RUNS_KEPT: usize = 50;
@@ -32,11 +34,13 @@ const UNANSWERED_KEPT: usize = 10;
 /// The name of the synchronisation that these settings describe: what is exported from where, and where it goes.
 #[must_use]
 pub fn key(settings: &Settings) -> String {
-    let source = settings
-        .source
-        .as_ref()
-        .map(|source| source.url.as_str())
-        .unwrap_or_default();
+    let endpoint = settings.source.as_ref().map(|source| source.url.as_str());
+    let manifest = settings.manifest.as_ref();
+    let source = match manifest.map(|manifest| manifest.url().as_str()) {
+        // No base URL begins so.
+        Some(url) => format!("manifest {}", layout::manifest_source(url)),
+        None => endpoint.unwrap_or_default().to_owned(),
+    };
     let target = settings
         .target_address
         .as_ref()
@@ -44,7 +48,7 @@ pub fn key(settings: &Settings) -> String {
         .unwrap_or_default();
     let types = sorted(&settings.types).join(",");
     let level = settings.export.level.to_string();
-    layout::sync_name(&[source, &level, &types, &narrowed(&settings.export), target])
+    layout::sync_name(&[&source, &level, &types, &narrowed(&settings.export), target])
 }
 
 /// What else decides which resources an export has, as a text; nothing where nothing does. How it is asked for (the format,
@@ -145,6 +149,9 @@ pub struct KickOff {
     /// When the source was first seen to know the job, by this machine's clock.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seen: Option<String>,
+    /// Where no export was asked for, because a manifest takes its place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<FromManifest>,
 }
 
 /// That a manifest was seen.
@@ -157,6 +164,9 @@ pub struct ManifestSeen {
     pub transaction_time: String,
     /// How many files it names.
     pub outputs: usize,
+    /// Until when the source has its files, by this machine's clock, where it says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires: Option<String>,
 }
 
 /// What a transfer brought.
@@ -264,10 +274,16 @@ pub struct Ended {
     pub outcome: String,
 }
 
-/// This moment, as the records write it: in a fixed width, so that moments compare as texts do.
+/// This moment, as the records write it.
 #[must_use]
 pub fn now() -> String {
-    format!("{:.6}", Timestamp::now())
+    moment(Timestamp::now())
+}
+
+/// A moment as the records write it: in a fixed width, so that moments compare as texts do.
+#[must_use]
+pub fn moment(at: Timestamp) -> String {
+    format!("{at:.6}")
 }
 
 /// How long ago a moment was that a record names; `None` for one that is none.

@@ -117,7 +117,8 @@ impl Engine {
             origins: Mutex::default(),
             stop: watch::Sender::new(false),
             over: AtomicBool::new(false),
-            links: Newest::new(transfer.renew.clone(), transfer.retry_after_max),
+            links: Newest::new(transfer.renew.clone(), transfer.retry_after_max)
+                .until(transfer.expires),
             elsewhere: AtomicUsize::default(),
             asked_to_wait: Mutex::default(),
             clock: PartClock::default(),
@@ -375,6 +376,7 @@ pub(super) mod tests {
             },
             retry_after_max: Duration::from_hours(1),
             renew: None,
+            expires: None,
             listing: None,
             patient: true,
         };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use jiff::Timestamp;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use url::Url;
@@ -70,6 +71,7 @@ impl fmt::Debug for Links {
 pub(super) struct Newest {
     renew: Option<Renew>,
     retry_after_max: Duration,
+    expires: Option<Timestamp>,
     had: Mutex<Option<(Instant, Result<Links>)>>,
 }
 
@@ -81,12 +83,46 @@ pub(super) enum NoLink {
     NotNow(Error),
 }
 
+/// What becomes of a link that leads nowhere.
+pub(super) enum Verdict {
+    /// Its time is over, so it is not tried again.
+    Expired(Error),
+    /// It may work another time.
+    Unknown(Error),
+}
+
 impl Newest {
     pub(super) fn new(renew: Option<Renew>, retry_after_max: Duration) -> Self {
         Self {
             renew,
             retry_after_max,
+            expires: None,
             had: Mutex::default(),
+        }
+    }
+
+    /// The same, where the source has said until when the files are there.
+    pub(super) fn until(mut self, expires: Option<Timestamp>) -> Self {
+        self.expires = expires;
+        self
+    }
+
+    /// What that tells of a link which leads nowhere, and for which there is no other.
+    pub(super) fn verdict(&self, error: Error) -> Verdict {
+        match self.expires {
+            None => Verdict::Unknown(error),
+            // Whatever the server calls it, a token would not help any more.
+            Some(at) if at <= Timestamp::now() => Verdict::Expired(
+                Kind::Transfer
+                    .error(format!(
+                        "the export expired at {at}, as the source had said: {}",
+                        error.what()
+                    ))
+                    .next("Start a new export."),
+            ),
+            Some(at) => Verdict::Unknown(error.within(&format!(
+                "the source had said that the export's files are there until {at}"
+            ))),
         }
     }
 

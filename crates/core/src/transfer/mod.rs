@@ -29,6 +29,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -69,6 +70,8 @@ pub struct Transfer {
     pub retry_after_max: Duration,
     /// Where links can be had anew.
     pub renew: Option<Renew>,
+    /// Until when the source has the files, where that is known.
+    pub expires: Option<Timestamp>,
     /// What is staged already, where that is known.
     pub listing: Option<Listing>,
     /// Whether a call in which servers only asked for patience is one that goes on.

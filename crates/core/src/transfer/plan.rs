@@ -104,6 +104,17 @@ impl Plan {
         }
     }
 
+    /// Only the files of these types.
+    #[must_use]
+    pub fn of_types(mut self, types: &[String]) -> Self {
+        let stored = Arc::clone(&self.stored);
+        self.order.retain(|slot| {
+            let output = stored.output(*slot as usize);
+            output.is_some_and(|output| types.iter().any(|name| name == output.resource_type))
+        });
+        self
+    }
+
     /// The same files, with the URLs that a newer copy of the manifest lends.
     #[must_use]
     pub fn lent(mut self, links: Links) -> Self {

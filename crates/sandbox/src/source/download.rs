@@ -4,6 +4,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use jiff::Timestamp;
+
 use super::Source;
 use super::body::Content;
 use super::gzip::GARBAGE;
@@ -67,6 +69,9 @@ impl Source {
             let Some(job) = jobs.get_mut(id) else {
                 return outcome(404, "not-found", "There is no such export");
             };
+            if job.expires.is_some_and(|at| at <= Timestamp::now()) {
+                return outcome(404, "not-found", "The export has expired");
+            }
             if let Err(status) = job.links.admit(call, &self.world.faults) {
                 return expired(status);
             }

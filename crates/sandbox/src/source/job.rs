@@ -44,6 +44,8 @@ pub(super) struct Job {
     pub(super) links: Links,
     /// Whether the manifest said that its files want no token.
     pub(super) files_are_open: bool,
+    /// When its files are gone.
+    pub(super) expires: Option<Timestamp>,
     /// Whether its own status stands in `X-Export-Status`.
     pub(super) separate_status: bool,
     /// Whether somebody has deleted it: it and its files are gone, and only what it held is remembered.
@@ -94,6 +96,7 @@ impl Job {
             errors: errors::files(&world.faults),
             links: Links::default(),
             files_are_open: false,
+            expires: None,
             separate_status: false,
             is_deleted: false,
         }

@@ -1,5 +1,6 @@
 //! The kick-off of an export: the job that it begins, and the answer.
 
+use super::asked::Wanted;
 use super::job::Job;
 use super::{BASE, Source};
 use crate::call::{Call, Reply, fhir, html, operation_outcome, reply, set};
@@ -26,28 +27,7 @@ impl Source {
             .then(|| self.jobs().find(&asked))
             .flatten();
         let id = reused.unwrap_or_else(|| {
-            let time = self.world.clock.tick();
-            let mut snapshot = self.store().snapshot(
-                wanted.since,
-                |changed| wanted.is_of(changed),
-                |kind| wanted.includes(kind),
-            );
-            for (kind, lines) in &mut snapshot.types {
-                *lines = wanted.narrow(kind, std::mem::take(lines));
-            }
-            snapshot.by_patient = wanted.by_patient || self.world.settings.mixed_files;
-            snapshot.types.retain(|(_, lines)| !lines.is_empty());
-            let synthetic = self
-                .synthetic
-                .iter()
-                .filter(|group| {
-                    wanted.includes(&group.kind)
-                        && wanted.leaves_whole(&group.kind)
-                        && wanted.is_of(self.began)
-                })
-                .cloned()
-                .collect();
-            let mut job = Job::new(&self.world, request, asked, time, snapshot, synthetic);
+            let mut job = self.cut(&wanted, request, asked);
             job.separate_status = separate;
             self.jobs().add(job, faults.fires(&Fault::JobNumbersRepeat))
         });
@@ -77,5 +57,31 @@ impl Source {
             set(&mut accepted, "preference-applied", applied);
         }
         accepted
+    }
+
+    /// A job that holds what is wanted, as it is now.
+    pub(super) fn cut(&self, wanted: &Wanted, request: String, asked: String) -> Job {
+        let time = self.world.clock.tick();
+        let mut snapshot = self.store().snapshot(
+            wanted.since,
+            |changed| wanted.is_of(changed),
+            |kind| wanted.includes(kind),
+        );
+        for (kind, lines) in &mut snapshot.types {
+            *lines = wanted.narrow(kind, std::mem::take(lines));
+        }
+        snapshot.by_patient = wanted.by_patient || self.world.settings.mixed_files;
+        snapshot.types.retain(|(_, lines)| !lines.is_empty());
+        let synthetic = self
+            .synthetic
+            .iter()
+            .filter(|group| {
+                wanted.includes(&group.kind)
+                    && wanted.leaves_whole(&group.kind)
+                    && wanted.is_of(self.began)
+            })
+            .cloned()
+            .collect();
+        Job::new(&self.world, request, asked, time, snapshot, synthetic)
     }
 }

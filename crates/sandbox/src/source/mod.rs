@@ -1,4 +1,4 @@
-//! The Bulk Data source: export kick-off, status, manifest, files, under the base `/fhir`; and the other origin
+//! The Bulk Data source: export kick-off, status, manifest, files, and what is published, under the base `/fhir`; and the other origin
 //! where its files may lie.
 
 mod asked;
@@ -13,6 +13,7 @@ mod links;
 mod manifest;
 mod metadata;
 mod narrow;
+mod publish;
 mod range;
 mod send;
 mod store;
@@ -59,6 +60,8 @@ pub(crate) struct Source {
     rate: Option<Arc<Rate>>,
     /// The files that were answered, by job and name, and whether their bytes are others since.
     answered: Mutex<HashMap<(String, String), bool>>,
+    /// What is published: its job, and when what it holds was last changed.
+    published: Mutex<Option<(String, Timestamp)>>,
 }
 
 /// A file that the newest export lists.
@@ -102,6 +105,7 @@ impl Source {
                 .source_rate
                 .map(|rate| Arc::new(Rate::new(rate))),
             answered: Mutex::default(),
+            published: Mutex::default(),
             world,
         }
     }
@@ -223,6 +227,17 @@ impl Source {
                 "allow",
                 "GET, POST",
             ),
+            (&Method::GET, ["$bulk-publish"]) => {
+                if let Some(told) = self.world.gate(Place::Status, call).await {
+                    return told;
+                }
+                self.publish(call)
+            }
+            (_, ["$bulk-publish"]) => outcome(
+                405,
+                "not-supported",
+                "What is published is only there to be read",
+            ),
             (&Method::GET, ["jobs", id]) => self.status(call, id).await,
             (&Method::DELETE, ["jobs", id]) => self.cancel(call, id).await,
             (&Method::GET, ["jobs", id, "files", name]) => {
@@ -292,6 +307,7 @@ impl Source {
         }
         let page = call.parameter("page").and_then(|page| page.parse().ok());
         let mut reply = job.manifest_reply(&self.world, page.unwrap_or(1));
+        job.tell_expiry(&self.world, &mut reply);
         if job.separate_status {
             set(&mut reply, "x-export-status", "200 OK");
         }

@@ -68,6 +68,13 @@ impl Store {
         }
     }
 
+    /// When anything was changed or deleted last.
+    pub(crate) fn changed(&self) -> Option<Timestamp> {
+        let changed = self.types.values().flatten().map(|entry| entry.changed);
+        let deleted = self.deleted.iter().map(|(_, _, time)| *time);
+        changed.chain(deleted).max()
+    }
+
     /// Deletes a resource; false when there is none.
     pub(crate) fn delete(&mut self, kind: &str, id: &str, time: Timestamp) -> bool {
         let Some(entries) = self.types.get_mut(kind) else {

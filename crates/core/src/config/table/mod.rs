@@ -90,6 +90,8 @@ pub enum Form {
     Origins,
     /// `s3://bucket/prefix`, `file:///folder` or a path.
     Place,
+    /// An `http` or `https` URL, which may be signed, or a file.
+    Manifest,
     /// `system`, `patient` or `group/[id]`.
     Level,
     /// The name of a resource type.
@@ -172,7 +174,8 @@ impl Setting {
     #[must_use]
     pub fn without(&self) -> String {
         match self.need {
-            Need::Required => "required".to_owned(),
+            Need::Required if self.instead.is_empty() => "required".to_owned(),
+            Need::Required => format!("required unless `{}` is set", self.instead.join("`, `")),
             Need::RequiredUnlessOff(flag) => {
                 let mut text = format!("required unless `{flag}` is `false`");
                 if !self.instead.is_empty() {
@@ -210,6 +213,7 @@ impl Setting {
                 "origins such as https://files.example.org, separated by commas".to_owned()
             }
             Form::Place => "s3://bucket/prefix, file:///folder or a path".to_owned(),
+            Form::Manifest => "an http or https URL, or a file,".to_owned(),
             Form::Type => "a resource type such as Patient".to_owned(),
             Form::Level => "system, patient or group/[id]".to_owned(),
             Form::Searches => {
@@ -242,6 +246,7 @@ impl Setting {
                 | Form::Origins
                 | Form::Text
                 | Form::Place
+                | Form::Manifest
                 | Form::Searches
                 | Form::Patients
                 | Form::Query

@@ -60,10 +60,13 @@ const BACK_OFF: Form = Form::Factor(1.0, 10.0);
 /// Every setting there is.
 #[rustfmt::skip]
 pub const SETTINGS: &[Setting] = &[
-    required("SOURCE_ENDPOINT", Form::Url, Need::Required, SOURCE, SOURCE,
-        "The base URL of the FHIR server that is exported, e.g. `https://fhir.example.org/fhir`."),
-    optional("TYPES", Form::Types, Need::Absent("all"), &[FhirExport],
-        "The resource types to export, separated by commas."),
+    unless(&["SOURCE_MANIFEST"],
+        required("SOURCE_ENDPOINT", Form::Url, Need::Required, SOURCE, SOURCE,
+        "The base URL of the FHIR server that is exported, e.g. `https://fhir.example.org/fhir`.")),
+    optional("SOURCE_MANIFEST", Form::Manifest, Need::Absent("none: an export is asked for"), SOURCE,
+        "A manifest that is there already and takes the place of an export, e.g. of a `$bulk-publish`: its URL or, for the command, a file. [exports.md](exports.md#a-manifest-as-the-source) says more."),
+    optional("TYPES", Form::Types, Need::Absent("all"), SOURCE,
+        "The resource types to export, or to take of `SOURCE_MANIFEST`, separated by commas."),
     optional("SINCE", Form::Instant, Need::Absent("none: a full export"), &[FhirExport, TransferToS3],
         "A FHIR instant: only resources that changed after it are exported, and the import is a merge. `transfer-to-s3` reads it for the import mode when nothing better tells it."),
     optional("EXPORT_LEVEL", Form::Level, Need::Default("system"), &[FhirExport],

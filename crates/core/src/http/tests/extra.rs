@@ -86,7 +86,7 @@ async fn the_name_of_the_requests_goes_where_they_go_and_to_the_token_endpoint_a
     })
     .await;
     let id = RequestId::default();
-    let client = Client::identified(options(&fake.url), id.clone()).unwrap();
+    let client = Client::identified(options(&fake.url), id.clone(), &[]).unwrap();
     let ids = |fake: &Fake| {
         let seen = fake.seen("");
         let ids = seen.iter().map(|seen| seen.headers.get("x-request-id").cloned());
@@ -109,7 +109,7 @@ async fn the_name_of_the_requests_goes_where_they_go_and_to_the_token_endpoint_a
         credentials: None,
         ..options(&fake.url)
     };
-    let client = Client::identified(theirs, id).unwrap();
+    let client = Client::identified(theirs, id, &[]).unwrap();
     client.send(Request::get(fake.at("/x"))).await.unwrap();
     assert_eq!(ids(&fake)[3], some("mine"));
 }

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use tokio::time::Instant;
-use url::Url;
 
 use self::lines::Lines;
 use super::Context;
+use super::published::ManifestAt;
 use super::renewal::renewal;
 use crate::config::{ExportErrors, TransferSettings, Validate};
 use crate::error::{Error, Kind, Result};
@@ -31,7 +31,7 @@ pub(super) async fn look_at(
     run: &str,
     record: &RunRecord,
     stored: &Arc<Manifest>,
-    status_url: Option<&Url>,
+    manifest_at: Option<&Arc<ManifestAt>>,
     deadline: Option<Instant>,
 ) -> Result<()> {
     if stored.head.errors == 0 {
@@ -50,7 +50,7 @@ pub(super) async fn look_at(
         let fetching = Fetching {
             context,
             staging,
-            status_url,
+            manifest_at,
             deadline,
             policy,
         };
@@ -115,7 +115,7 @@ fn fails(staging: &Staging, run: &str, issues: &ExportIssues) -> Error {
 struct Fetching<'a> {
     context: &'a Context,
     staging: &'a Staging,
-    status_url: Option<&'a Url>,
+    manifest_at: Option<&'a Arc<ManifestAt>>,
     deadline: Option<Instant>,
     policy: ExportErrors,
 }
@@ -229,9 +229,10 @@ impl Fetching<'_> {
             renew: renewal(
                 source,
                 endpoint,
-                self.status_url.cloned(),
+                self.manifest_at.cloned(),
                 &Arc::new(plan.clone()),
             ),
+            expires: None,
             listing: None,
             patient: true,
         };

@@ -12,7 +12,7 @@ use url::Url;
 use super::check::Checker;
 use super::engine::{Engine, Halt, given_up};
 use super::fetch::Mark;
-use super::links::NoLink;
+use super::links::{NoLink, Verdict};
 use super::outbound::Outbound;
 use super::pace::Slot;
 use super::plan::File;
@@ -284,7 +284,16 @@ impl Copy {
             Err(NoLink::NotNow(why)) => return Err(why.within(error.what()).into()),
             Err(NoLink::None(why)) => error.within(&why),
         };
-        self.expired += 1;
+        let error = match engine.links.verdict(error) {
+            Verdict::Expired(error) => {
+                self.expired = EXPIRED_ATTEMPTS;
+                error
+            }
+            Verdict::Unknown(error) => {
+                self.expired += 1;
+                error
+            }
+        };
         Err(error.for_good().into())
     }
 

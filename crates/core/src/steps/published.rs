@@ -1,0 +1,227 @@
+//! A manifest in the place of an export (`SOURCE_MANIFEST`): of a `$bulk-publish`, or of an export that others had made.
+//!
+//! A run begins without a kick-off, and ends without a deletion: the manifest is somebody else's. It is asked for where the
+//! settings say, and each of its publications, told apart by their `transactionTime`, is a run of its own, which is imported
+//! once.
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+use url::Url;
+
+use super::brought;
+use super::contract::{Carried, ExportStarted};
+use super::{Context, exporting};
+use crate::config::{ImportMode, Settings, SourceManifest};
+use crate::error::{Error, Kind, Result};
+use crate::export::{self, Polled};
+use crate::http;
+use crate::manifest::{Head, Manifest};
+use crate::staging::{Staging, layout};
+use crate::sync::{self, FromManifest, KickOff, RunRecord};
+use crate::transfer::Plan;
+
+/// Begins a run of the manifest, of which nothing is asked yet but whether it is there, where it is a file.
+pub(super) async fn begin(context: &Context, manifest: &SourceManifest) -> Result<ExportStarted> {
+    let settings = context.settings();
+    if let Some(file) = manifest.file() {
+        export::look_for_file(&file).await?;
+    }
+    for name in manifest.unheeded() {
+        tracing::warn!("{name} changes nothing beside SOURCE_MANIFEST: no export is asked for");
+    }
+    let status_url = manifest.url().as_str().to_owned();
+    let key = sync::key(settings);
+    let mut carried = Carried {
+        // Two synchronisations of one manifest have it in common, and neither its files nor their imports.
+        run: layout::run_of(&key),
+        // What it holds, the manifest alone can say.
+        ..Carried::default()
+    };
+    context.of_run(&carried.run, None);
+    if let Some(staging) = context.staging_if_any().await? {
+        let begun = KickOff {
+            at: sync::now(),
+            status_url: status_url.clone(),
+            why: "a manifest takes the place of an export".to_owned(),
+            types: settings.types.clone(),
+            key: key.clone(),
+            request_id: context.request_id(),
+            manifest: Some(FromManifest {
+                anew: context.is_anew(),
+                imported_before: None,
+            }),
+            ..KickOff::default()
+        };
+        exporting::write_down(staging, &carried.run, None, begun).await?;
+        carried.key = Some(key);
+    }
+    tracing::info!(run = carried.run, "a manifest takes the place of an export");
+    Ok(ExportStarted {
+        status_url,
+        carried,
+    })
+}
+
+/// The manifest of the settings, where a status URL is its. The signature may have been another one when the run began.
+fn manifest_of<'a>(settings: &'a Settings, status_url: &str) -> Option<&'a SourceManifest> {
+    let source = layout::manifest_source(status_url);
+    let manifest = settings.manifest.as_ref();
+    manifest.filter(|manifest| layout::manifest_source(manifest.url().as_str()) == source)
+}
+
+/// Where a run's manifest is asked for.
+pub(super) struct ManifestAt {
+    /// The status URL as it was told, where it is no file's.
+    status_url: Option<Url>,
+    place: Place,
+    /// Whether it takes the place of an export.
+    is_published: bool,
+}
+
+enum Place {
+    Url(Url),
+    File(PathBuf),
+}
+
+impl ManifestAt {
+    /// What a status URL means. That of a file is read only where the settings name the same file.
+    pub(super) fn of(settings: &Settings, endpoint: &Url, status_url: &str) -> Result<Self> {
+        let manifest = manifest_of(settings, status_url);
+        let told = export::parse_status_url(status_url);
+        let place = match manifest.map(|manifest| (manifest.file(), manifest.url())) {
+            Some((Some(file), _)) => Place::File(file),
+            Some((None, url)) => Place::Url(http::status_url_for_polling(endpoint, url)),
+            None => {
+                let url = told.as_ref().map_err(Clone::clone)?;
+                Place::Url(http::status_url_for_polling(endpoint, url))
+            }
+        };
+        Ok(Self {
+            status_url: told.ok(),
+            place,
+            is_published: manifest.is_some(),
+        })
+    }
+
+    /// The status URL as it was told, where it is no file's.
+    pub(super) fn status_url(&self) -> Option<&Url> {
+        self.status_url.as_ref()
+    }
+
+    /// Where relative URLs of the manifest are taken from: nowhere, for a file.
+    pub(super) fn base(&self) -> Option<&Url> {
+        match &self.place {
+            Place::Url(url) => Some(url),
+            Place::File(_) => None,
+        }
+    }
+
+    /// The name of the run of this publication, where it is one; `run` is the name that it began with, or that of another
+    /// publication.
+    pub(super) fn run_of(&self, run: &str, head: &Head) -> Option<String> {
+        let begun = run.split('-').next().unwrap_or(run);
+        let suffixed = || layout::suffixed(begun, &head.transaction_time);
+        self.is_published.then(suffixed)
+    }
+
+    /// Asks.
+    pub(super) async fn poll(&self, client: &http::Client, endpoint: &Url) -> Result<Polled> {
+        match &self.place {
+            Place::Url(url) => export::status(client, endpoint, url).await,
+            Place::File(path) => Ok(Polled {
+                status: export::status_in_file(client, endpoint, path).await?,
+                expires: None,
+            }),
+        }
+    }
+
+    /// Asks for a manifest again that was there before.
+    pub(super) async fn again(&self, client: &http::Client, endpoint: &Url) -> Result<Manifest> {
+        match &self.place {
+            Place::Url(url) => export::manifest_again(client, endpoint, url).await,
+            Place::File(path) => export::manifest_in_file(client, endpoint, path).await,
+        }
+    }
+
+    /// For an export that was asked for, at this URL.
+    #[cfg(test)]
+    pub(super) fn at(url: Url) -> Self {
+        Self {
+            status_url: Some(url.clone()),
+            place: Place::Url(url),
+            is_published: false,
+        }
+    }
+
+    /// What is said where nothing is there; `None` where it is an export that is not.
+    pub(super) fn absent(&self, said: &str) -> Option<Error> {
+        if !self.is_published {
+            return None;
+        }
+        let error = Kind::ExportFailed.error(format!("there is no manifest: {said}"));
+        Some(
+            error.next(
+                "Check SOURCE_MANIFEST, and ask whoever publishes it whether it is still there.",
+            ),
+        )
+    }
+}
+
+/// Whether files of this type are taken: where a manifest takes the place of an export, `TYPES` chooses from it.
+pub(super) fn takes(settings: &Settings, resource_type: &str) -> bool {
+    let chooses = settings.manifest.is_some() && !settings.types.is_empty();
+    !chooses || settings.types.iter().any(|name| name == resource_type)
+}
+
+/// The files of a plan that are taken.
+pub(super) fn chosen(settings: &Settings, stored: &Manifest, plan: Plan) -> Result<Plan> {
+    if settings.manifest.is_none() || settings.types.is_empty() {
+        return Ok(plan);
+    }
+    if stored.head.untyped.is_some() {
+        return Err(Kind::Configuration
+            .error("TYPES cannot choose from the manifest: it names no type for some of its files, which may hold several")
+            .next("Leave TYPES out to take all of them."));
+    }
+    let absent = settings.types.iter().filter(|name| {
+        let mut outputs = stored.outputs();
+        !outputs.any(|output| output.resource_type == name.as_str())
+    });
+    let absent: Vec<&str> = absent.map(String::as_str).collect();
+    if !absent.is_empty() {
+        tracing::warn!(
+            types = absent.join(","),
+            "the manifest has no files of these types, which TYPES names"
+        );
+    }
+    Ok(plan.of_types(&settings.types))
+}
+
+/// When all of this publication was imported by an earlier start, as it would be now; writes down that there is nothing to do.
+pub(super) async fn imported_before(
+    settings: &Settings,
+    staging: &Staging,
+    run: &str,
+    record: &RunRecord,
+    mode: ImportMode,
+) -> Result<Option<Value>> {
+    let (Some(attempt), Some(transfer)) = (record.imported_before(), &record.transfer) else {
+        return Ok(None);
+    };
+    let at = attempt.ended.as_deref().unwrap_or(&attempt.at);
+    if brought::parameters(settings, run, mode, &transfer.resources)? != attempt.parameters {
+        return Ok(None);
+    }
+    RunRecord::update(staging, run, |record| {
+        record.note_imported_before(at);
+        true
+    })
+    .await?;
+    tracing::info!(
+        run,
+        at,
+        "the manifest is the one that was imported before: nothing is to be done"
+    );
+    Ok(Some(crate::pathling::parameters(&[])))
+}
