@@ -56,11 +56,13 @@ mod fault_names;
 mod fault_switches;
 mod fault_words;
 mod faults;
+mod habits;
 mod keeper;
 mod keys;
 mod leaks;
 mod named_faults;
 mod pathling;
+mod profiles;
 mod rate;
 mod record;
 mod s3;
@@ -83,8 +85,10 @@ pub use faults::{
     Answer, DeletedJob, ErrorContent, ExpiresIn, Fault, Faults, ParseFaultError, Place, Switch,
     TokenClaim,
 };
+pub use habits::Habit;
 pub use keys::{KeyForm, KeyKind};
 pub use pathling::{PathlingVersion, Row};
+pub use profiles::{PROFILES, Profile};
 pub use record::{Credential, CredentialKind, Recorded, Service};
 pub use s3::{ACCESS_KEY, BUCKET, REGION, S3Policy, SECRET_KEY};
 pub use sandbox::Sandbox;

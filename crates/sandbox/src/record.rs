@@ -1,8 +1,9 @@
-//! The record of every request, and the check that no credential went where it must not.
+//! The record of every request, and of every credential that went where it must not.
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -10,6 +11,8 @@ use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, header};
 use serde::Serialize;
 use serde_json::Value;
+
+use crate::leaks::{Rules, has_assertion, sentence};
 
 /// The largest body that is kept in the record.
 const BODY_KEPT: usize = 256 << 10;
@@ -71,6 +74,8 @@ pub enum CredentialKind {
     Other,
     /// A token or secret in a query, a body or another header.
     Embedded,
+    /// A signed assertion anywhere but at the token endpoint, where it belongs and is not noted.
+    Assertion,
 }
 
 /// A credential that a request carried.
@@ -105,7 +110,7 @@ pub struct Recorded {
     pub prefer: Option<String>,
     /// The header `Content-Type`.
     pub content_type: Option<String>,
-    /// Further headers that tests ask about: `epic-client-id`, `range`, `if-range`, `if-none-match`, `if-match`, `accept-encoding`, `user-agent`,
+    /// Further headers that tests ask about: `host`, `epic-client-id`, `range`, `if-range`, `if-none-match`, `if-match`, `accept-encoding`, `user-agent`,
     /// `content-length`, `x-amz-content-sha256`, `x-amz-checksum-crc32`, `x-amz-checksum-crc64nvme`, `x-amz-trailer`.
     pub headers: HashMap<String, String>,
     /// The status it was answered with; None while it waits for an answer, or when it never got one.
@@ -114,6 +119,8 @@ pub struct Recorded {
     pub sent: u64,
     /// The body where it was small: JSON as it is, other text as a string.
     pub body: Option<Value>,
+    /// The credentials that it should not have carried, a sentence each.
+    pub leaks: Vec<String>,
 }
 
 impl Recorded {
@@ -145,6 +152,11 @@ pub(crate) struct Log {
     began: Instant,
     /// Whether nothing is recorded, so that a long run costs no memory.
     off: bool,
+    rules: Rules,
+    /// Every leak since the start, whatever was forgotten meanwhile.
+    leaks: Mutex<Vec<String>>,
+    /// Whether leaks are meant.
+    leaks_expected: AtomicBool,
     requests: Mutex<(u64, Vec<Recorded>)>,
     known: Mutex<HashMap<String, Known>>,
 }
@@ -158,10 +170,13 @@ pub(crate) struct Entry {
 
 impl Log {
     /// A record, or none.
-    pub(crate) fn new(on: bool) -> Self {
+    pub(crate) fn new(on: bool, rules: Rules) -> Self {
         Self {
             began: Instant::now(),
             off: !on,
+            rules,
+            leaks: Mutex::default(),
+            leaks_expected: AtomicBool::default(),
             requests: Mutex::default(),
             known: Mutex::default(),
         }
@@ -200,18 +215,13 @@ impl Log {
         headers: &HeaderMap,
         body: &[u8],
     ) -> Entry {
-        if self.off {
-            return Entry {
-                generation: u64::MAX,
-                index: 0,
-            };
-        }
         let text = |name: &str| {
             headers
                 .get(name)
                 .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
         };
         let kept = [
+            "host",
             "epic-client-id",
             "range",
             "if-none-match",
@@ -225,13 +235,13 @@ impl Log {
             "x-amz-checksum-crc64nvme",
             "x-amz-trailer",
         ];
-        let recorded = Recorded {
+        let mut recorded = Recorded {
             service,
             at: self.began.elapsed(),
             method: method.to_owned(),
             path: path.to_owned(),
             query: query.to_owned(),
-            credentials: self.credentials(query, headers, body),
+            credentials: self.credentials(service, query, headers, body),
             accept: text("accept"),
             prefer: text("prefer"),
             content_type: text("content-type"),
@@ -241,11 +251,20 @@ impl Log {
                 .collect(),
             status: None,
             sent: 0,
-            body: (!body.is_empty() && body.len() <= BODY_KEPT).then(|| {
+            leaks: Vec::new(),
+            body: (!self.off && !body.is_empty() && body.len() <= BODY_KEPT).then(|| {
                 serde_json::from_slice(body)
                     .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(body).into_owned()))
             }),
         };
+        recorded.leaks = self.rules.leaks(&recorded, headers);
+        self.leaks().extend_from_slice(&recorded.leaks);
+        if self.off {
+            return Entry {
+                generation: u64::MAX,
+                index: 0,
+            };
+        }
         let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
         requests.1.push(recorded);
         Entry {
@@ -262,6 +281,36 @@ impl Log {
     /// Notes how many bytes the answer's body had, when it is over.
     pub(crate) fn sent(&self, entry: Entry, bytes: u64) {
         self.note(entry, |recorded| recorded.sent = bytes);
+    }
+
+    /// Notes that a request carried what it should not have, as its answer found.
+    pub(crate) fn leaked(&self, entry: Entry, what: &str) {
+        let mut told = what.to_owned();
+        self.note(entry, |recorded| {
+            told = sentence(what, recorded);
+            recorded.leaks.push(told.clone());
+        });
+        self.leaks().push(told);
+    }
+
+    /// Every leak since the start.
+    pub(crate) fn leaks(&self) -> MutexGuard<'_, Vec<String>> {
+        self.leaks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Leaks are meant from now on, and those so far were.
+    pub(crate) fn expect_leaks(&self) {
+        self.leaks_expected.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn expects_leaks(&self) -> bool {
+        self.leaks_expected.load(Ordering::SeqCst)
+    }
+
+    /// Whether a text holds a secret or a token.
+    pub(crate) fn knows_in(&self, text: &str) -> bool {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.keys().any(|secret| text.contains(secret.as_str()))
     }
 
     fn note(&self, entry: Entry, what: impl FnOnce(&mut Recorded)) {
@@ -290,7 +339,13 @@ impl Log {
     }
 
     /// Every credential in a request: in `Authorization`, and any known secret anywhere else.
-    fn credentials(&self, query: &str, headers: &HeaderMap, body: &[u8]) -> Vec<Credential> {
+    fn credentials(
+        &self,
+        service: Service,
+        query: &str,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> Vec<Credential> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let mut found = Vec::new();
         for value in headers.get_all(header::AUTHORIZATION) {
@@ -318,6 +373,13 @@ impl Log {
                     owner: Some(known.owner),
                 });
             }
+        }
+        if service != Service::Token && has_assertion(&elsewhere) {
+            found.push(Credential {
+                kind: CredentialKind::Assertion,
+                token: false,
+                owner: None,
+            });
         }
         found
     }

@@ -1,5 +1,6 @@
 //! A running sandbox: where it can be reached, what arrived in it, and what may be changed while it runs.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,7 +11,6 @@ use crate::control::Control;
 use crate::dataset::from_value;
 use crate::faults::Faults;
 use crate::keys::KeyForm;
-use crate::leaks::leaks;
 use crate::pathling::{BASE as TARGET_BASE, Pathling, Row};
 use crate::record::{Recorded, Service};
 use crate::s3::{ACCESS_KEY, BUCKET, REGION, SECRET_KEY};
@@ -19,6 +19,9 @@ use crate::settings::Only;
 use crate::source::{BASE as SOURCE_BASE, Source, SourceFile};
 use crate::types::is_importable;
 use crate::world::World;
+
+/// The largest object of state that is looked through for secrets, in bytes.
+const STATE_LOOKED_AT: u64 = 1 << 20;
 
 /// A Bulk Data source, a token endpoint, an S3 and a Pathling, all in this process. Dropped, they are gone.
 #[must_use]
@@ -93,6 +96,15 @@ impl Sandbox {
         let mut env = Vec::new();
         if only != Some(Only::S3) {
             env.extend(self.source_env());
+        }
+        if let Some(profile) = self.world.settings.profile
+            && only != Some(Only::S3)
+        {
+            let settings = profile.settings.iter().chain(profile.trial);
+            env.extend(settings.map(|(name, value)| {
+                let value = value.replace("{internal}", &self.world.told_source());
+                ((*name).to_owned(), value)
+            }));
         }
         if only != Some(Only::Source) {
             env.push(("STAGING_URL".to_owned(), self.staging_url()));
@@ -269,7 +281,7 @@ impl Sandbox {
         let mut requests = self.requests();
         requests.retain(|request| {
             matches!(request.service, Service::Source | Service::Files)
-                && request.path.contains("/files/")
+                && (request.path.contains("/files/") || request.path.contains("/Binary/"))
         });
         requests
     }
@@ -308,10 +320,44 @@ impl Sandbox {
         self.world.log.clear();
     }
 
-    /// Every request in which a token or secret went to an origin that it is not for. Empty is right.
+    /// Every credential that went astray, of the requests that are recorded and not forgotten, one sentence each: to an
+    /// origin that it is not for, where none is wanted, as a cookie, or over plaintext to another machine. Empty is right.
     #[must_use]
     pub fn token_leaks(&self) -> Vec<String> {
-        leaks(&self.requests(), self.world.settings.files_trusted)
+        let requests = self.requests().into_iter();
+        requests.flat_map(|request| request.leaks).collect()
+    }
+
+    /// Everything that went astray since the start, whatever was forgotten meanwhile; secrets that lie in the bucket among
+    /// the program's own objects too. A sandbox that ends with any of it panics.
+    #[must_use]
+    pub fn all_leaks(&self) -> Vec<String> {
+        let mut leaks = self.world.log.leaks().clone();
+        leaks.extend(self.secrets_in_store());
+        leaks
+    }
+
+    /// Leaks are meant: the sandbox's end is none that panics.
+    pub fn expect_leaks(&self) {
+        self.world.log.expect_leaks();
+    }
+
+    /// The objects of the program's own state that hold a secret or a token.
+    fn secrets_in_store(&self) -> Vec<String> {
+        let bucket = self.bucket();
+        let state = |key: &str| {
+            let name = key.rsplit('/').next().unwrap_or_default();
+            name.starts_with('_') || key.contains("/sync/") || key.contains("/_parts/")
+        };
+        self.s3_objects()
+            .into_iter()
+            .filter(|(key, bytes)| state(key) && *bytes <= STATE_LOOKED_AT)
+            .filter(|(key, _)| {
+                let content = std::fs::read(bucket.join(key)).unwrap_or_default();
+                self.world.log.knows_in(&String::from_utf8_lossy(&content))
+            })
+            .map(|(key, _)| format!("a secret or a token lies in the object {key}"))
+            .collect()
     }
 
     /// Another listener, for scripts in other processes: `GET /requests`, `/rows/{type}`,
@@ -329,6 +375,30 @@ impl Sandbox {
     #[must_use]
     pub fn faults(&self) -> Faults {
         self.world.faults.clone()
+    }
+}
+
+/// No request of any test may carry a credential astray, so none has to ask for it.
+impl Drop for Sandbox {
+    #[allow(
+        clippy::panic,
+        reason = "a test that leaked has failed, whatever else it found"
+    )]
+    fn drop(&mut self) {
+        if self.world.log.expects_leaks() {
+            return;
+        }
+        let leaks = self.all_leaks();
+        if leaks.is_empty() {
+            return;
+        }
+        let text = format!("credentials went astray:\n{}", leaks.join("\n"));
+        if std::thread::panicking() {
+            // The test has failed already, and a second panic would hide why.
+            let _ = writeln!(std::io::stderr(), "{text}");
+        } else {
+            panic!("{text}");
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::clients::Way;
 use crate::pathling::PathlingVersion;
+use crate::profiles::Profile;
 use crate::synthetic::Wanted;
 use crate::token::TokenAuthMethod;
 
@@ -49,6 +50,7 @@ pub(crate) struct Settings {
     pub(crate) source_rate: Option<u64>,
     pub(crate) latency: Duration,
     pub(crate) only: Option<Only>,
+    pub(crate) profile: Option<&'static Profile>,
 }
 
 impl Default for Settings {
@@ -83,6 +85,7 @@ impl Default for Settings {
             source_rate: None,
             latency: Duration::ZERO,
             only: None,
+            profile: None,
         }
     }
 }

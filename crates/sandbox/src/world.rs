@@ -72,7 +72,7 @@ impl World {
         A: Future<Output = Reply>,
     {
         let flight = self.gauges.of(service).enter();
-        let call = Call::read(request).await;
+        let mut call = Call::read(request).await;
         let entry = self.log.begin(
             service,
             call.method.as_str(),
@@ -81,10 +81,13 @@ impl World {
             &call.headers,
             &call.body,
         );
+        call.entry = Some(entry);
         if matches!(service, Service::Source | Service::Files) {
             self.lag().await;
         }
         let reply = answer(call).await;
+        // As load balancers do. Whoever kept it would send it to every listener: see `leaks`.
+        let reply = with(reply, "set-cookie", "sandbox=tempting; Path=/");
         self.log.end(entry, reply.status().as_u16());
         counted(reply, &self.log, entry, flight)
     }

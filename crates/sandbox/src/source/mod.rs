@@ -7,6 +7,7 @@ mod content;
 mod download;
 mod errors;
 mod gzip;
+mod habits;
 mod job;
 mod kick_off;
 mod links;
@@ -18,6 +19,7 @@ mod send;
 mod store;
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::body::Body;
@@ -59,6 +61,8 @@ pub(crate) struct Source {
     rate: Option<Arc<Rate>>,
     /// The files that were answered, by job and name, and whether their bytes are others since.
     answered: Mutex<HashMap<(String, String), bool>>,
+    /// How many downloads were asked for, where a habit counts them.
+    downloaded: AtomicUsize,
 }
 
 /// A file that the newest export lists.
@@ -102,6 +106,7 @@ impl Source {
                 .source_rate
                 .map(|rate| Arc::new(Rate::new(rate))),
             answered: Mutex::default(),
+            downloaded: AtomicUsize::default(),
             world,
         }
     }
@@ -228,6 +233,7 @@ impl Source {
             (&Method::GET, ["jobs", id, "files", name]) => {
                 self.file(call, id, name, Service::Source).await
             }
+            (&Method::GET, ["Binary", id]) => self.binary(call, id).await,
             _ => outcome(404, "not-found", "There is nothing here"),
         }
     }
@@ -288,8 +294,10 @@ impl Source {
             if let Some(value) = &self.world.settings.retry_after {
                 set(&mut reply, "retry-after", value);
             }
-            return reply;
+            let polls = job.polls;
+            return self.going_on(reply, polls);
         }
+        job.ended.get_or_insert_with(|| self.world.clock.tick());
         let page = call.parameter("page").and_then(|page| page.parse().ok());
         let mut reply = job.manifest_reply(&self.world, page.unwrap_or(1));
         if job.separate_status {
