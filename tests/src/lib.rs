@@ -40,6 +40,8 @@ mod tls;
 mod told_source;
 pub mod traffic;
 mod transferring;
+mod vendor;
+mod wants_nothing;
 
 pub use binary::binary;
 pub use case::{Case, prove};
@@ -58,3 +60,4 @@ pub use story::{Failed, Story, Told};
 pub use tls::{Authority, TlsServer};
 pub use told_source::ToldSource;
 pub use transferring::Transferring;
+pub use vendor::{arrives, vendor, vendor_with, wants};

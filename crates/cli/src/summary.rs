@@ -31,6 +31,8 @@ pub(crate) struct Summary {
     attempts: usize,
     unanswered: Vec<String>,
     as_of: Option<String>,
+    /// The `SINCE` of a next delta, where it is another moment.
+    next_since: Option<String>,
 }
 
 impl Summary {
@@ -78,6 +80,7 @@ impl Summary {
                 .manifest
                 .as_ref()
                 .map(|manifest| words::one_line(&manifest.transaction_time)),
+            next_since: record.next_since(),
             finished,
         }
     }
@@ -124,6 +127,9 @@ impl Summary {
             "attempts": self.attempts,
             "seconds": seconds,
         });
+        if let Some(since) = &self.next_since {
+            all["nextSince"] = json!(since);
+        }
         if !self.unanswered.is_empty() {
             all["unanswered"] = json!(self.unanswered);
         }
@@ -197,7 +203,13 @@ impl Summary {
             } else {
                 ", which is the SINCE of a next delta"
             };
-            writeln!(out, "As of   {as_of}{next}")?;
+            match self.next_since.as_ref().filter(|_| !held) {
+                Some(since) => writeln!(
+                    out,
+                    "As of   {as_of}; the SINCE of a next delta is {since}, when the export was asked for"
+                )?,
+                None => writeln!(out, "As of   {as_of}{next}")?,
+            }
         }
         if let Some(mode) = self.mode.as_ref().filter(|_| finished.imported) {
             let attempt = match self.attempts {

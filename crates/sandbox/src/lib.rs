@@ -16,10 +16,20 @@
 //!     .await?;
 //! sandbox.faults().once(Fault::answers(Place::File, 503));
 //! for (name, value) in sandbox.env() { /* give it to the process under test */ }
-//! assert_eq!(sandbox.token_leaks(), Vec::<String>::new());
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # Vendors
+//!
+//! [`Builder::profile`] makes the source one of a vendor's ([`PROFILES`]): a documented set of switches, most of them
+//! [`Habit`]s, with the settings that the program wants for it.
+//!
+//! # Credentials
+//!
+//! Every request is looked at as it arrives, recorded or not: a token, secret, signed assertion or cookie that it should not
+//! carry makes the sandbox panic when it is dropped. [`Sandbox::token_leaks`] tells of it before, and a test that leaks on
+//! purpose says so with [`Sandbox::expect_leaks`].
 //!
 //! # Files
 //!

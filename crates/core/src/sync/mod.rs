@@ -5,6 +5,7 @@
 
 mod issues;
 mod job;
+mod next;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

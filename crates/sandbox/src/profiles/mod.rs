@@ -204,7 +204,7 @@ mod tests {
                 assert!(switch.is_ok(), "{}: {text}: {switch:?}", profile.name);
             }
             assert_eq!(profile.read_switches().count(), profile.switches.len());
-            assert!(!profile.about.contains('\n') && profile.about.len() < 110);
+            assert!(!profile.about.contains('\n') && profile.about.len() <= 80);
             assert_eq!(Profile::named(profile.name).unwrap().title, profile.title);
         }
         let error = Profile::named("nobody").unwrap_err();

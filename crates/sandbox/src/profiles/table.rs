@@ -30,7 +30,7 @@ pub const PROFILES: [Profile; 16] = [
     Profile {
         name: "hapi",
         title: "HAPI FHIR",
-        about: "an old job for the same kick-off, files as Binary resources, 202 even after DELETE",
+        about: "an old job for the same kick-off, files as Binary resources",
         habits: &[
             "The same kick-off leads to the earlier job while that is known.",
             "A job that was deleted is answered with 202 for ever.",
@@ -56,7 +56,7 @@ pub const PROFILES: [Profile; 16] = [
     Profile {
         name: "epic",
         title: "Epic",
-        about: "groups only, one export at a time and a group once a day, Epic-Client-ID, private_key_jwt",
+        about: "groups only and once a day, Epic-Client-ID, private_key_jwt, long ids",
         demands: &[
             "A signed assertion (private_key_jwt) for the token.",
             "The header Epic-Client-ID with every request.",
@@ -89,7 +89,7 @@ pub const PROFILES: [Profile; 16] = [
     Profile {
         name: "cerner",
         title: "Oracle Health (Cerner)",
-        about: "files redirect to another host, a Retry-After of hours, many tiny files and 429 for them",
+        about: "files redirect to another host, Retry-After of hours, many tiny files",
         demands: &[
             "The export of a group or of all patients, by GET, with Accept.",
             "_type as a list, not repeated.",
@@ -119,7 +119,7 @@ pub const PROFILES: [Profile; 16] = [
     Profile {
         name: "microsoft",
         title: "Microsoft Azure Health Data Services",
-        about: "files in a storage account that wants no token, no Retry-After, a cancelled job's manifest",
+        about: "files elsewhere without a token, no Retry-After",
         habits: &[
             "requiresAccessToken is always false, and the files are elsewhere.",
             "202 has no Retry-After.",
@@ -136,7 +136,7 @@ pub const PROFILES: [Profile; 16] = [
     Profile {
         name: "google",
         title: "Google Cloud Healthcare API",
-        about: "_outputFormat=ndjson only, groups organised by patient only, a token that was had elsewhere",
+        about: "_outputFormat=ndjson, groups organised by patient, a given token",
         demands: &[
             "Prefer: respond-async.",
             "_outputFormat=ndjson, in no other words.",
@@ -157,7 +157,7 @@ pub const PROFILES: [Profile; 16] = [
     Profile {
         name: "healthlake",
         title: "AWS HealthLake",
-        about: "files in S3 by s3:// URLs (not supported: shows how that is told)",
+        about: "files at s3:// URLs (not supported: shows how that is told)",
         demands: &["That the client reads S3 with credentials of AWS."],
         habits: &["The manifest's URLs are s3://bucket/key."],
         switches: &["files-in-s3", "requires-access-token=false"],
@@ -195,7 +195,7 @@ pub const PROFILES: [Profile; 16] = [
     Profile {
         name: "bcda",
         title: "BCDA (CMS)",
-        about: "expires_in as a string, 404 on a file that is there a moment later, no SMART configuration",
+        about: "expires_in as a string, 404 for a file that is there a moment later",
         demands: &[
             "The client's secret by HTTP Basic.",
             "The export of all patients or of a group, by GET.",
@@ -224,7 +224,7 @@ pub const PROFILES: [Profile; 16] = [
     Profile {
         name: "ibm",
         title: "LinuxForHealth FHIR Server (IBM), files in S3",
-        about: "presigned URLs that refuse a token, although the manifest says that they want one",
+        about: "presigned URLs that refuse the token that the manifest asks for",
         habits: &[
             "requiresAccessToken is true, and the files are at presigned URLs of S3.",
             "These refuse a request that carries a token besides the signature.",
@@ -273,7 +273,7 @@ pub const PROFILES: [Profile; 16] = [
     Profile {
         name: "smart",
         title: "SMART's reference server",
-        about: "private_key_jwt only; simulates an error at each step: add --fault",
+        about: "private_key_jwt only; simulates errors at every step: add --fault",
         demands: &["A signed assertion (private_key_jwt), ES384 or RS384."],
         habits: &["Errors are simulated at every step, as its configuration says: add --fault."],
         switches: &["progress-says=50% complete", "retry-after-says=1"],
@@ -283,7 +283,7 @@ pub const PROFILES: [Profile; 16] = [
     Profile {
         name: "stu4",
         title: "a server of the STU4 draft",
-        about: "POST only, no lists, a status of its own for the job, outcome for error",
+        about: "POST only, no lists, a status of the job's own, outcome for error",
         demands: &["The kick-off by POST, with repeated parameters instead of lists."],
         habits: &[
             "Polls are answered 200, and X-Export-Status says how the job is.",
@@ -303,7 +303,7 @@ pub const PROFILES: [Profile; 16] = [
     Profile {
         name: "careless",
         title: "any server on a bad day",
-        about: "random 500s, files that end early, odd line ends, the same URL twice, absurd Retry-Afters",
+        about: "random 500s, files that end early, odd lines, absurd Retry-Afters",
         habits: &[
             "Every third download is answered 500, and one ends early without saying so.",
             "Files have CRLF, blank lines, and no newline at their end.",

@@ -92,7 +92,7 @@ impl Source {
         } else {
             of_query(call)?
         };
-        self.takes(&given, path)?;
+        self.takes(call, &given, path)?;
         let faults = &self.world.faults;
         let needed = faults.peek(|fault| match fault {
             Fault::KickOffWants(name) => Some(name.clone()),

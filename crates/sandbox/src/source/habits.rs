@@ -12,7 +12,7 @@ use crate::world::World;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Media types of FHIR resources: who asks for one of them gets a resource.
 const RESOURCES: [&str; 3] = ["application/fhir+json", "application/json", "text/json"];
@@ -51,7 +51,7 @@ impl Source {
     }
 
     /// The refusal of a kick-off with these parameters.
-    pub(super) fn takes(&self, given: &[Given], path: &[&str]) -> Result<(), Reply> {
+    pub(super) fn takes(&self, call: &Call, given: &[Given], path: &[&str]) -> Result<(), Reply> {
         let faults = &self.world.faults;
         let times = |name: &str| given.iter().filter(|given| given.name == name).count();
         let refusal = faults.habit(|habit| match habit {
@@ -67,7 +67,8 @@ impl Source {
                 let what = format!("The export of a group wants the parameter '{name}'");
                 Some(refused("required", &what))
             }
-            Habit::Once(name) if times(name) > 1 => {
+            // As they were sent: what is given has its lists taken apart.
+            Habit::Once(name) if sent(call, name) > 1 => {
                 let what = format!("The parameter '{name}' may come once");
                 Some(refused("invalid", &what))
             }
@@ -173,11 +174,21 @@ impl Source {
     }
 }
 
+/// How often a parameter was sent, in the query or in the body.
+fn sent(call: &Call, name: &str) -> usize {
+    let in_query = call.query.iter().filter(|(key, _)| key == name).count();
+    let body: Value = serde_json::from_slice(&call.body).unwrap_or_default();
+    let entries = body["parameter"].as_array().into_iter().flatten();
+    in_query + entries.filter(|entry| entry["name"] == name).count()
+}
+
 /// What the URLs of a job's files begin with, where a habit says.
 pub(super) fn files_base(world: &World, job: &str) -> Option<String> {
-    world.faults.habit(|habit| match habit {
-        Habit::FilesInS3 => Some(format!("s3://{BUCKET}/export/{job}/")),
-        Habit::FilesAsBinary => Some(format!("{}{BASE}/Binary/{job}.", world.told_source())),
-        _ => None,
-    })
+    if world.faults.has(&Habit::FilesInS3) {
+        Some(format!("s3://{BUCKET}/export/{job}/"))
+    } else if world.faults.has(&Habit::FilesAsBinary) {
+        Some(format!("{}{BASE}/Binary/{job}.", world.told_source()))
+    } else {
+        None
+    }
 }
