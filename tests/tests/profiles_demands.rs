@@ -118,8 +118,8 @@ async fn google_organises_groups_by_patient_and_in_files_of_several_types() {
         &words,
     )
     .await;
-    let words = ["output 1", "MIXED_FILES"];
-    wants("google", &["MIXED_FILES"], "ManifestError", &words).await;
+    let words = ["makes files of several types", "MIXED_FILES=split"];
+    wants("google", &["MIXED_FILES"], "ConfigurationError", &words).await;
 }
 
 #[tokio::test]

@@ -6,16 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use http::{HeaderMap, header};
+use http::HeaderMap;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::leaks::{Rules, has_assertion, sentence};
+use crate::credentials::{self, Known};
+use crate::leaks::{Rules, sentence};
 
-/// The largest body that is kept in the record.
-const BODY_KEPT: usize = 256 << 10;
+/// The largest body that is kept in the record, and looked through.
+pub(crate) const BODY_KEPT: usize = 256 << 10;
 
 /// The sandbox's listeners, each an origin of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -139,13 +138,6 @@ impl Recorded {
     }
 }
 
-/// A secret that the sandbox knows, and whose it is.
-#[derive(Debug, Clone, Copy)]
-struct Known {
-    token: bool,
-    owner: Service,
-}
-
 /// The record. Shared by all services.
 #[derive(Debug)]
 pub(crate) struct Log {
@@ -241,7 +233,13 @@ impl Log {
             method: method.to_owned(),
             path: path.to_owned(),
             query: query.to_owned(),
-            credentials: self.credentials(service, query, headers, body),
+            credentials: credentials::found(
+                &self.known.lock().unwrap_or_else(PoisonError::into_inner),
+                service,
+                query,
+                headers,
+                body,
+            ),
             accept: text("accept"),
             prefer: text("prefer"),
             content_type: text("content-type"),
@@ -336,87 +334,5 @@ impl Log {
         let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
         requests.0 += 1;
         requests.1.clear();
-    }
-
-    /// Every credential in a request: in `Authorization`, and any known secret anywhere else.
-    fn credentials(
-        &self,
-        service: Service,
-        query: &str,
-        headers: &HeaderMap,
-        body: &[u8],
-    ) -> Vec<Credential> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut found = Vec::new();
-        for value in headers.get_all(header::AUTHORIZATION) {
-            found.push(authorization(
-                &String::from_utf8_lossy(value.as_bytes()),
-                &known,
-            ));
-        }
-        let mut elsewhere = query.to_owned();
-        for (name, value) in headers {
-            if name != header::AUTHORIZATION {
-                elsewhere.push('\n');
-                elsewhere.push_str(&String::from_utf8_lossy(value.as_bytes()));
-            }
-        }
-        if body.len() <= BODY_KEPT {
-            elsewhere.push('\n');
-            elsewhere.push_str(&String::from_utf8_lossy(body));
-        }
-        for (secret, known) in known.iter() {
-            if elsewhere.contains(secret.as_str()) {
-                found.push(Credential {
-                    kind: CredentialKind::Embedded,
-                    token: known.token,
-                    owner: Some(known.owner),
-                });
-            }
-        }
-        if service != Service::Token && has_assertion(&elsewhere) {
-            found.push(Credential {
-                kind: CredentialKind::Assertion,
-                token: false,
-                owner: None,
-            });
-        }
-        found
-    }
-}
-
-/// What an `Authorization` header holds.
-fn authorization(value: &str, known: &HashMap<String, Known>) -> Credential {
-    let (scheme, rest) = value.split_once(' ').unwrap_or((value, ""));
-    let rest = rest.trim();
-    if scheme.eq_ignore_ascii_case("bearer") {
-        return Credential {
-            kind: CredentialKind::Bearer,
-            token: true,
-            owner: known.get(rest).map(|known| known.owner),
-        };
-    }
-    if scheme.eq_ignore_ascii_case("basic") {
-        let pair = STANDARD.decode(rest).unwrap_or_default();
-        let pair = crate::call::percent_decode(&String::from_utf8_lossy(&pair));
-        let known = pair
-            .split_once(':')
-            .and_then(|(_, secret)| known.get(secret));
-        return Credential {
-            kind: CredentialKind::Basic,
-            // A password to the server itself is as good as a token.
-            token: known.is_some_and(|known| known.token),
-            owner: known.map(|known| known.owner),
-        };
-    }
-    let aws = scheme.starts_with("AWS4-");
-    Credential {
-        kind: if aws {
-            CredentialKind::Aws
-        } else {
-            CredentialKind::Other
-        },
-        token: false,
-        owner: aws.then_some(Service::S3),
     }
 }

@@ -1,6 +1,5 @@
 //! A running sandbox: where it can be reached, what arrived in it, and what may be changed while it runs.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,9 +18,6 @@ use crate::settings::Only;
 use crate::source::{BASE as SOURCE_BASE, Source, SourceFile};
 use crate::types::is_importable;
 use crate::world::World;
-
-/// The largest object of state that is looked through for secrets, in bytes.
-const STATE_LOOKED_AT: u64 = 1 << 20;
 
 /// A Bulk Data source, a token endpoint, an S3 and a Pathling, all in this process. Dropped, they are gone.
 #[must_use]
@@ -328,38 +324,6 @@ impl Sandbox {
         requests.flat_map(|request| request.leaks).collect()
     }
 
-    /// Everything that went astray since the start, whatever was forgotten meanwhile; secrets that lie in the bucket among
-    /// the program's own objects too. A sandbox that ends with any of it panics.
-    #[must_use]
-    pub fn all_leaks(&self) -> Vec<String> {
-        let mut leaks = self.world.log.leaks().clone();
-        leaks.extend(self.secrets_in_store());
-        leaks
-    }
-
-    /// Leaks are meant: the sandbox's end is none that panics.
-    pub fn expect_leaks(&self) {
-        self.world.log.expect_leaks();
-    }
-
-    /// The objects of the program's own state that hold a secret or a token.
-    fn secrets_in_store(&self) -> Vec<String> {
-        let bucket = self.bucket();
-        let state = |key: &str| {
-            let name = key.rsplit('/').next().unwrap_or_default();
-            name.starts_with('_') || key.contains("/sync/") || key.contains("/_parts/")
-        };
-        self.s3_objects()
-            .into_iter()
-            .filter(|(key, bytes)| state(key) && *bytes <= STATE_LOOKED_AT)
-            .filter(|(key, _)| {
-                let content = std::fs::read(bucket.join(key)).unwrap_or_default();
-                self.world.log.knows_in(&String::from_utf8_lossy(&content))
-            })
-            .map(|(key, _)| format!("a secret or a token lies in the object {key}"))
-            .collect()
-    }
-
     /// Another listener, for scripts in other processes: `GET /requests`, `/rows/{type}`,
     /// `/counts`, `/leaks`, `/objects`, `/peaks`; `POST /source`, `/faults`, `/expire-links`, `/restart-target`;
     /// `DELETE /requests`, `/faults`, `/peaks`, `/source/{type}/{id}`. Gives its address, such as
@@ -375,30 +339,6 @@ impl Sandbox {
     #[must_use]
     pub fn faults(&self) -> Faults {
         self.world.faults.clone()
-    }
-}
-
-/// No request of any test may carry a credential astray, so none has to ask for it.
-impl Drop for Sandbox {
-    #[allow(
-        clippy::panic,
-        reason = "a test that leaked has failed, whatever else it found"
-    )]
-    fn drop(&mut self) {
-        if self.world.log.expects_leaks() {
-            return;
-        }
-        let leaks = self.all_leaks();
-        if leaks.is_empty() {
-            return;
-        }
-        let text = format!("credentials went astray:\n{}", leaks.join("\n"));
-        if std::thread::panicking() {
-            // The test has failed already, and a second panic would hide why.
-            let _ = writeln!(std::io::stderr(), "{text}");
-        } else {
-            panic!("{text}");
-        }
     }
 }
 

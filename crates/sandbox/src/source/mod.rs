@@ -16,14 +16,14 @@ mod metadata;
 mod narrow;
 mod range;
 mod send;
+mod service;
 mod store;
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use axum::body::Body;
-use http::{Method, Request};
+use http::Method;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
@@ -34,11 +34,12 @@ use crate::dataset::{Dataset, Resource};
 use crate::faults::{DeletedJob, Fault, Place};
 use crate::rate::Rate;
 use crate::record::Service;
-use crate::server;
 use crate::synthetic::{Group, groups};
 use crate::token::smart_configuration;
 use crate::traffic::Gauge;
 use crate::world::World;
+
+pub(crate) use service::{FilesService, SourceService};
 
 use body::Content;
 use gzip::Compressed;
@@ -368,40 +369,4 @@ fn may_read(scope: &str) -> bool {
     let rights = rights.split('?').next().unwrap_or_default();
     (resources.starts_with("system/") || resources.starts_with("user/"))
         && (matches!(rights, "read" | "*") || rights.contains('r') && rights != "write")
-}
-
-/// The source's listener.
-pub(crate) struct SourceService(pub(crate) Arc<Source>);
-
-impl server::Service for SourceService {
-    async fn answer(&self, request: Request<Body>) -> Reply {
-        let source = &self.0;
-        source
-            .world
-            .record(Service::Source, request, |call| async move {
-                source.route(&call).await
-            })
-            .await
-    }
-}
-
-/// The other origin's listener: only files.
-pub(crate) struct FilesService(pub(crate) Arc<Source>);
-
-impl server::Service for FilesService {
-    async fn answer(&self, request: Request<Body>) -> Reply {
-        let source = &self.0;
-        source
-            .world
-            .record(Service::Files, request, |call| async move {
-                let path = call.below("/files").unwrap_or_default();
-                match (&call.method, path.as_slice()) {
-                    (&Method::GET, [id, name]) => {
-                        source.file(&call, id, name, Service::Files).await
-                    }
-                    _ => outcome(404, "not-found", "There are only files here"),
-                }
-            })
-            .await
-    }
 }
