@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Path, Request, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderName, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -47,7 +47,7 @@ impl ToldSource {
         let wants = WantsNothing::default();
         let seen = wants.seen();
         let look = move |request: Request, next: Next| {
-            let names = request.headers().keys().map(|name| name.as_str());
+            let names = request.headers().keys().map(HeaderName::as_str);
             seen.request(request.uri().path(), names);
             next.run(request)
         };

@@ -143,7 +143,7 @@ async fn cerner_redirects_to_another_host_which_does_not_get_the_token() {
         .file_requests()
         .into_iter()
         .partition(|request| request.service == Service::Source);
-    assert!(there.iter().all(|request| request.has_token()));
+    assert!(there.iter().all(sandbox::Recorded::has_token));
     assert!(!elsewhere.is_empty() && elsewhere.iter().all(|request| !request.has_token()));
     assert_eq!(manifest(&sandbox)["requiresAccessToken"], "true");
 }

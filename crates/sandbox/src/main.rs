@@ -301,7 +301,8 @@ async fn run(arguments: Arguments) -> io::Result<()> {
 
 /// Lines that a shell does not read.
 fn commented(text: &str) -> String {
-    text.lines().map(|line| format!("# {line}\n")).collect()
+    text.lines()
+        .fold(String::new(), |text, line| text + "# " + line + "\n")
 }
 
 async fn start(arguments: Arguments) -> io::Result<Sandbox> {

@@ -47,85 +47,88 @@ async fn a_token_abroad_fails_the_test_that_did_not_ask() {
     );
 }
 
+/// What goes where, to which path, and how that is told.
+const WAYS: [(&str, &str, &str, &str); 15] = [
+    (
+        "target",
+        "source",
+        "metadata",
+        "the target's token went to the source",
+    ),
+    (
+        "source",
+        "target",
+        "metadata",
+        "the source's token went to the target",
+    ),
+    ("source", "s3", "x", "the source's token went to the S3"),
+    (
+        "source",
+        "token",
+        "x",
+        "the source's token went to the token endpoint",
+    ),
+    (
+        "source",
+        "keeper",
+        "",
+        "the source's token went to the secrets' keeper",
+    ),
+    (
+        "source",
+        "source",
+        ".well-known/smart-configuration",
+        "the source's token went to the source",
+    ),
+    (
+        "cookie",
+        "source",
+        "metadata",
+        "a cookie went to the source",
+    ),
+    ("cookie", "files", "x", "a cookie went to the files origin"),
+    (
+        "cookie",
+        "target",
+        "metadata",
+        "a cookie went to the target",
+    ),
+    (
+        "assertion",
+        "source",
+        "metadata",
+        "a signed assertion went to the source",
+    ),
+    (
+        "assertion",
+        "files",
+        "x",
+        "a signed assertion went to the files origin",
+    ),
+    (
+        "other host",
+        "source",
+        "metadata",
+        "a credential, over plaintext to the host fhir.example.org, went to the source",
+    ),
+    (
+        "header",
+        "files",
+        "x",
+        "the header that names the source's client went",
+    ),
+    (
+        "unknown",
+        "files",
+        "x",
+        "an unknown token went to the files origin",
+    ),
+    ("unknown", "s3", "x", "an unknown token went to the S3"),
+];
+
 #[tokio::test]
 async fn each_way_to_leak_is_found() {
-    for (what, origin, path, words) in [
-        (
-            "target",
-            "source",
-            "metadata",
-            "the target's token went to the source",
-        ),
-        (
-            "source",
-            "target",
-            "metadata",
-            "the source's token went to the target",
-        ),
-        ("source", "s3", "x", "the source's token went to the S3"),
-        (
-            "source",
-            "token",
-            "x",
-            "the source's token went to the token endpoint",
-        ),
-        (
-            "source",
-            "keeper",
-            "",
-            "the source's token went to the secrets' keeper",
-        ),
-        (
-            "source",
-            "source",
-            ".well-known/smart-configuration",
-            "the source's token went to the source",
-        ),
-        (
-            "cookie",
-            "source",
-            "metadata",
-            "a cookie went to the source",
-        ),
-        ("cookie", "files", "x", "a cookie went to the files origin"),
-        (
-            "cookie",
-            "target",
-            "metadata",
-            "a cookie went to the target",
-        ),
-        (
-            "assertion",
-            "source",
-            "metadata",
-            "a signed assertion went to the source",
-        ),
-        (
-            "assertion",
-            "files",
-            "x",
-            "a signed assertion went to the files origin",
-        ),
-        (
-            "other host",
-            "source",
-            "metadata",
-            "a credential, over plaintext to the host fhir.example.org, went to the source",
-        ),
-        (
-            "header",
-            "files",
-            "x",
-            "the header that names the source's client went",
-        ),
-        (
-            "unknown",
-            "files",
-            "x",
-            "an unknown token went to the files origin",
-        ),
-        ("unknown", "s3", "x", "an unknown token went to the S3"),
-    ] {
+    for (what, origin, path, words) in WAYS {
         let (sandbox, client) = start(Sandbox::builder().secrets_in_aws()).await;
         let env: HashMap<String, String> = sandbox.env().into_iter().collect();
         let base = match origin {

@@ -109,7 +109,9 @@ impl Profile {
                 let _ = writeln!(text, "pathling-import does not work with it: {why}");
             }
             None => {
-                text.push_str("All settings are below; docs/servers.md is about the real server.\n")
+                text.push_str(
+                    "All settings are below; docs/servers.md is about the real server.\n",
+                );
             }
         }
         text

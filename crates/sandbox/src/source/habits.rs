@@ -113,7 +113,8 @@ impl Source {
             )),
             Habit::FilesFailEvery(number) => {
                 let before = self.downloaded.fetch_add(1, Ordering::SeqCst);
-                ((before + 1) % number == 0)
+                (before + 1)
+                    .is_multiple_of(*number)
                     .then(|| plain_json(500, &json!({"message": "Internal Server Error"})))
             }
             _ => None,
