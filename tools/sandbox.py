@@ -14,6 +14,7 @@ class Sandbox:
 
     def __init__(self, program, folder, *options):
         ready, log = folder / "sandbox.json", folder / "sandbox.log"
+        self.log = log
         ready.unlink(missing_ok=True)
         command = [program, "--control", "0", "--format", "json", "--ready-file", ready, *options]
         with log.open("w") as out:
@@ -21,7 +22,8 @@ class Sandbox:
         deadline = time.monotonic() + PATIENCE
         while not ready.exists():
             if self.process.poll() is not None or time.monotonic() > deadline:
-                self.stop()
+                self.process.kill()
+                self.process.wait(timeout=PATIENCE)
                 raise RuntimeError(f"the sandbox did not start:\n{log.read_text()}")
             time.sleep(0.05)
         # The environment that leads pathling-import to it.
@@ -31,7 +33,9 @@ class Sandbox:
     def stop(self):
         if self.process.poll() is None:
             self.process.terminate()
-        self.process.wait(timeout=PATIENCE)
+        # It ends with an error where a credential went astray, so that no test can forget to ask.
+        if self.process.wait(timeout=PATIENCE) != 0:
+            raise RuntimeError(f"the sandbox ended with an error:\n{self.log.read_text()}")
 
     def ask(self, path, body=None, method=None):
         """A request to the control listener. Its source says what there is to ask."""

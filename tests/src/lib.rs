@@ -41,6 +41,8 @@ mod tls;
 mod told_source;
 pub mod traffic;
 mod transferring;
+mod vendor;
+mod wants_nothing;
 
 pub use audit::AuditLog;
 pub use binary::binary;
@@ -60,3 +62,4 @@ pub use story::{Failed, Story, Told};
 pub use tls::{Authority, TlsServer};
 pub use told_source::ToldSource;
 pub use transferring::Transferring;
+pub use vendor::{arrives, vendor, vendor_with, wants};

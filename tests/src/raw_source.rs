@@ -8,12 +8,15 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
+use crate::wants_nothing::{Seen, WantsNothing};
+
 /// A Bulk Data source without authentication whose one file holds patients. Dropped, it is gone.
 #[derive(Debug)]
 pub struct RawSource {
     endpoint: String,
     asked: Arc<AtomicUsize>,
     serving: JoinHandle<()>,
+    _wants: WantsNothing,
 }
 
 impl RawSource {
@@ -45,6 +48,8 @@ impl RawSource {
         let manifest = manifest.to_string();
         let asked = Arc::new(AtomicUsize::default());
         let times = Arc::clone(&asked);
+        let wants = WantsNothing::default();
+        let seen = wants.seen();
         let serving = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let reply = |path: &str| match path {
@@ -63,13 +68,14 @@ impl RawSource {
                         answers[before.min(answers.len() - 1)].clone()
                     }
                 };
-                serve(stream, reply).await;
+                serve(stream, &seen, reply).await;
             }
         });
         Self {
             endpoint,
             asked,
             serving,
+            _wants: wants,
         }
     }
 
@@ -107,7 +113,7 @@ fn head(status: &str, headers: &str) -> Vec<u8> {
 }
 
 /// One request, one answer. A client that goes away is its own business.
-async fn serve(mut stream: TcpStream, reply: impl FnOnce(&str) -> Vec<u8>) {
+async fn serve(mut stream: TcpStream, seen: &Seen, reply: impl FnOnce(&str) -> Vec<u8>) {
     let mut request = Vec::new();
     while !request.ends_with(b"\r\n\r\n") {
         match stream.read_u8().await {
@@ -118,6 +124,9 @@ async fn serve(mut stream: TcpStream, reply: impl FnOnce(&str) -> Vec<u8>) {
     let request = String::from_utf8_lossy(&request).into_owned();
     let path = request.split(' ').nth(1).unwrap_or_default();
     let path = path.split('?').next().unwrap_or_default();
+    let headers = request.lines().skip(1);
+    let names = headers.filter_map(|line| Some(line.split_once(':')?.0));
+    seen.request(path, names);
     let _ = stream.write_all(&reply(path)).await;
     let _ = stream.shutdown().await;
 }

@@ -41,7 +41,8 @@ impl Records for Sandbox {
         requests(self, |request| {
             request.method == "GET"
                 && (request.service == Service::Files
-                    || request.service == Service::Source && request.path.contains("/files/"))
+                    || request.service == Service::Source
+                        && (request.path.contains("/files/") || request.path.contains("/Binary/")))
         })
     }
 

@@ -4,18 +4,22 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderName, StatusCode};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::Value;
 use tokio::task::JoinHandle;
+
+use crate::wants_nothing::WantsNothing;
 
 /// A Bulk Data source without authentication. Dropped, it is gone.
 #[derive(Debug)]
 pub struct ToldSource {
     endpoint: String,
     serving: JoinHandle<()>,
+    _wants: WantsNothing,
 }
 
 #[derive(Debug)]
@@ -40,16 +44,28 @@ impl ToldSource {
                 .map(|&(name, content)| (name.to_owned(), content.to_owned()))
                 .collect(),
         });
+        let wants = WantsNothing::default();
+        let seen = wants.seen();
+        let look = move |request: Request, next: Next| {
+            let names = request.headers().keys().map(HeaderName::as_str);
+            seen.request(request.uri().path(), names);
+            next.run(request)
+        };
         let router = Router::new()
             .route("/fhir/$export", get(kick_off))
             .route("/fhir/status", get(status))
             .route("/fhir/files/{name}", get(file))
+            .layer(middleware::from_fn(look))
             .with_state(told);
         let serving = tokio::spawn(async move {
             let served = axum::serve(listener, router).await;
             served.expect("it serves until it is dropped");
         });
-        Self { endpoint, serving }
+        Self {
+            endpoint,
+            serving,
+            _wants: wants,
+        }
     }
 
     /// `SOURCE_ENDPOINT`.

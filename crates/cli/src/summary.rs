@@ -35,6 +35,8 @@ pub(crate) struct Summary {
     from_manifest: bool,
     /// When the same manifest was imported, where that was before.
     imported_before: Option<String>,
+    /// The `SINCE` of a next delta, where it is another moment.
+    next_since: Option<String>,
 }
 
 impl Summary {
@@ -91,6 +93,7 @@ impl Summary {
                 .map(|manifest| words::one_line(&manifest.transaction_time)),
             from_manifest: manifest.is_some(),
             imported_before,
+            next_since: record.next_since(),
             finished,
         }
     }
@@ -137,6 +140,9 @@ impl Summary {
             "attempts": self.attempts,
             "seconds": seconds,
         });
+        if let Some(since) = &self.next_since {
+            all["nextSince"] = json!(since);
+        }
         if !self.unanswered.is_empty() {
             all["unanswered"] = json!(self.unanswered);
         }
@@ -221,7 +227,13 @@ impl Summary {
             } else {
                 ", which is the SINCE of a next delta"
             };
-            writeln!(out, "As of   {as_of}{next}")?;
+            match self.next_since.as_ref().filter(|_| !held) {
+                Some(since) => writeln!(
+                    out,
+                    "As of   {as_of}; the SINCE of a next delta is {since}, when the export was asked for"
+                )?,
+                None => writeln!(out, "As of   {as_of}{next}")?,
+            }
         }
         if let Some(mode) = self.mode.as_ref().filter(|_| finished.imported) {
             let attempt = match self.attempts {

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use serde_json::{Value, json};
 
+use crate::record::Entry;
 use crate::wire::Flushed;
 
 /// The largest body that a service reads: an import of ten thousand inputs is under two megabytes.
@@ -30,6 +31,8 @@ pub(crate) struct Call {
     pub(crate) query: Vec<(String, String)>,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+    /// Where it stands in the record.
+    pub(crate) entry: Option<Entry>,
     /// Tells when what was sent on the call's connection has left.
     pub(crate) flushed: Option<Arc<Flushed>>,
 }
@@ -49,6 +52,7 @@ impl Call {
             raw_query,
             headers: parts.headers,
             body,
+            entry: None,
             flushed: parts.extensions.get().cloned(),
         }
     }

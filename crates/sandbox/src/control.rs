@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `GET /requests` | every recorded request, JSON |
 //! | `DELETE /requests` | forgets them |
-//! | `GET /leaks` | tokens that went astray, a JSON array of sentences |
+//! | `GET /leaks` | credentials that went astray since the start, a JSON array of sentences |
 //! | `GET /counts` | rows by type at source and target, JSON |
 //! | `GET /rows/{type}` | the target's rows of a type, NDJSON, byte for byte |
 //! | `GET /resources/{type}` | the source's resources of a type, NDJSON, byte for byte |
@@ -29,7 +29,6 @@ use serde_json::{Map, Value, json};
 use crate::call::{Call, Reply, empty, plain_json, reply};
 use crate::dataset::from_value;
 use crate::faults::Switch;
-use crate::leaks::leaks;
 use crate::pathling::Pathling;
 use crate::record::Service;
 use crate::sandbox::{Sandbox, objects};
@@ -63,10 +62,7 @@ impl Control {
                 self.world.log.clear();
                 empty(204)
             }
-            (&Method::GET, ["leaks"]) => {
-                let trusted = self.world.settings.files_trusted;
-                plain_json(200, &json!(leaks(&self.world.log.requests(), trusted)))
-            }
+            (&Method::GET, ["leaks"]) => plain_json(200, &json!(*self.world.log.leaks())),
             (&Method::GET, ["counts"]) => plain_json(200, &self.counts()),
             (&Method::GET, ["rows", kind]) => {
                 let rows = self.pathling.rows(kind);

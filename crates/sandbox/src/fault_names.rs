@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::fault_words::{self as words, PLACES, place, place_name};
 use crate::faults::{Answer, ExpiresIn, Fault, TokenClaim};
+use crate::habits;
 use crate::named_faults;
 
 /// A name that is no fault's, or an argument that it does not take.
@@ -175,6 +176,7 @@ pub(crate) fn name(fault: &Fault) -> String {
         Fault::S3SlowDowns(times) => format!("s3-slow-down={times}"),
         Fault::S3Rate(bytes) => format!("s3-rate={bytes}"),
         Fault::S3PartFails(number) => format!("s3-part-fails={number}"),
+        Fault::Habit(habit) => habits::name(habit),
         other => named_faults::name(other).unwrap_or_else(|| key(PLAIN, other).to_owned()),
     }
 }
@@ -186,7 +188,8 @@ pub(crate) fn parse(text: &str) -> Result<Fault, ParseFaultError> {
         None => (text, None),
     };
     let wrong = |what: &str| ParseFaultError(format!("the fault {name} wants {what}"));
-    if let Some(fault) = named_faults::parse(name, argument.unwrap_or_default()) {
+    let named = || named_faults::parse(name, argument.unwrap_or_default());
+    if let Some(fault) = habits::parse(name, argument).or_else(named) {
         return fault.map_err(wrong);
     }
     let counts_itself = name == "s3-slow-down" && argument.is_some();
@@ -309,6 +312,7 @@ pub(crate) fn names() -> String {
     let all: Vec<&str> = with_argument
         .into_iter()
         .chain(named_faults::NAMES)
+        .chain(habits::NAMES)
         .chain(plain)
         .collect();
     format!(

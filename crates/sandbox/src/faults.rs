@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 pub use crate::fault_names::ParseFaultError;
 pub use crate::fault_switches::{Faults, Switch};
+use crate::habits::Habit;
 
 /// Where in the conversation a fault shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -381,6 +382,9 @@ pub enum Fault {
     S3CompleteAnswerLost,
     /// S3 accepts requests and never answers.
     S3Hangs,
+
+    /// What a vendor's server makes a habit of.
+    Habit(Habit),
 }
 
 impl Fault {

@@ -16,10 +16,20 @@
 //!     .await?;
 //! sandbox.faults().once(Fault::answers(Place::File, 503));
 //! for (name, value) in sandbox.env() { /* give it to the process under test */ }
-//! assert_eq!(sandbox.token_leaks(), Vec::<String>::new());
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # Vendors
+//!
+//! [`Builder::profile`] makes the source one of a vendor's ([`PROFILES`]): a documented set of switches, most of them
+//! [`Habit`]s, with the settings that the program wants for it.
+//!
+//! # Credentials
+//!
+//! Every request is looked at as it arrives, recorded or not: a token, secret, signed assertion or cookie that it should not
+//! carry makes the sandbox panic when it is dropped. [`Sandbox::token_leaks`] tells of it before, and a test that leaks on
+//! purpose says so with [`Sandbox::expect_leaks`].
 //!
 //! # Files
 //!
@@ -52,16 +62,20 @@ mod call;
 mod certificates;
 mod clients;
 mod control;
+mod credentials;
 mod dataset;
+mod ending;
 mod fault_names;
 mod fault_switches;
 mod fault_words;
 mod faults;
+mod habits;
 mod keeper;
 mod keys;
 mod leaks;
 mod named_faults;
 mod pathling;
+mod profiles;
 mod rate;
 mod record;
 mod s3;
@@ -85,8 +99,10 @@ pub use faults::{
     Answer, DeletedJob, ErrorContent, ExpiresIn, Fault, Faults, ParseFaultError, Place, Switch,
     TokenClaim,
 };
+pub use habits::Habit;
 pub use keys::{KeyForm, KeyKind};
 pub use pathling::{PathlingVersion, Row};
+pub use profiles::{PROFILES, Profile};
 pub use record::{Credential, CredentialKind, Recorded, Service};
 pub use s3::{ACCESS_KEY, BUCKET, REGION, S3Policy, SECRET_KEY};
 pub use sandbox::Sandbox;

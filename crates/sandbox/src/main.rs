@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use sandbox::{
-    Builder, Demand, Fault, KeyKind, Only, PathlingVersion, Ports, Sandbox, Switch, Way,
+    Builder, Demand, Fault, KeyKind, Only, PathlingVersion, Ports, Profile, Sandbox, Switch, Way,
 };
 use sizes::{Files, Size};
 use tokio::signal::unix::{SignalKind, signal};
@@ -18,7 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 ///
 /// Prints the settings that pathling-import needs against it, then runs until it is interrupted.
 #[derive(Debug, Parser)]
-#[command(version, after_long_help = format!("Faults: {}", Fault::names()))]
+#[command(version, after_long_help = format!("Profiles:\n{}\nFaults: {}", Profile::list(), Fault::names()))]
 struct Arguments {
     /// A folder of NDJSON files or FHIR JSON resources that the source holds; otherwise synthetic patients
     #[arg(long, value_name = "FOLDER")]
@@ -33,6 +33,9 @@ struct Arguments {
     /// Which Pathling the target is
     #[arg(long, value_enum, default_value = "7")]
     pathling: Version,
+    /// The vendor whose server the source behaves like, by its name; `--help` lists them all. Further options change it
+    #[arg(long, value_name = "NAME", value_parser = Profile::named)]
+    profile: Option<&'static Profile>,
     /// A fault that is on, by its name, for ever or for so many times; may be repeated; `--help` lists them all
     #[arg(long, value_name = "NAME[=ARGUMENT][*TIMES]")]
     fault: Vec<Switch>,
@@ -40,8 +43,10 @@ struct Arguments {
     #[arg(long)]
     no_auth: bool,
     /// How source and target have their clients prove themselves; the keys of `jwt` are made at the start
-    #[arg(long, value_enum, default_value = "secret", conflicts_with = "no_auth")]
-    auth: Auth,
+    ///
+    /// [default: secret, or what the profile wants]
+    #[arg(long, value_enum, conflicts_with = "no_auth")]
+    auth: Option<Auth>,
     /// The settings name where AWS keeps the secrets, which the sandbox does in its place
     #[arg(long)]
     secrets_in_aws: bool,
@@ -50,14 +55,18 @@ struct Arguments {
     #[arg(long, value_enum, value_name = "BY")]
     client_certificates: Option<By>,
     /// How many polls of export and import are answered with 202
-    #[arg(long, default_value_t = 0)]
-    polls: usize,
+    ///
+    /// [default: 0, or what the profile does]
+    #[arg(long)]
+    polls: Option<usize>,
     /// The Retry-After of the source's 202 answers to polls
     #[arg(long, value_name = "SECONDS|DATE")]
     retry_after: Option<String>,
     /// At how many resources the source cuts its files
-    #[arg(long, default_value_t = 1000)]
-    resources_per_file: usize,
+    ///
+    /// [default: 1000, or what the profile does]
+    #[arg(long)]
+    resources_per_file: Option<usize>,
     /// How the settings are printed
     #[arg(long, value_enum, default_value = "env")]
     format: Format,
@@ -188,6 +197,19 @@ enum Auth {
     None,
 }
 
+impl Auth {
+    fn way(self) -> Option<Way> {
+        Some(match self {
+            Self::Secret => Way::Secret,
+            Self::Jwt => Way::Jwt(KeyKind::P384),
+            Self::JwtRsa => Way::Jwt(KeyKind::Rsa),
+            Self::Bearer => Way::Bearer,
+            Self::Basic => Way::Basic,
+            Self::None => return None,
+        })
+    }
+}
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum By {
     Tls,
@@ -253,6 +275,7 @@ async fn run(arguments: Arguments) -> io::Result<()> {
         arguments.control,
     );
 
+    let profile = arguments.profile;
     let mut sandbox = start(arguments).await?;
     let mut settings = sandbox.env();
     if let Some(port) = control {
@@ -260,6 +283,11 @@ async fn run(arguments: Arguments) -> io::Result<()> {
         settings.push(("SANDBOX_CONTROL".to_owned(), origin));
     }
     let text = format.write(&settings);
+    let about = profile.map(Profile::introduction).unwrap_or_default();
+    match format {
+        Format::Env => io::stdout().write_all(commented(&about).as_bytes())?,
+        Format::Json => io::stderr().write_all(about.as_bytes())?,
+    }
     io::stdout().write_all(text.as_bytes())?;
     io::stdout().flush()?;
     if let Some(path) = ready_file {
@@ -270,7 +298,21 @@ async fn run(arguments: Arguments) -> io::Result<()> {
         _ = terminate.recv() => {}
         () = tokio::time::sleep(time.unwrap_or(Duration::MAX)) => {}
     }
-    Ok(())
+    let leaks = sandbox.all_leaks();
+    // They are told here, and not by a panic.
+    sandbox.expect_leaks();
+    if leaks.is_empty() {
+        Ok(())
+    } else {
+        let text = format!("credentials went astray:\n{}", leaks.join("\n"));
+        Err(io::Error::other(text))
+    }
+}
+
+/// Lines that a shell does not read.
+fn commented(text: &str) -> String {
+    text.lines()
+        .fold(String::new(), |text, line| text + "# " + line + "\n")
 }
 
 async fn start(arguments: Arguments) -> io::Result<Sandbox> {
@@ -282,17 +324,6 @@ async fn start(arguments: Arguments) -> io::Result<Sandbox> {
             Version::Two => PathlingVersion::Two,
         })
         .data(sandbox::Dataset::synthetic(patients))
-        .auth(!arguments.no_auth && arguments.auth != Auth::None)
-        .way(match arguments.auth {
-            Auth::Secret | Auth::None => Way::Secret,
-            Auth::Jwt => Way::Jwt(KeyKind::P384),
-            Auth::JwtRsa => Way::Jwt(KeyKind::Rsa),
-            Auth::Bearer => Way::Bearer,
-            Auth::Basic => Way::Basic,
-        })
-        .polls(arguments.polls)
-        .import_polls(arguments.polls)
-        .resources_per_file(arguments.resources_per_file)
         .ports(Ports {
             source: arguments.source_port,
             token: arguments.token_port,
@@ -300,6 +331,21 @@ async fn start(arguments: Arguments) -> io::Result<Sandbox> {
             s3: arguments.s3_port,
             target: arguments.target_port,
         });
+    if let Some(profile) = arguments.profile {
+        builder = builder.profile(profile);
+    }
+    if arguments.no_auth || arguments.auth == Some(Auth::None) {
+        builder = builder.auth(false);
+    }
+    if let Some(way) = arguments.auth.and_then(Auth::way) {
+        builder = builder.way(way);
+    }
+    if let Some(polls) = arguments.polls {
+        builder = builder.polls(polls).import_polls(polls);
+    }
+    if let Some(resources) = arguments.resources_per_file {
+        builder = builder.resources_per_file(resources);
+    }
     if arguments.secrets_in_aws {
         builder = builder.secrets_in_aws();
     }

@@ -1,18 +1,20 @@
-//! The record of every request, and the check that no credential went where it must not.
+//! The record of every request, and of every credential that went where it must not.
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use http::{HeaderMap, header};
+use http::HeaderMap;
 use serde::Serialize;
 use serde_json::Value;
 
-/// The largest body that is kept in the record.
-const BODY_KEPT: usize = 256 << 10;
+use crate::credentials::{self, Known};
+use crate::leaks::{Rules, sentence};
+
+/// The largest body that is kept in the record, and looked through.
+pub(crate) const BODY_KEPT: usize = 256 << 10;
 
 /// The sandbox's listeners, each an origin of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -71,6 +73,8 @@ pub enum CredentialKind {
     Other,
     /// A token or secret in a query, a body or another header.
     Embedded,
+    /// A signed assertion anywhere but at the token endpoint, where it belongs and is not noted.
+    Assertion,
 }
 
 /// A credential that a request carried.
@@ -107,7 +111,7 @@ pub struct Recorded {
     pub prefer: Option<String>,
     /// The header `Content-Type`.
     pub content_type: Option<String>,
-    /// Further headers that tests ask about: `epic-client-id`, `range`, `if-range`, `if-none-match`, `if-match`, `accept-encoding`, `user-agent`,
+    /// Further headers that tests ask about: `host`, `epic-client-id`, `range`, `if-range`, `if-none-match`, `if-match`, `accept-encoding`, `user-agent`,
     /// `x-request-id`, `content-length`, `x-amz-content-sha256`, `x-amz-checksum-crc32`, `x-amz-checksum-crc64nvme`, `x-amz-trailer`.
     pub headers: HashMap<String, String>,
     /// The status it was answered with; None while it waits for an answer, or when it never got one.
@@ -116,6 +120,8 @@ pub struct Recorded {
     pub sent: u64,
     /// The body where it was small: JSON as it is, other text as a string.
     pub body: Option<Value>,
+    /// The credentials that it should not have carried, a sentence each.
+    pub leaks: Vec<String>,
 }
 
 impl Recorded {
@@ -134,19 +140,17 @@ impl Recorded {
     }
 }
 
-/// A secret that the sandbox knows, and whose it is.
-#[derive(Debug, Clone, Copy)]
-struct Known {
-    token: bool,
-    owner: Service,
-}
-
 /// The record. Shared by all services.
 #[derive(Debug)]
 pub(crate) struct Log {
     began: Instant,
     /// Whether nothing is recorded, so that a long run costs no memory.
     off: bool,
+    rules: Rules,
+    /// Every leak since the start, whatever was forgotten meanwhile.
+    leaks: Mutex<Vec<String>>,
+    /// Whether leaks are meant.
+    leaks_expected: AtomicBool,
     requests: Mutex<(u64, Vec<Recorded>)>,
     known: Mutex<HashMap<String, Known>>,
 }
@@ -160,10 +164,13 @@ pub(crate) struct Entry {
 
 impl Log {
     /// A record, or none.
-    pub(crate) fn new(on: bool) -> Self {
+    pub(crate) fn new(on: bool, rules: Rules) -> Self {
         Self {
             began: Instant::now(),
             off: !on,
+            rules,
+            leaks: Mutex::default(),
+            leaks_expected: AtomicBool::default(),
             requests: Mutex::default(),
             known: Mutex::default(),
         }
@@ -202,18 +209,13 @@ impl Log {
         headers: &HeaderMap,
         body: &[u8],
     ) -> Entry {
-        if self.off {
-            return Entry {
-                generation: u64::MAX,
-                index: 0,
-            };
-        }
         let text = |name: &str| {
             headers
                 .get(name)
                 .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
         };
         let kept = [
+            "host",
             "epic-client-id",
             "x-request-id",
             "range",
@@ -228,13 +230,19 @@ impl Log {
             "x-amz-checksum-crc64nvme",
             "x-amz-trailer",
         ];
-        let recorded = Recorded {
+        let mut recorded = Recorded {
             service,
             at: self.began.elapsed(),
             method: method.to_owned(),
             path: path.to_owned(),
             query: query.to_owned(),
-            credentials: self.credentials(query, headers, body),
+            credentials: credentials::found(
+                &self.known.lock().unwrap_or_else(PoisonError::into_inner),
+                service,
+                query,
+                headers,
+                body,
+            ),
             certificate,
             accept: text("accept"),
             prefer: text("prefer"),
@@ -245,11 +253,20 @@ impl Log {
                 .collect(),
             status: None,
             sent: 0,
-            body: (!body.is_empty() && body.len() <= BODY_KEPT).then(|| {
+            leaks: Vec::new(),
+            body: (!self.off && !body.is_empty() && body.len() <= BODY_KEPT).then(|| {
                 serde_json::from_slice(body)
                     .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(body).into_owned()))
             }),
         };
+        recorded.leaks = self.rules.leaks(&recorded, headers);
+        self.leaks().extend_from_slice(&recorded.leaks);
+        if self.off {
+            return Entry {
+                generation: u64::MAX,
+                index: 0,
+            };
+        }
         let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
         requests.1.push(recorded);
         Entry {
@@ -266,6 +283,36 @@ impl Log {
     /// Notes how many bytes the answer's body had, when it is over.
     pub(crate) fn sent(&self, entry: Entry, bytes: u64) {
         self.note(entry, |recorded| recorded.sent = bytes);
+    }
+
+    /// Notes that a request carried what it should not have, as its answer found.
+    pub(crate) fn leaked(&self, entry: Entry, what: &str) {
+        let mut told = what.to_owned();
+        self.note(entry, |recorded| {
+            told = sentence(what, recorded);
+            recorded.leaks.push(told.clone());
+        });
+        self.leaks().push(told);
+    }
+
+    /// Every leak since the start.
+    pub(crate) fn leaks(&self) -> MutexGuard<'_, Vec<String>> {
+        self.leaks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Leaks are meant from now on, and those so far were.
+    pub(crate) fn expect_leaks(&self) {
+        self.leaks_expected.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn expects_leaks(&self) -> bool {
+        self.leaks_expected.load(Ordering::SeqCst)
+    }
+
+    /// Whether a text holds a secret or a token.
+    pub(crate) fn knows_in(&self, text: &str) -> bool {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.keys().any(|secret| text.contains(secret.as_str()))
     }
 
     fn note(&self, entry: Entry, what: impl FnOnce(&mut Recorded)) {
@@ -291,74 +338,5 @@ impl Log {
         let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
         requests.0 += 1;
         requests.1.clear();
-    }
-
-    /// Every credential in a request: in `Authorization`, and any known secret anywhere else.
-    fn credentials(&self, query: &str, headers: &HeaderMap, body: &[u8]) -> Vec<Credential> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut found = Vec::new();
-        for value in headers.get_all(header::AUTHORIZATION) {
-            found.push(authorization(
-                &String::from_utf8_lossy(value.as_bytes()),
-                &known,
-            ));
-        }
-        let mut elsewhere = query.to_owned();
-        for (name, value) in headers {
-            if name != header::AUTHORIZATION {
-                elsewhere.push('\n');
-                elsewhere.push_str(&String::from_utf8_lossy(value.as_bytes()));
-            }
-        }
-        if body.len() <= BODY_KEPT {
-            elsewhere.push('\n');
-            elsewhere.push_str(&String::from_utf8_lossy(body));
-        }
-        for (secret, known) in known.iter() {
-            if elsewhere.contains(secret.as_str()) {
-                found.push(Credential {
-                    kind: CredentialKind::Embedded,
-                    token: known.token,
-                    owner: Some(known.owner),
-                });
-            }
-        }
-        found
-    }
-}
-
-/// What an `Authorization` header holds.
-fn authorization(value: &str, known: &HashMap<String, Known>) -> Credential {
-    let (scheme, rest) = value.split_once(' ').unwrap_or((value, ""));
-    let rest = rest.trim();
-    if scheme.eq_ignore_ascii_case("bearer") {
-        return Credential {
-            kind: CredentialKind::Bearer,
-            token: true,
-            owner: known.get(rest).map(|known| known.owner),
-        };
-    }
-    if scheme.eq_ignore_ascii_case("basic") {
-        let pair = STANDARD.decode(rest).unwrap_or_default();
-        let pair = crate::call::percent_decode(&String::from_utf8_lossy(&pair));
-        let known = pair
-            .split_once(':')
-            .and_then(|(_, secret)| known.get(secret));
-        return Credential {
-            kind: CredentialKind::Basic,
-            // A password to the server itself is as good as a token.
-            token: known.is_some_and(|known| known.token),
-            owner: known.map(|known| known.owner),
-        };
-    }
-    let aws = scheme.starts_with("AWS4-");
-    Credential {
-        kind: if aws {
-            CredentialKind::Aws
-        } else {
-            CredentialKind::Other
-        },
-        token: false,
-        owner: aws.then_some(Service::S3),
     }
 }

@@ -12,7 +12,6 @@ use crate::control::Control;
 use crate::dataset::from_value;
 use crate::faults::Faults;
 use crate::keys::KeyForm;
-use crate::leaks::leaks;
 use crate::pathling::{BASE as TARGET_BASE, Pathling, Row};
 use crate::record::{Recorded, Service};
 use crate::s3::{ACCESS_KEY, BUCKET, REGION, SECRET_KEY};
@@ -95,6 +94,15 @@ impl Sandbox {
         let mut env = Vec::new();
         if only != Some(Only::S3) {
             env.extend(self.source_env());
+        }
+        if let Some(profile) = self.world.settings.profile
+            && only != Some(Only::S3)
+        {
+            let settings = profile.settings.iter().chain(profile.trial);
+            env.extend(settings.map(|(name, value)| {
+                let value = value.replace("{internal}", &self.world.told_source());
+                ((*name).to_owned(), value)
+            }));
         }
         if only != Some(Only::Source) {
             env.push(("STAGING_URL".to_owned(), self.staging_url()));
@@ -323,7 +331,7 @@ impl Sandbox {
         let mut requests = self.requests();
         requests.retain(|request| {
             matches!(request.service, Service::Source | Service::Files)
-                && request.path.contains("/files/")
+                && (request.path.contains("/files/") || request.path.contains("/Binary/"))
         });
         requests
     }
@@ -362,10 +370,12 @@ impl Sandbox {
         self.world.log.clear();
     }
 
-    /// Every request in which a token or secret went to an origin that it is not for. Empty is right.
+    /// Every credential that went astray, of the requests that are recorded and not forgotten, one sentence each: to an
+    /// origin that it is not for, where none is wanted, as a cookie, or over plaintext to another machine. Empty is right.
     #[must_use]
     pub fn token_leaks(&self) -> Vec<String> {
-        leaks(&self.requests(), self.world.settings.files_trusted)
+        let requests = self.requests().into_iter();
+        requests.flat_map(|request| request.leaks).collect()
     }
 
     /// Another listener, for scripts in other processes: `GET /requests`, `/rows/{type}`,

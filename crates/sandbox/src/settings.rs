@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::certificates::Demand;
 use crate::clients::Way;
 use crate::pathling::PathlingVersion;
+use crate::profiles::Profile;
 use crate::synthetic::Wanted;
 use crate::token::TokenAuthMethod;
 
@@ -51,6 +52,7 @@ pub(crate) struct Settings {
     pub(crate) latency: Duration,
     pub(crate) only: Option<Only>,
     pub(crate) client_certificates: Option<Demand>,
+    pub(crate) profile: Option<&'static Profile>,
 }
 
 impl Default for Settings {
@@ -86,6 +88,7 @@ impl Default for Settings {
             latency: Duration::ZERO,
             only: None,
             client_certificates: None,
+            profile: None,
         }
     }
 }

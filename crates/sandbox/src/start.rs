@@ -11,6 +11,7 @@ use crate::clients::Clients;
 use crate::dataset::Dataset;
 use crate::faults::Faults;
 use crate::keeper::KeeperService;
+use crate::leaks::Rules;
 use crate::pathling::{Pathling, PathlingService};
 use crate::record::{Log, Service};
 use crate::s3::{ACCESS_KEY, BUCKET, S3, SECRET_KEY};
@@ -28,6 +29,10 @@ impl Builder {
         let data = match &self.data_dir {
             Some(path) => Dataset::folder(path)?,
             None => self.data,
+        };
+        let data = match self.settings.profile {
+            Some(profile) => profile.data(data),
+            None => data,
         };
         let certificates = self.settings.client_certificates;
         let certificates = certificates
@@ -50,7 +55,7 @@ impl Builder {
         for fault in self.faults {
             faults.switch(fault);
         }
-        let log = Log::new(self.record);
+        let log = Log::new(self.record, Rules::of(&self.settings));
         log.know_secret(SECRET_KEY, Service::S3);
         let (source_way, target_way) = (self.settings.source_way, self.settings.target_way);
         let clients = Clients::new(source_way, target_way, &log);

@@ -91,7 +91,7 @@ impl World {
     {
         let flight = self.gauges.of(service).enter();
         let shown = request.extensions().get().map(|Shown(name)| name.clone());
-        let call = Call::read(request).await;
+        let mut call = Call::read(request).await;
         let missing = shown.is_none() && self.insists_by_answer(service);
         let entry = self.log.begin(
             (service, shown),
@@ -101,6 +101,7 @@ impl World {
             &call.headers,
             &call.body,
         );
+        call.entry = Some(entry);
         if matches!(service, Service::Source | Service::Files) {
             self.lag().await;
         }
@@ -113,6 +114,8 @@ impl World {
             let number = self.answers.fetch_add(1, Ordering::Relaxed) + 1;
             set(&mut reply, "x-request-id", &format!("sandbox-{number}"));
         }
+        // As load balancers do. Whoever kept it would send it to every listener: see `leaks`.
+        let reply = with(reply, "set-cookie", "sandbox=tempting; Path=/");
         self.log.end(entry, reply.status().as_u16());
         counted(reply, &self.log, entry, flight)
     }

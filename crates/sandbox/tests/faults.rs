@@ -389,6 +389,7 @@ async fn a_token_can_expire_early_and_a_new_one_is_fine() {
 #[tokio::test]
 async fn a_manifest_that_wants_no_token_refuses_one() {
     let sandbox = Sandbox::builder().start().await.unwrap();
+    sandbox.expect_leaks();
     let client = Client::new(&sandbox);
     sandbox
         .faults()

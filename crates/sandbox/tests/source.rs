@@ -215,6 +215,7 @@ async fn patient_and_group_level_leave_out_what_is_about_no_patient() {
 #[tokio::test]
 async fn tokens_are_wanted_everywhere_but_at_discovery_and_metadata() {
     let sandbox = Sandbox::builder().start().await.unwrap();
+    sandbox.expect_leaks();
     let client = Client::new(&sandbox);
     let base = sandbox.source_endpoint();
     let get = |path: &str, headers: Vec<(&'static str, String)>| {

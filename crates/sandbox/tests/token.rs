@@ -94,6 +94,7 @@ async fn only_the_advertised_method_is_taken() {
             .start()
             .await
             .unwrap();
+        sandbox.expect_leaks();
         let client = Client::new(&sandbox);
         let discovery = client.source(".well-known/smart-configuration", &[]);
         if method == TokenAuthMethod::Basic {
@@ -161,6 +162,7 @@ async fn a_token_ends_with_its_life() {
 #[tokio::test]
 async fn every_credential_that_goes_astray_is_named() {
     let sandbox = Sandbox::builder().start().await.unwrap();
+    sandbox.expect_leaks();
     let client = Client::new(&sandbox);
     let source = format!("Bearer {}", client.token("SOURCE", None).await.unwrap());
     let target = format!("Bearer {}", client.token("TARGET", None).await.unwrap());
@@ -256,6 +258,7 @@ async fn a_trusted_files_origin_may_have_the_sources_token_and_wants_it() {
 #[tokio::test]
 async fn an_untrusted_files_origin_refuses_a_token() {
     let sandbox = Sandbox::builder().files_elsewhere().start().await.unwrap();
+    sandbox.expect_leaks();
     let client = Client::new(&sandbox);
     let manifest = client.export("").await;
     let url = manifest["output"][0]["url"].as_str().unwrap();

@@ -282,10 +282,10 @@ async fn accepted(response: Response, method: Method) -> Result<Accepted> {
                 .next("Check that SOURCE_ENDPOINT is the base URL of a FHIR server that supports the Bulk Data $export operation."));
         }
         let error = http::failure(response, "the kick-off of the export").await;
-        return Err(if matches!(status.as_u16(), 404 | 405) {
-            error.next("Check SOURCE_ENDPOINT, EXPORT_LEVEL and KICKOFF_METHOD, and that the source supports the Bulk Data $export operation.")
-        } else {
-            error
+        return Err(match status.as_u16() {
+            404 | 405 => error.next("Check SOURCE_ENDPOINT, EXPORT_LEVEL and KICKOFF_METHOD, and that the source supports the Bulk Data $export operation."),
+            400 | 406 | 422 => error.next("Read what the source says, and set what it wants: docs/servers.md lists what single servers do (EXPORT_LEVEL, OUTPUT_FORMAT, ORGANIZE_OUTPUT_BY, SOURCE_HEADERS, EXPORT_PARAMETERS)."),
+            _ => error,
         });
     }
     let answered = response.answered();

@@ -337,10 +337,14 @@ impl Unchecked {
         let url =
             url.map_err(|_| wrong(&format!("{place} ({resource_type}) has a url that is none")))?;
         if !matches!(url.scheme(), "http" | "https") {
-            return Err(wrong(&format!(
-                "{place} ({resource_type}) has a url of the scheme {}",
-                url.scheme()
-            )));
+            let scheme = url.scheme();
+            let error = wrong(&format!(
+                "{place} ({resource_type}) has a url of the scheme {scheme}"
+            ));
+            return Err(match scheme {
+                "s3" | "gs" | "abfs" | "abfss" => error.next("Files are read by https only, and not with credentials of a cloud's own: have the source give https URLs (presigned ones, say). docs/servers.md names the servers that cannot."),
+                _ => error,
+            });
         }
         let size = match &self.size {
             Given::Text(digits) => digits.parse().ok(),

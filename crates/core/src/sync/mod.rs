@@ -5,6 +5,7 @@
 
 mod issues;
 mod job;
+mod next;
 mod published;
 
 use std::collections::BTreeMap;

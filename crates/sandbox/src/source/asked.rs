@@ -51,12 +51,12 @@ impl Wanted {
 }
 
 /// One value of a parameter.
-struct Given {
-    name: String,
-    value: String,
+pub(super) struct Given {
+    pub(super) name: String,
+    pub(super) value: String,
 }
 
-fn refused(code: &str, what: &str) -> Reply {
+pub(super) fn refused(code: &str, what: &str) -> Reply {
     outcome(400, code, what)
 }
 
@@ -75,6 +75,7 @@ impl Source {
             return Err(refused("required", "Prefer must be respond-async"));
         }
         self.takes_method(&call.method)?;
+        self.takes_level(path)?;
         let mut wanted = Wanted {
             patients_only: path.len() > 1,
             ..Wanted::default()
@@ -91,6 +92,7 @@ impl Source {
         } else {
             of_query(call)?
         };
+        self.takes(call, &given, path)?;
         let faults = &self.world.faults;
         let needed = faults.peek(|fault| match fault {
             Fault::KickOffWants(name) => Some(name.clone()),

@@ -42,6 +42,9 @@ impl Source {
         {
             return told;
         }
+        if let Some(told) = self.habitual_refusal(call) {
+            return told;
+        }
         if let Some(told) = self.storm() {
             return told;
         }
@@ -128,11 +131,14 @@ impl Source {
             };
         }
         if open {
-            return if has_token {
-                Err(outcome(400, "security", "The manifest said: no token"))
-            } else {
-                Ok(())
-            };
+            if has_token {
+                if let Some(entry) = call.entry {
+                    let what = "a token that the manifest had said is not wanted went";
+                    self.world.log.leaked(entry, what);
+                }
+                return Err(outcome(400, "security", "The manifest said: no token"));
+            }
+            return Ok(());
         }
         self.authorise(call)
     }

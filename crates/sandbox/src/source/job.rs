@@ -35,6 +35,8 @@ pub(super) struct Job {
     /// All that tells one kick-off from another.
     asked: String,
     pub(super) time: Timestamp,
+    /// When it was first told as complete.
+    pub(super) ended: Option<Timestamp>,
     pub(super) polls: usize,
     outputs: Vec<File>,
     /// Outputs that are made as they are read, after the others.
@@ -89,6 +91,7 @@ impl Job {
             request,
             asked,
             time,
+            ended: None,
             polls: 0,
             outputs,
             synthetic,
@@ -221,6 +224,16 @@ impl Jobs {
     /// All of them.
     pub(super) fn all(&mut self) -> impl Iterator<Item = &mut Job> {
         self.0.values_mut()
+    }
+
+    /// Whether one of those that nobody has deleted is like that.
+    pub(super) fn any_alive(&self, is_like: impl Fn(&Job) -> bool) -> bool {
+        self.any_ever(|job| !job.is_deleted && is_like(job))
+    }
+
+    /// Whether one is like that, deleted or not.
+    pub(super) fn any_ever(&self, is_like: impl Fn(&Job) -> bool) -> bool {
+        self.0.values().any(is_like)
     }
 
     /// The newest, even where it has been deleted since.

@@ -13,7 +13,10 @@ impl Source {
             Ok(wanted) => wanted,
             Err(refusal) => return refusal,
         };
-        let origin = &self.world.origins.source;
+        if let Err(refusal) = self.takes_now(call) {
+            return refusal;
+        }
+        let origin = self.world.told_source();
         let question = if call.raw_query.is_empty() { "" } else { "?" };
         let request = format!("{origin}{}{question}{}", call.path, call.raw_query);
         // The Parameters of a POST are part of what was asked for, and not of the URL that the manifest tells.

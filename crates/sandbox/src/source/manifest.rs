@@ -7,11 +7,12 @@ use bytes::Bytes;
 use futures_util::stream;
 use serde_json::{Map, Value, json};
 
-use super::BASE;
 use super::content::File;
 use super::job::{Job, Listed};
+use super::{BASE, habits};
 use crate::call::{Reply, fhir, operation_outcome, plain_json, reply};
 use crate::faults::{Fault, Faults, TokenClaim};
+use crate::habits::Habit;
 use crate::world::{World, instant};
 
 /// How many outputs are written at once.
@@ -19,6 +20,7 @@ const AT_ONCE: usize = 500;
 
 /// How each output is told.
 struct Telling {
+    /// The URL of every file, up to its name.
     base: String,
     /// The query of every URL.
     signature: String,
@@ -27,8 +29,12 @@ struct Telling {
 }
 
 impl Telling {
+    fn url(&self, name: &str) -> String {
+        format!("{}{name}{}", self.base, self.signature)
+    }
+
     fn output(&self, file: &Listed) -> Map<String, Value> {
-        let url = format!("{}/{}{}", self.base, file.name, self.signature);
+        let url = self.url(&file.name);
         let mut output = Map::new();
         if !file.kind.is_empty() {
             output.insert("type".into(), json!(file.kind));
@@ -82,11 +88,10 @@ impl Job {
             after.insert("link".into(), json!([{"relation": "next", "url": next}]));
         }
         let mut with_outputs = !faults.fires(&Fault::OutputAbsent);
-        let lacks = faults.take(|fault| match fault {
-            Fault::ManifestLacks(member) => Some(member.clone()),
-            _ => None,
-        });
-        if let Some(member) = lacks {
+        if faults.has(&Habit::EmptyWithoutOutput) && self.listed().next().is_none() {
+            with_outputs = false;
+        }
+        for member in lacking(faults) {
             before.shift_remove(&member);
             after.shift_remove(&member);
             with_outputs &= member != "output";
@@ -116,7 +121,7 @@ impl Job {
         } else {
             return None;
         };
-        let status = format!("{}{BASE}/jobs/{}", world.origins.source, self.id);
+        let status = format!("{}{BASE}/jobs/{}", world.told_source(), self.id);
         Some(format!("{status}?page={next}"))
     }
 
@@ -135,7 +140,11 @@ impl Job {
             Some(TokenClaim::Absent) => None,
         };
         let mut members = Map::new();
-        members.insert("transactionTime".into(), json!(instant(self.time)));
+        let time = self
+            .ended
+            .filter(|_| world.faults.has(&Habit::TransactionTimeAtEnd))
+            .unwrap_or(self.time);
+        members.insert("transactionTime".into(), json!(instant(time)));
         members.insert("request".into(), json!(self.request));
         if let Some(claim) = claim {
             members.insert("requiresAccessToken".into(), claim);
@@ -145,11 +154,8 @@ impl Job {
 
     /// The members after the outputs.
     fn end(&self, telling: &Telling, faults: &Faults) -> Map<String, Value> {
-        let Telling {
-            base, signature, ..
-        } = telling;
         let told = |file: &File| {
-            let url = format!("{base}/{}{signature}", file.name);
+            let url = telling.url(&file.name);
             json!({"type": file.kind, "url": url, "count": file.count})
         };
         let deleted = self.deleted.iter().map(told).collect();
@@ -172,13 +178,30 @@ impl Job {
     fn files_base(&self, world: &World) -> String {
         let elsewhere =
             world.settings.files_elsewhere || world.faults.fires(&Fault::FilesElsewhere);
-        let path = format!("{BASE}/jobs/{}/files", self.id);
-        if elsewhere {
-            format!("{}/files/{}", world.origins.files, self.id)
+        let path = format!("{BASE}/jobs/{}/files/", self.id);
+        if let Some(habitual) = habits::files_base(world, &self.id) {
+            habitual
+        } else if elsewhere {
+            format!("{}/files/{}/", world.origins.files, self.id)
         } else if world.faults.fires(&Fault::OutputUrlsRelative) {
             path
         } else {
-            format!("{}{path}", world.origins.source)
+            format!("{}{path}", world.told_source())
+        }
+    }
+}
+
+/// The members that are left out now, each of which counts as shown.
+fn lacking(faults: &Faults) -> Vec<String> {
+    let mut lacking: Vec<String> = Vec::new();
+    loop {
+        let next = faults.take(|fault| match fault {
+            Fault::ManifestLacks(member) if !lacking.contains(member) => Some(member.clone()),
+            _ => None,
+        });
+        match next {
+            Some(member) => lacking.push(member),
+            None => return lacking,
         }
     }
 }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::{BASE, Source};
 use crate::call::{Call, Reply, fhir, outcome};
 use crate::faults::Fault;
+use crate::habits::Habit;
 use crate::token::oauth_uris;
 
 /// The IG's own definitions.
@@ -30,7 +31,7 @@ impl Source {
             .map(|edition| format!("|{edition}"))
             .unwrap_or_default();
         let own = self.named().is_some();
-        let origin = &self.world.origins.source;
+        let origin = self.world.told_source();
         let operation = |name: &str| {
             let definition = if own {
                 format!("{origin}{BASE}/OperationDefinition/{name}")
@@ -43,27 +44,42 @@ impl Source {
         if self.world.faults.fires(&Fault::OauthUrisOnly) {
             security["extension"] = oauth_uris(&self.world);
         }
-        fhir(
-            200,
-            &json!({
-                "resourceType": "CapabilityStatement",
-                "status": "active",
-                "kind": "instance",
-                "fhirVersion": "4.0.1",
-                "format": ["application/fhir+json"],
-                "software": {"name": "Sandbox source"},
-                "instantiates": ["http://hl7.org/fhir/uv/bulkdata/CapabilityStatement/bulk-data"],
-                "rest": [{
-                    "mode": "server",
-                    "security": security,
-                    "resource": [
-                        {"type": "Patient", "operation": operation("patient-export")},
-                        {"type": "Group", "operation": operation("group-export")},
-                    ],
-                    "operation": operation("export"),
-                }],
-            }),
-        )
+        if self.world.faults.has(&Habit::MetadataSilent) {
+            return fhir(
+                200,
+                &self.statement(&json!({"mode": "server", "security": security})),
+            );
+        }
+        let mut statement = self.statement(&json!({
+            "mode": "server",
+            "security": security,
+            "resource": [
+                {"type": "Patient", "operation": operation("patient-export")},
+                {"type": "Group", "operation": operation("group-export")},
+            ],
+            "operation": operation("export"),
+        }));
+        statement["instantiates"] =
+            json!(["http://hl7.org/fhir/uv/bulkdata/CapabilityStatement/bulk-data"]);
+        fhir(200, &statement)
+    }
+
+    /// A `CapabilityStatement` of this one `rest`.
+    fn statement(&self, rest: &Value) -> Value {
+        let software = self
+            .world
+            .settings
+            .profile
+            .map_or("Sandbox source", |profile| profile.title);
+        json!({
+            "resourceType": "CapabilityStatement",
+            "status": "active",
+            "kind": "instance",
+            "fhirVersion": "4.0.1",
+            "format": ["application/fhir+json"],
+            "software": {"name": software},
+            "rest": [rest],
+        })
     }
 
     /// A definition of the source's own.

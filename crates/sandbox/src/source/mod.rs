@@ -7,6 +7,7 @@ mod content;
 mod download;
 mod errors;
 mod gzip;
+mod habits;
 mod job;
 mod kick_off;
 mod links;
@@ -16,13 +17,14 @@ mod narrow;
 mod publish;
 mod range;
 mod send;
+mod service;
 mod store;
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use axum::body::Body;
-use http::{Method, Request};
+use http::Method;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
@@ -33,11 +35,12 @@ use crate::dataset::{Dataset, Resource};
 use crate::faults::{DeletedJob, Fault, Place};
 use crate::rate::Rate;
 use crate::record::Service;
-use crate::server;
 use crate::synthetic::{Group, groups};
 use crate::token::smart_configuration;
 use crate::traffic::Gauge;
 use crate::world::World;
+
+pub(crate) use service::{FilesService, SourceService};
 
 use body::Content;
 use gzip::Compressed;
@@ -62,6 +65,8 @@ pub(crate) struct Source {
     answered: Mutex<HashMap<(String, String), bool>>,
     /// What is published: its job, and when what it holds was last changed.
     published: Mutex<Option<(String, Timestamp)>>,
+    /// How many downloads were asked for, where a habit counts them.
+    downloaded: AtomicUsize,
 }
 
 /// A file that the newest export lists.
@@ -106,6 +111,7 @@ impl Source {
                 .map(|rate| Arc::new(Rate::new(rate))),
             answered: Mutex::default(),
             published: Mutex::default(),
+            downloaded: AtomicUsize::default(),
             world,
         }
     }
@@ -178,8 +184,14 @@ impl Source {
         Err(outcome(403, "forbidden", "The scopes do not allow to read"))
     }
 
-    /// The refusal of a call without a header that the source wants of its clients.
+    /// The refusal of a call without a header that the source wants of its clients. What it says of itself is for everybody.
     fn lacks_header(&self, call: &Call) -> Option<Reply> {
+        if matches!(
+            call.below(BASE).as_deref(),
+            Some(["metadata"] | [".well-known", _])
+        ) {
+            return None;
+        }
         self.world.faults.peek(|fault| match fault {
             Fault::SourceWantsHeader(name) if !call.headers.contains_key(name) => {
                 let what = format!("The header {name} is required");
@@ -243,6 +255,7 @@ impl Source {
             (&Method::GET, ["jobs", id, "files", name]) => {
                 self.file(call, id, name, Service::Source).await
             }
+            (&Method::GET, ["Binary", id]) => self.binary(call, id).await,
             _ => outcome(404, "not-found", "There is nothing here"),
         }
     }
@@ -303,8 +316,10 @@ impl Source {
             if let Some(value) = &self.world.settings.retry_after {
                 set(&mut reply, "retry-after", value);
             }
-            return reply;
+            let polls = job.polls;
+            return self.going_on(reply, polls);
         }
+        job.ended.get_or_insert_with(|| self.world.clock.tick());
         let page = call.parameter("page").and_then(|page| page.parse().ok());
         let mut reply = job.manifest_reply(&self.world, page.unwrap_or(1));
         job.tell_expiry(&self.world, &mut reply);
@@ -370,40 +385,4 @@ fn may_read(scope: &str) -> bool {
     let rights = rights.split('?').next().unwrap_or_default();
     (resources.starts_with("system/") || resources.starts_with("user/"))
         && (matches!(rights, "read" | "*") || rights.contains('r') && rights != "write")
-}
-
-/// The source's listener.
-pub(crate) struct SourceService(pub(crate) Arc<Source>);
-
-impl server::Service for SourceService {
-    async fn answer(&self, request: Request<Body>) -> Reply {
-        let source = &self.0;
-        source
-            .world
-            .record(Service::Source, request, |call| async move {
-                source.route(&call).await
-            })
-            .await
-    }
-}
-
-/// The other origin's listener: only files.
-pub(crate) struct FilesService(pub(crate) Arc<Source>);
-
-impl server::Service for FilesService {
-    async fn answer(&self, request: Request<Body>) -> Reply {
-        let source = &self.0;
-        source
-            .world
-            .record(Service::Files, request, |call| async move {
-                let path = call.below("/files").unwrap_or_default();
-                match (&call.method, path.as_slice()) {
-                    (&Method::GET, [id, name]) => {
-                        source.file(&call, id, name, Service::Files).await
-                    }
-                    _ => outcome(404, "not-found", "There are only files here"),
-                }
-            })
-            .await
-    }
 }
