@@ -270,13 +270,15 @@ async fn files_at_another_origin_get_no_token_and_expired_links_are_had_anew() {
 async fn files_of_errors_that_hang_take_a_share_of_the_time_and_what_is_exported_is_staged_in_the_rest()
  {
     for contents in [1, 2] {
-        let mut builder = source().fault(Fault::Hang(Place::ErrorFile));
+        let hangs = Fault::Hang(Place::ErrorFile);
+        let takes_long = Fault::Delay(Place::File, 2500);
+        let mut builder = source().fault(hangs).fault(takes_long);
         for _ in 0..contents {
             builder = builder.fault(Fault::ExportErrors(ErrorContent::Errors));
         }
-        let mut transfer = Transferring::of(builder, &[]).await;
-        // They would hang for longer than this call may take.
-        let output = transfer.call(12_000).await.unwrap();
+        let mut transfer = Transferring::of(builder, &[("TRANSFER_CONCURRENCY", "8")]).await;
+        // They would hang for longer than this call may take, and what is exported needs some of it.
+        let output = transfer.call(15_000).await.unwrap();
         assert!(output["parameters"].is_object(), "{output}");
         let (record, files) = kept(&transfer.sandbox);
         assert_eq!(record["exportIssues"]["missing"], contents);

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use pathling_import_tests::check::{
     assert_arrived, assert_import_never_asked, assert_no_token_leaks,
@@ -49,7 +51,10 @@ fn objects(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
                 .extension()
                 .is_some_and(|extension| extension == "ndjson")
             {
-                found.insert(path.clone(), std::fs::read(&path).unwrap());
+                // One that is no longer wanted may go between the two.
+                if let Ok(bytes) = std::fs::read(&path) {
+                    found.insert(path, bytes);
+                }
             }
         }
     }
@@ -207,6 +212,30 @@ async fn with_more_memory(transfer: &Transferring) -> Function {
     Function::start("transfer-to-s3", &env).await
 }
 
+/// Looks again and again until the work is done: an object may go, and none is written over.
+async fn never_written_twice<T>(folder: &Path, work: impl Future<Output = T>) -> T {
+    let mut work = std::pin::pin!(work);
+    let mut seen: BTreeMap<PathBuf, u64> = BTreeMap::new();
+    loop {
+        let done = tokio::select! {
+            biased;
+            done = &mut work => Some(done),
+            () = tokio::time::sleep(Duration::from_millis(10)) => None,
+        };
+        for path in objects(folder).into_keys() {
+            // It may go while it is looked at.
+            let Ok(there) = std::fs::metadata(&path) else {
+                continue;
+            };
+            let first = seen.entry(path.clone()).or_insert(there.ino());
+            assert_eq!(*first, there.ino(), "{} was written over", path.display());
+        }
+        if let Some(done) = done {
+            return done;
+        }
+    }
+}
+
 #[tokio::test]
 async fn two_processes_with_different_memory_at_one_file_leave_the_objects_of_one_of_them() {
     for listed in [true, false] {
@@ -226,7 +255,8 @@ async fn two_processes_with_different_memory_at_one_file_leave_the_objects_of_on
             .await;
             second.invoke(event).await.unwrap()
         };
-        let (first, second) = tokio::join!(transfer.succeed(), then);
+        let both = async { tokio::join!(transfer.succeed(), then) };
+        let (first, second) = never_written_twice(&folder, both).await;
         assert_eq!(first["parameters"], second["parameters"]);
         assert_sorted(&transfer.sandbox, &folder);
     }

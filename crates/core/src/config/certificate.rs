@@ -24,14 +24,18 @@ pub enum ClientCertificate {
     /// The two themselves.
     Given(Identity),
     /// At least one of them is kept elsewhere.
-    Kept {
-        /// The setting that holds the certificate or its address.
-        setting: &'static str,
-        /// The certificate.
-        certificate: SecretSource,
-        /// Its key, where it is not in the same text.
-        key: Option<SecretSource>,
-    },
+    Kept(Box<KeptCertificate>),
+}
+
+/// Where a certificate and its key are.
+#[derive(Clone, Debug)]
+pub struct KeptCertificate {
+    /// The setting that holds the certificate or its address.
+    pub setting: &'static str,
+    /// The certificate.
+    pub certificate: SecretSource,
+    /// Its key, where it is not in the same text.
+    pub key: Option<SecretSource>,
 }
 
 /// A certificate whose private key is there. It shows nothing of the two.
@@ -151,11 +155,11 @@ pub(super) fn certificate(reader: &mut Reader, names: &Names) -> Option<ClientCe
             Identity::read(certificate.reveal(), Some(key.reveal()))
         }
         _ => {
-            return Some(ClientCertificate::Kept {
+            return Some(ClientCertificate::Kept(Box::new(KeptCertificate {
                 setting: at,
                 certificate,
                 key,
-            });
+            })));
         }
     };
     match identity {
@@ -218,7 +222,7 @@ fn expires(certificate: &[u8]) -> Option<Timestamp> {
         _ => time.to_owned(),
     };
     let time = DateTime::strptime("%Y%m%d%H%M%S", time).ok()?;
-    Some(TimeZone::UTC.to_timestamp(time).ok()?)
+    TimeZone::UTC.to_timestamp(time).ok()
 }
 
 /// The first element of some DER: its tag, its content, and what is behind it.

@@ -31,7 +31,7 @@ use std::time::Duration;
 use url::Url;
 
 pub use self::sentry::Sentry;
-pub use certificate::{ClientCertificate, Identity, Part};
+pub use certificate::{ClientCertificate, Identity, KeptCertificate, Part};
 pub use credentials::{Credentials, KeySource, OauthClient, PrivateKey};
 pub use endpoint::Endpoint;
 pub use export::{ExportSettings, Handling, Level, Method};

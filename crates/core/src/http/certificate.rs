@@ -21,7 +21,9 @@ use super::connections::Connections;
 use super::flight::Flight;
 use super::guard::Guard;
 use super::{secrets, words};
-use crate::config::{ClientCertificate, Identity, Origin, Part, Secret, SecretSource};
+use crate::config::{
+    ClientCertificate, Identity, KeptCertificate, Origin, Part, Secret, SecretSource,
+};
 use crate::error::{Kind, Result};
 
 /// What TLS asks for a certificate with: it has one or not, and remembers whether it was asked.
@@ -131,17 +133,13 @@ impl Certified {
     }
 
     async fn has_changed(&self, refused: &Made) -> Result<bool> {
-        let (
-            ClientCertificate::Kept {
-                certificate, key, ..
-            },
-            Some((old, old_key)),
-        ) = (&self.certificate, &refused.texts)
+        let (ClientCertificate::Kept(kept), Some((old, old_key))) =
+            (&self.certificate, &refused.texts)
         else {
             return Ok(false);
         };
-        let other = secrets::instead_of(old, certificate, self.side).await?;
-        let (Some(key), Some(old_key)) = (key, old_key) else {
+        let other = secrets::instead_of(old, &kept.certificate, self.side).await?;
+        let (Some(key), Some(old_key)) = (&kept.key, old_key) else {
             return Ok(other.is_some());
         };
         let other_key = secrets::instead_of(old_key, key, self.side).await?;
@@ -151,11 +149,12 @@ impl Certified {
     async fn make(&self) -> Result<Arc<Made>> {
         let (identity, texts) = match &self.certificate {
             ClientCertificate::Given(identity) => (identity.clone(), None),
-            ClientCertificate::Kept {
-                setting,
-                certificate,
-                key,
-            } => {
+            ClientCertificate::Kept(kept) => {
+                let KeptCertificate {
+                    setting,
+                    certificate,
+                    key,
+                } = &**kept;
                 let text = secrets::secret(certificate, self.side).await?;
                 let key_text = match key {
                     Some(key) => Some(secrets::secret(key, self.side).await?),
@@ -172,7 +171,7 @@ impl Certified {
         Ok(Arc::new(Made {
             number: self.numbers.fetch_add(1, Ordering::Relaxed),
             texts,
-            connections: Connections::guarded(self.connect, self.guard.clone(), Some(identity)),
+            connections: Connections::guarded(self.connect, self.guard.clone(), Some(&identity)),
         }))
     }
 }

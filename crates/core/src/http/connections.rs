@@ -37,11 +37,11 @@ impl Connections {
 
     /// To what a server named: only to addresses that the guard lets pass, with a client certificate for whoever asks for
     /// one, or without.
-    pub(super) fn guarded(connect: Duration, guard: Guard, identity: Option<Identity>) -> Self {
+    pub(super) fn guarded(connect: Duration, guard: Guard, identity: Option<&Identity>) -> Self {
         Self {
             connect,
             guard: Some(guard),
-            shown: Arc::new(Shown::new(identity.as_ref())),
+            shown: Arc::new(Shown::new(identity)),
             client: OnceLock::new(),
         }
     }

@@ -396,6 +396,27 @@ mod tests {
     }
 
     #[test]
+    fn what_was_cut_in_another_way_has_another_name_and_is_known_for_a_piece_all_the_same() {
+        let piece = |cut, number| piece_key("a1", "Patient", 3, URL, cut, number);
+        let stem = file_key("a1", "Patient", 3, URL);
+        let stem = stem.strip_suffix(".ndjson").unwrap();
+        assert_eq!(piece(5 << 20, 7), format!("{stem}-5242880-0007.ndjson"));
+        assert_ne!(piece(5 << 20, 7), piece(8 << 20, 7));
+        for good in [piece(8 << 20, 12_345), format!("{stem}-0007.ndjson")] {
+            assert!(is_piece(3, URL, &good), "{good}");
+            assert!(!is_piece(4, URL, &good) && !is_piece(3, "https://h/2", &good));
+            assert_eq!(role_of("a1", &good), Role::File(3));
+        }
+        for other in ["", "-", "-1-", "-1-2-3", "-x-0001", "-1-000x"] {
+            assert!(
+                !is_piece(3, URL, &format!("{stem}{other}.ndjson")),
+                "{other}"
+            );
+        }
+        assert_eq!(role_of("a1", &cuts_key("a1", 3)), Role::Elsewhere);
+    }
+
+    #[test]
     fn a_server_that_counts_its_jobs_anew_gets_runs_of_other_names() {
         let run = run_of(URL);
         let next = suffixed(&run, "2024-01-01T00:00:00Z");

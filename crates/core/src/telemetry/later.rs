@@ -47,14 +47,12 @@ struct Later {
 
 impl Transport for Later {
     fn send_envelope(&self, envelope: Envelope) {
-        match self.real.get() {
-            Some(real) => real.send_envelope(envelope),
-            None => {
-                let mut waiting = held(&self.waiting);
-                if waiting.len() < WAITING {
-                    waiting.push(envelope);
-                }
-            }
+        if let Some(real) = self.real.get() {
+            return real.send_envelope(envelope);
+        }
+        let mut waiting = held(&self.waiting);
+        if waiting.len() < WAITING {
+            waiting.push(envelope);
         }
     }
 

@@ -309,7 +309,7 @@ impl Multipart {
     }
 
     /// Asks for the object; and once more where another process at the same upload has sent some of the same parts again.
-    /// Their ETags are others then, if the store encrypts with keys of its own (SSE-KMS): it is the sums that are the same.
+    /// Each has another `ETag` then, if the store encrypts with keys of its own (SSE-KMS): it is the sums that are the same.
     async fn try_complete(&self, parts: &[Part], sum: Sum, if_absent: bool) -> Result<(), Fault> {
         let fault = match self.send_complete(parts, sum, if_absent).await {
             Err(fault) if fault.no_such_part() => fault,
@@ -321,7 +321,7 @@ impl Multipart {
         }
     }
 
-    /// The same parts with the ETags that they have by now; `None` where S3 has other bytes, or does not say.
+    /// The same parts, each with the `ETag` that it has by now; `None` where S3 has other bytes, or does not say.
     async fn as_they_are(&self, parts: &[Part], algorithm: Algorithm) -> Option<Vec<Part>> {
         let Ok(Found::Parts(found)) = self.look(algorithm).await else {
             return None;
