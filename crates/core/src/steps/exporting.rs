@@ -262,8 +262,20 @@ pub(super) async fn check_export_status(
             carried,
         });
     };
+    keep(context, staging, told, carried, &status_url, &url).await
+}
+
+/// Writes the manifest that was told into the run's folder, and gives what the step answers then.
+async fn keep(
+    context: &Context,
+    staging: &Staging,
+    told: Told,
+    mut carried: Carried,
+    status_url: &str,
+    url: &Url,
+) -> Result<ExportComplete> {
     let text = || told.text.clone();
-    let kept = keep_manifest(staging, &carried.run, &told.head, text, Some(&url)).await?;
+    let kept = keep_manifest(staging, &carried.run, &told.head, text, Some(url)).await?;
     if kept.run != carried.run {
         context
             .audit()
@@ -281,13 +293,13 @@ pub(super) async fn check_export_status(
     // Before more is read: a large manifest is not held twice.
     drop(told);
     let batches = if with_batches {
-        Some(batches::write(staging, &carried.run, &status_url, &url).await?)
+        Some(batches::write(staging, &carried.run, status_url, url).await?)
     } else {
         None
     };
     Ok(ExportComplete {
         result,
-        status_url,
+        status_url: status_url.to_owned(),
         batches,
         carried,
     })
