@@ -78,7 +78,8 @@ async fn many_machines_add_their_files_to_the_same_log() {
         story.finish(Step::TransferToS3, &halves[0]),
         other.finish(Step::TransferToS3, &halves[1]),
     );
-    (one.unwrap(), two.unwrap());
+    one.unwrap();
+    two.unwrap();
     let log = AuditLog::staged(&sandbox, run(&complete));
     assert_eq!(log.details("download_complete").len(), 6);
     assert!(log.details("export_complete").is_empty());

@@ -38,7 +38,6 @@ struct Held {
     /// The number of the log's object that was written to last.
     number: Option<u32>,
     left_out: bool,
-    failed: bool,
 }
 
 impl Journal {
@@ -55,7 +54,6 @@ impl Journal {
         if run.is_none() || held.run.as_deref() != run {
             *held = Held::default();
         }
-        held.failed = false;
     }
 
     pub(super) fn of_run(&self, run: &str) {
@@ -114,23 +112,18 @@ impl Journal {
     async fn whenever_there_are_many(&self, staging: &Staging) -> Infallible {
         loop {
             self.many.notified().await;
-            self.bring(staging, MANY).await;
+            if let Err(error) = self.write(staging, MANY).await {
+                // The call's end tries once more.
+                tracing::debug!(error = error.what(), "the audit log was not written");
+            }
         }
     }
 
-    /// Writes all there is. What cannot be written is told once a call, and stays here.
+    /// Writes all there is. What cannot be written is told, and stays here.
     pub(super) async fn keep(&self, staging: &Staging) {
-        self.bring(staging, 1).await;
-    }
-
-    async fn bring(&self, staging: &Staging, least: usize) {
-        let Err(error) = self.write(staging, least).await else {
-            return;
-        };
-        let mut held = self.held();
-        if !std::mem::replace(&mut held.failed, true) {
+        if let Err(error) = self.write(staging, 1).await {
             tracing::warn!(
-                run = held.run,
+                run = self.run(),
                 error = error.what(),
                 "the audit log could not be written; the run is not touched by that"
             );
@@ -141,7 +134,8 @@ impl Journal {
     async fn write(&self, staging: &Staging, least: usize) -> Result<()> {
         while let Some((run, block, number)) = self.next(least) {
             let key = |number| layout::log_key(&run, number);
-            let number = staging.append(key, &block, number).await?;
+            // A store that has no time gets no more to do for this.
+            let number = staging.paced().append(key, &block, number).await?;
             let mut held = self.held();
             held.block = Bytes::new();
             held.number = Some(number);

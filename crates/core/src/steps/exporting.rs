@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::Value;
 use url::Url;
 
@@ -293,7 +294,28 @@ pub(super) async fn check_export_status(
             carried,
         });
     };
+    keep(
+        context,
+        staging,
+        (told, expires),
+        carried,
+        &status_url,
+        &manifest_at,
+    )
+    .await
+}
+
+/// Writes the manifest that was told into the run's folder, and gives what the step answers then.
+async fn keep(
+    context: &Context,
+    staging: &Staging,
+    (told, expires): (Told, Option<Timestamp>),
+    mut carried: Carried,
+    status_url: &str,
+    manifest_at: &ManifestAt,
+) -> Result<ExportComplete> {
     let text = || told.text.clone();
+    let base = manifest_at.base();
     let name = manifest_at.run_of(&carried.run, &told.head);
     let kept = keep_manifest(staging, &carried.run, name, &told.head, text, base).await?;
     if kept.run != carried.run {
@@ -314,10 +336,10 @@ pub(super) async fn check_export_status(
     // Before more is read: a large manifest is not held twice.
     drop(told);
     let (settings, run) = (context.settings(), &carried.run);
-    let batches = batches::write(settings, staging, run, &status_url, base).await?;
+    let batches = batches::write(settings, staging, run, status_url, base).await?;
     Ok(ExportComplete {
         result,
-        status_url,
+        status_url: status_url.to_owned(),
         batches,
         carried,
     })

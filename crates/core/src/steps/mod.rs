@@ -103,8 +103,15 @@ pub async fn run_until(
     let left = deadline
         .0
         .map_or(LOGGING, |at| at.saturating_duration_since(Instant::now()));
-    context.keep_log(left.clamp(LAST_LINES, LOGGING)).await;
+    // A store that has just failed has its chance with the next call.
+    if !outcome.as_ref().is_err_and(is_of_staging) {
+        context.keep_log(left.clamp(LAST_LINES, LOGGING)).await;
+    }
     outcome
+}
+
+fn is_of_staging(error: &Error) -> bool {
+    matches!(error.kind(), Kind::StagingUnavailable | Kind::StagingDenied)
 }
 
 /// Says whose work begins. The requests of a run have one name from its kick-off on, which the run's record remembers.
