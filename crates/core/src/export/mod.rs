@@ -13,6 +13,7 @@ mod ending;
 mod kick_off;
 mod pages;
 mod status;
+mod told;
 
 pub use asked::Wanted;
 pub use capability::Capability;
@@ -20,7 +21,8 @@ pub(crate) use capability::unread as capabilities_unread;
 pub use ending::{Deleted, delete};
 pub use kick_off::{Accepted, Failed, Patience, kick_off};
 pub use pages::manifest_again;
-pub use status::{Status, Told, parse_status_url, status};
+pub use status::{GoesOn, Status, parse_status_url, status};
+pub use told::{Room, Text, Told};
 
 /// The media type of all FHIR resources here.
 const FHIR_JSON: &str = "application/fhir+json";

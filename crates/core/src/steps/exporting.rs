@@ -1,16 +1,15 @@
 //! `fhir-export` and `check-export-status`.
 
-use std::time::Duration;
-
 use serde_json::Value;
 use url::Url;
 
 use super::contract::{Carried, ExportComplete, ExportStarted, ManifestPlace, StatusQuery};
-use super::run::{keep_manifest, refuse_cancelled, since_of, stored_head};
+use super::keeping::{Large, Whole, keep_manifest};
+use super::run::{refuse_cancelled, since_of, stored_head};
 use super::{Context, Deadline, batches, require_staging_for_key};
 use crate::config::{MixedFiles, Place, Settings, Step};
 use crate::error::{Error, Kind, Result};
-use crate::export::{self, Patience, Status, Told, Wanted};
+use crate::export::{self, GoesOn, Patience, Room, Status, Text, Told, Wanted};
 use crate::http;
 use crate::manifest::{self, Head};
 use crate::staging::{Staging, layout};
@@ -208,16 +207,16 @@ pub(super) async fn check_export_status(
     {
         return Ok(complete);
     }
-    let told = match export::status(client, endpoint, &url).await? {
-        Status::InProgress {
-            progress,
-            retry_after,
-            known,
-        } => {
-            if let (true, Some(staging), Some(record)) = (known, staging, &record) {
+    let room = staging.map(|staging| Room {
+        staging,
+        key: layout::manifest_key(&carried.run),
+    });
+    let told = match export::status(client, endpoint, &url, room.as_ref()).await? {
+        Status::InProgress(goes_on) => {
+            if let (true, Some(staging), Some(record)) = (goes_on.known, staging, &record) {
                 record.saw_job(staging, &status_url).await;
             }
-            return Err(in_progress(progress, retry_after));
+            return Err(in_progress(goes_on));
         }
         Status::Absent { status, said } => {
             // Another process may have had it deleted since the record was read.
@@ -243,18 +242,34 @@ pub(super) async fn check_export_status(
             carried,
         });
     };
-    let text = || told.text.clone();
-    let kept = keep_manifest(staging, &carried.run, &told.head, text, Some(&url)).await?;
-    carried.run = kept.run;
-    carried.since = since_of(&carried, Some(&kept.record), &told.head);
     let with_batches = context.settings().batches;
-    let result = if with_batches || told.text.len() > CARRIED_WHOLE {
-        by_reference(staging, &carried.run, &told.head)?
-    } else {
-        value(&told.text)?
+    let Told { head, text, size } = told;
+    let (text, small) = match text {
+        Text::Held(text) => {
+            let small = Some(text.clone()).filter(|_| !with_batches && size <= CARRIED_WHOLE);
+            (Whole::Here(text), small)
+        }
+        elsewhere => {
+            let written = match elsewhere {
+                Text::OnItsWay(written) => Some(written),
+                Text::Held(_) | Text::Gone => None,
+            };
+            let large = Large {
+                written,
+                client,
+                endpoint,
+                status_url: &url,
+            };
+            (Whole::Large(large), None)
+        }
     };
-    // Before more is read: a large manifest is not held twice.
-    drop(told);
+    let kept = keep_manifest(staging, &carried.run, &head, text, Some(&url)).await?;
+    carried.run = kept.run;
+    carried.since = since_of(&carried, Some(&kept.record), &head);
+    let result = match small {
+        Some(text) => value(&text)?,
+        None => by_reference(staging, &carried.run, &head)?,
+    };
     let batches = if with_batches {
         Some(batches::write(staging, &carried.run, &status_url, &url).await?)
     } else {
@@ -349,7 +364,12 @@ fn absent(status: u16, said: &str, record: Option<&RunRecord>, status_url: &str)
     )
 }
 
-fn in_progress(progress: Option<String>, retry_after: Option<Duration>) -> Error {
+fn in_progress(goes_on: GoesOn) -> Error {
+    let GoesOn {
+        progress,
+        retry_after,
+        ..
+    } = goes_on;
     let progress = progress
         .map(|text| format!(" ({text})"))
         .unwrap_or_default();
@@ -378,13 +398,12 @@ fn require_bucket_for_batches(settings: &Settings) -> Result<()> {
 
 /// The manifest itself, where there is no staging that could hold it.
 fn carried_whole(told: &Told) -> Result<Value> {
-    let size = told.text.len();
-    if size > WITHOUT_STAGING {
-        return Err(Kind::Configuration
-            .error(format!("the manifest has {size} bytes, and Step Functions carries at most 262144"))
-            .next("Set STAGING_URL for this function too, so that what is large can be kept there, or run the command, which has no such limit."));
+    match &told.text {
+        Text::Held(text) if told.size <= WITHOUT_STAGING => value(text),
+        _ => Err(Kind::Configuration
+            .error(format!("the manifest has {} bytes, and Step Functions carries at most 262144", told.size))
+            .next("Set STAGING_URL for this function too, so that what is large can be kept there, or run the command, which has no such limit.")),
     }
-    value(&told.text)
 }
 
 /// The manifest exactly as the source sent it, as far as that can be told from its JSON.

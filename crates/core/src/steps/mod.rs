@@ -11,6 +11,7 @@ mod ending;
 mod exporting;
 mod importing;
 mod issues;
+mod keeping;
 mod renewal;
 mod run;
 mod transferring;

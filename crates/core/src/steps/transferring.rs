@@ -15,8 +15,9 @@ use super::contract::{
 };
 use super::ending::Ending;
 use super::issues;
+use super::keeping::{Whole, keep_manifest};
 use super::renewal::renewal;
-use super::run::{keep_manifest, refuse_cancelled, saw_manifest, since_of, stored_manifest};
+use super::run::{refuse_cancelled, saw_manifest, since_of, stored_manifest};
 use super::{Context, Deadline, require_staging_for_key};
 use crate::config::{ImportMode, MixedFiles, PARTIAL_OVERWRITE, Settings};
 use crate::error::{Kind, Result};
@@ -269,7 +270,7 @@ async fn find(
     } else {
         run.to_owned()
     };
-    let text = || Bytes::from(value.to_string());
+    let text = Whole::Here(Bytes::from(value.to_string()));
     let kept = keep_manifest(staging, &run, &told.head, text, base).await?;
     let (stored, fresh) = if kept.is_new {
         (told, None)
