@@ -122,7 +122,9 @@ async fn synchronise(
     mut told_to_stop: FirstStop,
 ) -> u8 {
     let progress = Progress::new(ending.form);
-    let context = Context::new(settings).observed_by(progress.observer());
+    let context = Context::new(settings)
+        .observed_by(progress.observer())
+        .going_ahead();
     let drive = Drive::new(&context, &progress, context.settings());
     let outcome = tokio::select! {
         biased;

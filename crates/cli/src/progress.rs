@@ -159,6 +159,15 @@ impl Progress {
                 }
                 self.line_now_and_then();
             }
+            // The log has it from the step itself.
+            Event::Ahead { .. } if inner.form == Form::Log => {}
+            Event::Ahead { files, bytes } => {
+                let files = words::count(files as u64, "file", "files");
+                let bytes = words::bytes(bytes);
+                self.line(&format!(
+                    "{files} of an export that goes on staged already, {bytes}"
+                ));
+            }
             // The log has it from the transfer itself.
             Event::Retrying { .. } | Event::Waiting { .. } if inner.form == Form::Log => {}
             Event::Retrying { what, wait, why } | Event::Waiting { what, wait, why } => {

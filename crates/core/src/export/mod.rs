@@ -12,6 +12,7 @@ mod capability;
 mod ending;
 mod kick_off;
 mod pages;
+mod partial;
 mod status;
 mod told;
 
@@ -21,6 +22,7 @@ pub(crate) use capability::unread as capabilities_unread;
 pub use ending::{Deleted, delete};
 pub use kick_off::{Accepted, Failed, Patience, kick_off};
 pub use pages::manifest_again;
+pub use partial::Partial;
 pub use status::{GoesOn, Status, parse_status_url, status};
 pub use told::{Room, Text, Told};
 

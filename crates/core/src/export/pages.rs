@@ -13,7 +13,7 @@ use crate::http::{self, Client, Response, shown};
 use crate::manifest::{Manifest, Pages};
 
 /// How many pages a manifest may have.
-const PAGES: usize = 10_000;
+pub(super) const PAGES: usize = 10_000;
 
 /// The whole of a manifest whose first page was found at `base`. Its later pages may not be there yet.
 pub(super) async fn all_pages(
@@ -38,7 +38,7 @@ pub(super) async fn all_pages(
             None => match ask(client, endpoint, &url).await? {
                 Answer::Complete(response) => chunks(response),
                 Answer::Absent(response) => return Err(http::failure(response, STATUS).await),
-                Answer::InProgress(goes_on) => return Ok(Status::InProgress(goes_on)),
+                Answer::InProgress(goes_on, _) => return Ok(Status::InProgress(goes_on)),
             },
         };
         let at = format!("GET {}", shown(&url));
@@ -118,7 +118,7 @@ async fn page_again(client: &Client, endpoint: &Url, url: &Url) -> Result<Manife
     let response = match ask(client, endpoint, url).await? {
         Answer::Complete(response) => response,
         Answer::Absent(response) => return Err(http::failure(response, STATUS).await),
-        Answer::InProgress(goes_on) => {
+        Answer::InProgress(goes_on, _) => {
             let progress = goes_on.progress;
             let says = progress.unwrap_or_else(|| "the export is in progress".to_owned());
             let error = Kind::SourceUnavailable.error(format!("GET {}: {says}", shown(&base)));
@@ -131,7 +131,7 @@ async fn page_again(client: &Client, endpoint: &Url, url: &Url) -> Result<Manife
 }
 
 /// The body of an answer as it arrives.
-fn chunks(response: Response) -> BoxStream<'static, Result<Bytes>> {
+pub(super) fn chunks(response: Response) -> BoxStream<'static, Result<Bytes>> {
     let chunks = stream::unfold(response.into_body(), |mut body| async {
         let chunk = body.chunk().await?;
         Some((chunk, body))

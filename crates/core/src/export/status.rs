@@ -10,6 +10,7 @@ use crate::manifest;
 
 use super::SEPARATE_STATUS;
 use super::pages::all_pages;
+use super::partial::Partial;
 use super::told::{Intake, Room, Told};
 
 /// What a status request is for, in messages.
@@ -47,7 +48,8 @@ pub struct GoesOn {
 
 /// How a status request was answered.
 pub(super) enum Answer {
-    InProgress(GoesOn),
+    /// With 202, and the answer itself; or with a wish to be asked later.
+    InProgress(GoesOn, Option<Response>),
     /// With 200 and a body that should be the manifest.
     Complete(Response),
     /// With 404 or 410.
@@ -55,15 +57,22 @@ pub(super) enum Answer {
 }
 
 /// Asks how the export of `status_url` goes. A manifest that is too large to be held goes to `room`; where there is none, it
-/// is checked and no more.
+/// is checked and no more. What there is already of one that is not complete goes to `partial`.
 pub async fn status(
     client: &Client,
     endpoint: &Url,
     status_url: &Url,
     room: Option<&Room<'_>>,
+    partial: Option<&mut Partial>,
 ) -> Result<Status> {
     match ask(client, endpoint, status_url).await? {
-        Answer::InProgress(goes_on) => Ok(Status::InProgress(goes_on)),
+        Answer::InProgress(goes_on, answer) => {
+            if let (Some(partial), Some(response)) = (partial, answer) {
+                let url = http::status_url_for_polling(endpoint, status_url);
+                partial.read(client, endpoint, response, url).await;
+            }
+            Ok(Status::InProgress(goes_on))
+        }
         Answer::Absent(response) => {
             let (status, at) = (response.status().as_u16(), response.described());
             let (said, _) = http::said(response).await;
@@ -94,18 +103,22 @@ pub(super) async fn ask(client: &Client, endpoint: &Url, status_url: &Url) -> Re
     };
     let retry_after = response.retry_after();
     match of_job {
-        202 => Ok(Answer::InProgress(GoesOn {
-            progress: response.header("x-progress").map(bounded),
-            retry_after,
-            known: true,
-        })),
+        202 => {
+            let goes_on = GoesOn {
+                progress: response.header("x-progress").map(bounded),
+                retry_after,
+                known: true,
+            };
+            Ok(Answer::InProgress(goes_on, Some(response)))
+        }
         code @ (429 | 503) => {
             let progress = Some(format!("the source answered {code}"));
-            Ok(Answer::InProgress(GoesOn {
+            let goes_on = GoesOn {
                 progress,
                 retry_after,
                 known: false,
-            }))
+            };
+            Ok(Answer::InProgress(goes_on, None))
         }
         200 => Ok(Answer::Complete(response)),
         _ if response.status().as_u16() == 200 => {
@@ -132,11 +145,7 @@ fn separate_status(response: &Response) -> Option<u16> {
 }
 
 /// The manifest of an answer, checked; what is too large to be held goes to `room` as it arrives.
-pub(super) async fn told(
-    response: Response,
-    base: &Url,
-    room: Option<&Room<'_>>,
-) -> Result<Told> {
+pub(super) async fn told(response: Response, base: &Url, room: Option<&Room<'_>>) -> Result<Told> {
     let quoter = response.quoter();
     let at = response.described();
     let promised = response.content_length().unwrap_or_default();

@@ -89,7 +89,11 @@ impl Pages {
                 None => None,
                 Some(text) => match read::absolute(&text, Some(&base)) {
                     Some(url) => Some(url),
-                    None => return Ok(Err(wrong("its link to the next page is no http or https URL"))),
+                    None => {
+                        return Ok(Err(wrong(
+                            "its link to the next page is no http or https URL",
+                        )));
+                    }
                 },
             };
             Ok(Ok((pages, next)))
@@ -205,7 +209,12 @@ impl<'de> Take<'de> for Page<'_> {
             } else {
                 let value: Value = object.next_value()?;
                 if name == "resourceType" {
-                    let kind: String = value.as_str().unwrap_or_default().chars().take(40).collect();
+                    let kind: String = value
+                        .as_str()
+                        .unwrap_or_default()
+                        .chars()
+                        .take(40)
+                        .collect();
                     error.get_or_insert_with(|| wrong(&format!("it is a FHIR {kind}")));
                 }
                 if is_first {
@@ -342,7 +351,10 @@ mod tests {
 
     /// Adds a page that arrives in chunks of so many bytes; gives the pieces of the whole.
     async fn add(pages: Pages, text: &[u8], chunk: usize, base: &Url) -> Result<(Pages, Vec<u8>)> {
-        let chunks: Vec<_> = text.chunks(chunk).map(|it| Ok(Bytes::copy_from_slice(it))).collect();
+        let chunks: Vec<_> = text
+            .chunks(chunk)
+            .map(|it| Ok(Bytes::copy_from_slice(it)))
+            .collect();
         let not_json = || Kind::Manifest.error("no JSON");
         let (reading, mut pieces) = pages.add(stream::iter(chunks), base, not_json);
         let draining = async {
@@ -384,7 +396,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn errors_that_every_page_repeats_are_there_once_and_deletions_as_often_as_they_are_named() {
+    async fn errors_that_every_page_repeats_are_there_once_and_deletions_as_often_as_they_are_named()
+     {
         let page = |number| {
             json!({"transactionTime": "t", "output": [{"url": format!("https://f/{number}")}],
                 "error": [{"url": "https://f/e"}], "deleted": [{"url": "https://f/d"}]})

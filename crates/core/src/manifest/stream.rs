@@ -62,10 +62,7 @@ pub(super) async fn read<K: Keep + Send + 'static>(
     Ok((head?, keep))
 }
 
-fn begin<K: Keep + Send + 'static>(
-    base: Option<&Url>,
-    mut keep: K,
-) -> Parsing<(Result<Head>, K)> {
+fn begin<K: Keep + Send + 'static>(base: Option<&Url>, mut keep: K) -> Parsing<(Result<Head>, K)> {
     let base = base.cloned();
     Parsing::begin(move |json, meter| {
         let mut metered = Metered {
@@ -85,7 +82,8 @@ pub(super) struct Parsing<T> {
 }
 
 /// What one who reads JSON is given.
-pub(super) type Json = serde_json::Deserializer<IoRead<BufReader<io::Chain<Cursor<Vec<u8>>, Chunks>>>>;
+pub(super) type Json =
+    serde_json::Deserializer<IoRead<BufReader<io::Chain<Cursor<Vec<u8>>, Chunks>>>>;
 
 impl<T: Send + 'static> Parsing<T> {
     /// Begins to read, in a thread of its own. Whoever reads says to the meter where a value ends that nothing is held of any
@@ -128,7 +126,10 @@ impl<T: Send + 'static> Parsing<T> {
     }
 
     /// Reads all of a stream, or as much of it as is wanted.
-    pub(super) async fn add_all(&mut self, chunks: impl Stream<Item = Result<Bytes>>) -> Result<()> {
+    pub(super) async fn add_all(
+        &mut self,
+        chunks: impl Stream<Item = Result<Bytes>>,
+    ) -> Result<()> {
         let mut chunks = std::pin::pin!(chunks);
         while let Some(chunk) = chunks.next().await {
             if !self.add(chunk?).await? {
@@ -145,7 +146,9 @@ impl<T: Send + 'static> Parsing<T> {
             Ok(Ok(made)) => Ok(made),
             Ok(Err(error)) if error.io_error_kind() == Some(ErrorKind::FileTooLarge) => {
                 let most = ITEM >> 20;
-                Err(wrong(&format!("a single entry of it has more than {most} MiB")))
+                Err(wrong(&format!(
+                    "a single entry of it has more than {most} MiB"
+                )))
             }
             Ok(Err(_)) => Err(not_json()),
             Err(stopped) => Err(Kind::SourceUnavailable.error(format!(

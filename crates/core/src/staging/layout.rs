@@ -236,6 +236,12 @@ pub fn batches_key(run: &str) -> String {
     format!("runs/{run}/_batches.jsonl")
 }
 
+/// What was planned of a manifest before it was complete, the first of such notes and so on.
+#[must_use]
+pub fn early_key(run: &str, number: usize) -> String {
+    format!("runs/{run}/_early/{number:05}.jsonl")
+}
+
 /// The audit log of a run.
 #[must_use]
 pub fn log_key(run: &str) -> String {
@@ -403,6 +409,7 @@ mod tests {
         assert_eq!(glob_key("a1", "Patient"), "runs/a1/Patient/*.ndjson");
         assert_eq!(empty_key("a1", "Patient"), "runs/a1/Patient/empty.ndjson");
         assert_eq!(batches_key("a1"), "runs/a1/_batches.jsonl");
+        assert_eq!(early_key("a1", 7), "runs/a1/_early/00007.jsonl");
         assert_eq!(log_key("a1"), "runs/a1/_log.ndjson");
         assert_eq!(sync_key("a1"), "sync/a1.json");
         // printf %s https://fhir.example.org/files/Patient-1.ndjson | sha256sum | cut -c -12

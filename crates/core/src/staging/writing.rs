@@ -105,7 +105,9 @@ impl Writing {
         let number = u32::try_from(self.parts.len() + 1).unwrap_or(u32::MAX);
         if number > PARTS {
             let url = self.staging.url(&self.key);
-            return Err(Kind::StagingDenied.error(format!("{url} would have more than {PARTS} parts")));
+            return Err(
+                Kind::StagingDenied.error(format!("{url} would have more than {PARTS} parts"))
+            );
         }
         let room = Vec::with_capacity(PART);
         let body = Bytes::from(std::mem::replace(&mut self.rest, room));
@@ -119,7 +121,8 @@ impl Writing {
         };
         self.sum = self.sum.and(sum);
         self.begun = true;
-        self.sending.spawn(store(Arc::clone(&self.sink), part, sum, body));
+        self.sending
+            .spawn(store(Arc::clone(&self.sink), part, sum, body));
         Ok(())
     }
 
@@ -167,7 +170,11 @@ async fn store(sink: Arc<Sink>, mut part: Part, sum: Sum, body: Bytes) -> Result
         let Some(wait) = wait else {
             return Err(error);
         };
-        tracing::debug!(error = error.what(), wait_s = wait.as_secs_f64(), "a part is sent again");
+        tracing::debug!(
+            error = error.what(),
+            wait_s = wait.as_secs_f64(),
+            "a part is sent again"
+        );
         tokio::time::sleep(wait).await;
     }
 }

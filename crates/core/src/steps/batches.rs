@@ -10,11 +10,13 @@ use std::sync::Arc;
 use url::Url;
 
 use super::contract::{BatchStaged, BatchTransfer, BatchesPlace};
+use super::early;
 use super::json;
 use super::run::stored_manifest;
 use crate::config::Place;
 use crate::error::{Kind, Result};
 use crate::staging::{Staging, layout};
+use crate::sync::RunRecord;
 use crate::transfer::Plan;
 
 /// The longest line, in bytes.
@@ -49,6 +51,7 @@ pub(super) async fn write(
         Kind::StagingDenied.error(format!("{url} was written, and cannot be read"))
     })?;
     let plan = Plan::new(run, Arc::new(manifest))?;
+    early::settle(staging, &RunRecord::load(staging, run).await?, &plan).await?;
     let empty = BatchTransfer {
         run: run.to_owned(),
         items: Vec::new(),

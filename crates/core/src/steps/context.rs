@@ -4,6 +4,7 @@ use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use url::Url;
 
+use super::early::Early;
 use crate::config::{Dialect, Endpoint, Settings};
 use crate::error::{Kind, Result};
 use crate::export::{self, Capability, Wanted};
@@ -21,6 +22,7 @@ pub struct Context {
     target: OnceCell<Client>,
     staging: OnceCell<Staging>,
     dialect: OnceCell<Dialect>,
+    early: Option<Early>,
 }
 
 impl Context {
@@ -35,7 +37,15 @@ impl Context {
             target: OnceCell::new(),
             staging: OnceCell::new(),
             dialect: OnceCell::new(),
+            early: None,
         }
+    }
+
+    /// The same context for a caller of [`super::ahead`], where the settings allow manifests in pieces.
+    #[must_use]
+    pub fn going_ahead(mut self) -> Self {
+        self.early = self.settings.job.partial_manifests.then(Early::default);
+        self
     }
 
     /// The same context, with somebody who is told about transfers.
@@ -144,6 +154,11 @@ impl Context {
             .get_or_try_init(|| pathling::detect(client, endpoint))
             .await
             .copied()
+    }
+
+    /// What is staged ahead, where somebody does that.
+    pub(super) fn early(&self) -> Option<&Early> {
+        self.early.as_ref()
     }
 
     pub(super) fn observer(&self) -> &Observer {

@@ -9,7 +9,7 @@ use super::run::{refuse_cancelled, since_of, stored_head};
 use super::{Context, Deadline, batches, require_staging_for_key};
 use crate::config::{MixedFiles, Place, Settings, Step};
 use crate::error::{Error, Kind, Result};
-use crate::export::{self, GoesOn, Patience, Room, Status, Text, Told, Wanted};
+use crate::export::{self, Capability, GoesOn, Patience, Room, Status, Text, Told, Wanted};
 use crate::http;
 use crate::manifest::{self, Head};
 use crate::staging::{Staging, layout};
@@ -28,13 +28,16 @@ const WITHOUT_STAGING: usize = 1 << 20;
 pub(super) async fn fhir_export(context: &Context, deadline: Deadline) -> Result<ExportStarted> {
     let settings = context.settings();
     let (client, endpoint) = context.source().await?;
-    let wanted = Wanted {
+    let mut wanted = Wanted {
         types: settings.types.clone(),
         since: settings.since.clone(),
         export: settings.export.clone(),
         separate_status: settings.job.separate_status,
+        partial_manifests: settings.job.partial_manifests,
     };
     let capability = context.capability(&wanted).await?;
+    let lacks_pieces = capability.is_some_and(Capability::lacks_partial_manifests);
+    wanted.partial_manifests &= !lacks_pieces;
     let state = match context.staging_if_any().await? {
         Some(staging) => Some((staging, announce(staging, settings).await?)),
         None => None,
@@ -211,8 +214,25 @@ pub(super) async fn check_export_status(
         staging,
         key: layout::manifest_key(&carried.run),
     });
-    let told = match export::status(client, endpoint, &url, room.as_ref()).await? {
+    let mut pieces = match context.early().filter(|_| staging.is_some()) {
+        Some(early) => Some(early.pieces().await),
+        None => None,
+    };
+    let partial = pieces.as_deref_mut();
+    let asked = Box::pin(export::status(
+        client,
+        endpoint,
+        &url,
+        room.as_ref(),
+        partial,
+    ));
+    let told = match asked.await? {
         Status::InProgress(goes_on) => {
+            if let (Some(pieces), Some(early)) = (&mut pieces, context.early())
+                && let Some(manifest) = pieces.news()
+            {
+                early.tell(&carried.run, manifest);
+            }
             if let (true, Some(staging), Some(record)) = (goes_on.known, staging, &record) {
                 record.saw_job(staging, &status_url).await;
             }

@@ -64,7 +64,7 @@ impl Large<'_> {
             key: key.to_owned(),
         };
         let (client, endpoint, url) = (self.client, self.endpoint, self.status_url);
-        let again = Box::pin(export::status(client, endpoint, url, Some(&room)));
+        let again = Box::pin(export::status(client, endpoint, url, Some(&room), None));
         if let Status::Complete(told) = again.await?
             && told.head == *head
         {

@@ -7,6 +7,7 @@ mod brought;
 mod cancelling;
 mod context;
 pub mod contract;
+mod early;
 mod ending;
 mod exporting;
 mod importing;
@@ -31,6 +32,7 @@ use contract::{Carried, ManifestPlace};
 
 pub use cancelling::{AtSource, Cancelled, GivenUp, cancel};
 pub use context::{Context, Deadline};
+pub use early::ahead;
 
 /// How long after its deadline a transfer may take to say how far it is.
 const LAST_WORDS: Duration = Duration::from_millis(250);

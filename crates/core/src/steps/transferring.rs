@@ -13,6 +13,7 @@ use super::brought::{self, log};
 use super::contract::{
     BatchStaged, BatchTransfer, Carried, Staged, ToldManifest, TransferRequest, WholeTransfer,
 };
+use super::early;
 use super::ending::Ending;
 use super::issues;
 use super::keeping::{Whole, keep_manifest};
@@ -99,6 +100,7 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
         let links = Links::of(&plan, fresh);
         plan = plan.lent(links);
     }
+    early::settle(staging, &record, &plan).await?;
     let listing = listing(staging, &carried.run, &plan).await?;
     let plan = Arc::new(plan);
     let transfer = Transfer {
@@ -359,7 +361,7 @@ fn import_mode(settings: &Settings, carried: &Carried) -> Result<ImportMode> {
 }
 
 /// Stops before anything is fetched where there are mixed files, or types that no target can hold, and they are not wanted.
-fn refuse(settings: &Settings, manifest: &Manifest) -> Result<()> {
+pub(super) fn refuse(settings: &Settings, manifest: &Manifest) -> Result<()> {
     if settings.mixed_files == MixedFiles::Refuse {
         manifest.head.refuse_untyped()?;
     }

@@ -67,7 +67,7 @@ impl Seen {
                 self.staged += bytes;
                 tracing::debug!(index, fetched, bytes, resources, "file done");
             }
-            Event::Retrying { .. } | Event::Waiting { .. } => {}
+            Event::Ahead { .. } | Event::Retrying { .. } | Event::Waiting { .. } => {}
         }
         if self.said.elapsed() >= BETWEEN {
             self.said = Instant::now();

@@ -42,7 +42,7 @@ pub use links::{Links, Renew};
 pub use listing::Listing;
 pub use plan::{File, Plan};
 pub use progress::{Event, Observer};
-pub use split::remove_other_pieces;
+pub use split::{remove_left_over, remove_other_pieces};
 
 /// How many files are at work at once. Most of them wait for their turn at a server, or for memory.
 const AT_WORK: usize = 128;

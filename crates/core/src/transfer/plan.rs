@@ -111,6 +111,17 @@ impl Plan {
         self
     }
 
+    /// Tells of an index and a key whether a file has them.
+    pub fn names(&self) -> impl Fn(usize, &str) -> bool {
+        let mut files = vec![false; self.indices()];
+        for slot in &self.order {
+            if let Some(is_file) = files.get_mut(*slot as usize) {
+                *is_file = true;
+            }
+        }
+        move |index, key| files.get(index) == Some(&true) && self.is_key(index, key)
+    }
+
     /// The name of the export that they are of.
     #[must_use]
     pub fn export(&self) -> String {

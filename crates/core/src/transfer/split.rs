@@ -297,7 +297,7 @@ pub async fn remove_other_pieces(
             continue;
         };
         if plan.is_piece(index, &object.key) && !named.contains(&object.key) {
-            remove_piece(staging, &object.key).await?;
+            remove_left_over(staging, &object.key).await?;
         }
     }
     Ok(())
@@ -311,14 +311,17 @@ async fn remove_later_pieces(staging: &Staging, named: &BTreeSet<String>) -> Res
             if staging.head(&key).await?.is_none() {
                 break;
             }
-            remove_piece(staging, &key).await?;
+            remove_left_over(staging, &key).await?;
             next = layout::next_piece(&key);
         }
     }
     Ok(())
 }
 
-async fn remove_piece(staging: &Staging, key: &str) -> Result<()> {
+/// Removes what the import would read, or the transfer believe, and is of no file of the run.
+///
+/// Gives [`Kind::StagingDenied`] where it may not be removed.
+pub async fn remove_left_over(staging: &Staging, key: &str) -> Result<()> {
     staging.remove(key).await;
     if staging.head(key).await?.is_none() {
         return Ok(());

@@ -46,6 +46,8 @@ pub(super) struct Job {
     pub(super) files_are_open: bool,
     /// Whether its own status stands in `X-Export-Status`.
     pub(super) separate_status: bool,
+    /// Whether its manifest may come in pieces.
+    pub(super) in_pieces: bool,
     /// Whether somebody has deleted it: it and its files are gone, and only what it held is remembered.
     is_deleted: bool,
 }
@@ -95,6 +97,7 @@ impl Job {
             links: Links::default(),
             files_are_open: false,
             separate_status: false,
+            in_pieces: false,
             is_deleted: false,
         }
     }

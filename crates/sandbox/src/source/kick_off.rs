@@ -49,6 +49,7 @@ impl Source {
                 .collect();
             let mut job = Job::new(&self.world, request, asked, time, snapshot, synthetic);
             job.separate_status = separate;
+            job.in_pieces = wanted.in_pieces;
             self.jobs().add(job, faults.fires(&Fault::JobNumbersRepeat))
         });
 
