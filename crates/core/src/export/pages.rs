@@ -53,7 +53,7 @@ pub(super) async fn all_pages(
     intake.take(pages.rest()).await?;
     let told = intake.end().await.map_err(|(_, error)| error)?;
     tracing::debug!(pages = count, "manifest");
-    Ok(Status::Complete(told))
+    Ok(Status::Complete(Box::new(told)))
 }
 
 /// Adds a page to the others, and what it adds to the whole to that.

@@ -25,7 +25,7 @@ pub enum Status {
     /// The job goes on.
     InProgress(GoesOn),
     /// The job is done, and this is its manifest.
-    Complete(Told),
+    Complete(Box<Told>),
     /// There is no such job, or none any more.
     Absent {
         /// The status that was answered: 404, or 410 for one that was cancelled or has expired.
@@ -83,7 +83,7 @@ pub async fn status(
             let url = http::status_url_for_polling(endpoint, status_url);
             let first = told(response, &url, room).await?;
             if first.head.next.is_none() {
-                return Ok(Status::Complete(first));
+                return Ok(Status::Complete(Box::new(first)));
             }
             all_pages(client, endpoint, first, url, room).await
         }
@@ -163,6 +163,9 @@ pub(super) async fn told(response: Response, base: &Url, room: Option<&Room<'_>>
     let (text, error) = match intake.end().await {
         Ok(told) => return Ok(told),
         Err(failed) => failed,
+    };
+    let Some(text) = text else {
+        return Err(within_manifest(error, &at));
     };
     let text = manifest::without_mark(&text).trim_ascii();
     if text.is_empty() {

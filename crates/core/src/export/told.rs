@@ -89,8 +89,8 @@ impl<'a> Intake<'a> {
         self.reading.add(chunk).await
     }
 
-    /// The whole; or what is wrong with it, with its text as far as that is held.
-    pub(super) async fn end(self) -> Result<Told, (Vec<u8>, Error)> {
+    /// The whole; or what is wrong with it, with its text where that is held.
+    pub(super) async fn end(self) -> Result<Told, (Option<Vec<u8>>, Error)> {
         let begins_with = self.held.trim_ascii_start().first();
         let other = if begins_with == Some(&b'<') {
             no_page
@@ -99,7 +99,10 @@ impl<'a> Intake<'a> {
         };
         let head = match self.reading.end(other).await {
             Ok(head) => head,
-            Err(error) => return Err((self.held, error)),
+            Err(error) => {
+                let is_held = matches!(self.text, Text::Held(_));
+                return Err((is_held.then_some(self.held), error));
+            }
         };
         Ok(Told {
             head,

@@ -44,7 +44,7 @@ pub struct Pages {
     /// The `transactionTime` of all pages, once it is known.
     time: Option<Value>,
     received: u64,
-    pages: usize,
+    count: usize,
     /// Whether the list of outputs is begun, and whether it has any.
     begun: bool,
     any: bool,
@@ -84,7 +84,7 @@ impl Pages {
                 Ok(read) => read,
                 Err(error) => return Ok(Err(error)),
             };
-            pages.pages += 1;
+            pages.count += 1;
             let next = match next {
                 None => None,
                 Some(text) => match read::absolute(&text, Some(&base)) {
@@ -115,7 +115,7 @@ impl Pages {
     /// How many pages there are so far.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.pages
+        self.count
     }
 
     /// What follows after the last page.
@@ -190,7 +190,7 @@ impl<'de> Take<'de> for Page<'_> {
     }
 
     fn object<A: MapAccess<'de>>(mut self, mut object: A) -> Result<Read, A::Error> {
-        let is_first = self.pages.pages == 0;
+        let is_first = self.pages.count == 0;
         let (mut next, mut time) = (None, None);
         let mut error = None;
         while let Some(name) = object.next_key::<String>()? {
@@ -226,7 +226,8 @@ impl<'de> Take<'de> for Page<'_> {
                 }
             }
             if self.pages.held() > HELD {
-                return Ok(Err(too_much_beside()));
+                self.pages.members.clear();
+                error = error.or_else(|| Some(too_much_beside()));
             }
         }
         if let Some(error) = error {
@@ -298,8 +299,12 @@ impl<'de> Take<'de> for Items<'_, '_> {
         let Self { page, place } = self;
         let repeated = REPEATED.contains(&LISTS[place]);
         page.pages.lists[place].get_or_insert_default();
+        let mut too_much = false;
         while let Some(item) = list.next_element::<Value>()? {
             page.meter.passed();
+            if too_much {
+                continue;
+            }
             let item = with_its_url(item, page.base).to_string();
             let is_new = !repeated || page.pages.seen.insert(item.as_bytes().into());
             if let Some(held) = &mut page.pages.lists[place]
@@ -309,10 +314,17 @@ impl<'de> Take<'de> for Items<'_, '_> {
                 held.push(b',');
             }
             if page.pages.held() > HELD {
-                return Ok(Err(too_much_beside()));
+                // What is wrong is told when all of it was read.
+                page.pages.lists[place] = None;
+                page.pages.seen.clear();
+                too_much = true;
             }
         }
-        Ok(Ok(()))
+        Ok(if too_much {
+            Err(too_much_beside())
+        } else {
+            Ok(())
+        })
     }
 }
 

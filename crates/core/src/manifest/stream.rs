@@ -236,3 +236,19 @@ impl<K: Keep> Keep for Metered<'_, K> {
         self.meter.passed();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_manifest_may_have_a_gibibyte_and_no_byte_more() {
+        let mut reading = Reading::begin(None);
+        let text = Bytes::from(r#"{"transactionTime": "t"}"#);
+        reading.0.received = LIMIT - text.len();
+        assert!(reading.add(text).await.unwrap());
+        let error = reading.add(Bytes::from(" ")).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Manifest);
+        assert!(error.what().contains("1073741824 bytes"), "{error}");
+    }
+}

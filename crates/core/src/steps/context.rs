@@ -22,7 +22,7 @@ pub struct Context {
     target: OnceCell<Client>,
     staging: OnceCell<Staging>,
     dialect: OnceCell<Dialect>,
-    early: Option<Early>,
+    early: Option<Box<Early>>,
 }
 
 impl Context {
@@ -44,7 +44,7 @@ impl Context {
     /// The same context for a caller of [`super::ahead`], where the settings allow manifests in pieces.
     #[must_use]
     pub fn going_ahead(mut self) -> Self {
-        self.early = self.settings.job.partial_manifests.then(Early::default);
+        self.early = self.settings.job.partial_manifests.then(Box::default);
         self
     }
 
@@ -158,7 +158,7 @@ impl Context {
 
     /// What is staged ahead, where somebody does that.
     pub(super) fn early(&self) -> Option<&Early> {
-        self.early.as_ref()
+        self.early.as_deref()
     }
 
     pub(super) fn observer(&self) -> &Observer {

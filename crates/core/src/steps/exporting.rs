@@ -262,6 +262,20 @@ pub(super) async fn check_export_status(
             carried,
         });
     };
+    let complete = keep(context, staging, *told, carried, status_url, &url);
+    Box::pin(complete).await
+}
+
+/// Keeps the manifest of an export that is complete, and gives it or its place.
+async fn keep(
+    context: &Context,
+    staging: &Staging,
+    told: Told,
+    mut carried: Carried,
+    status_url: String,
+    url: &Url,
+) -> Result<ExportComplete> {
+    let (client, endpoint) = context.source().await?;
     let with_batches = context.settings().batches;
     let Told { head, text, size } = told;
     let (text, small) = match text {
@@ -278,12 +292,12 @@ pub(super) async fn check_export_status(
                 written,
                 client,
                 endpoint,
-                status_url: &url,
+                status_url: url,
             };
             (Whole::Large(large), None)
         }
     };
-    let kept = keep_manifest(staging, &carried.run, &head, text, Some(&url)).await?;
+    let kept = keep_manifest(staging, &carried.run, &head, text, Some(url)).await?;
     carried.run = kept.run;
     carried.since = since_of(&carried, Some(&kept.record), &head);
     let result = match small {
@@ -291,7 +305,7 @@ pub(super) async fn check_export_status(
         None => by_reference(staging, &carried.run, &head)?,
     };
     let batches = if with_batches {
-        Some(batches::write(staging, &carried.run, &status_url, &url).await?)
+        Some(batches::write(staging, &carried.run, &status_url, url).await?)
     } else {
         None
     };

@@ -27,6 +27,15 @@ pub(super) struct Listed {
     pub(super) length: u64,
 }
 
+/// How a manifest may come while its job goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pieces {
+    /// Not at all.
+    None,
+    /// As far as it is there.
+    Some,
+}
+
 /// One export.
 #[derive(Debug)]
 pub(super) struct Job {
@@ -46,8 +55,7 @@ pub(super) struct Job {
     pub(super) files_are_open: bool,
     /// Whether its own status stands in `X-Export-Status`.
     pub(super) separate_status: bool,
-    /// Whether its manifest may come in pieces.
-    pub(super) in_pieces: bool,
+    pub(super) pieces: Pieces,
     /// Whether somebody has deleted it: it and its files are gone, and only what it held is remembered.
     is_deleted: bool,
 }
@@ -97,7 +105,7 @@ impl Job {
             links: Links::default(),
             files_are_open: false,
             separate_status: false,
-            in_pieces: false,
+            pieces: Pieces::None,
             is_deleted: false,
         }
     }

@@ -1,6 +1,6 @@
 //! The kick-off of an export: the job that it begins, and the answer.
 
-use super::job::Job;
+use super::job::{Job, Pieces};
 use super::{BASE, Source};
 use crate::call::{Call, Reply, fhir, html, operation_outcome, reply, set};
 use crate::faults::Fault;
@@ -49,7 +49,9 @@ impl Source {
                 .collect();
             let mut job = Job::new(&self.world, request, asked, time, snapshot, synthetic);
             job.separate_status = separate;
-            job.in_pieces = wanted.in_pieces;
+            if wanted.in_pieces {
+                job.pieces = Pieces::Some;
+            }
             self.jobs().add(job, faults.fires(&Fault::JobNumbersRepeat))
         });
 

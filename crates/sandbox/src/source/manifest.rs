@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::BASE;
 use super::content::File;
-use super::job::{Job, Listed};
+use super::job::{Job, Listed, Pieces};
 use crate::call::{Reply, fhir, operation_outcome, outcome, plain_json, reply};
 use crate::faults::{Fault, Faults, TokenClaim};
 use crate::world::{World, instant};
@@ -60,7 +60,7 @@ impl Job {
             );
             told.then_some(())
         };
-        self.in_pieces && world.faults.peek(told).is_some()
+        self.pieces == Pieces::Some && world.faults.peek(told).is_some()
     }
 
     /// A page of the manifest of a job that goes on: each poll has brought one.
