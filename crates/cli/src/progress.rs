@@ -159,8 +159,9 @@ impl Progress {
                 }
                 self.line_now_and_then();
             }
-            // The log has it from the step itself.
-            Event::Ahead { .. } if inner.form == Form::Log => {}
+            // The log has it from where it happens.
+            Event::Ahead { .. } | Event::Retrying { .. } | Event::Waiting { .. }
+                if inner.form == Form::Log => {}
             Event::Ahead { files, bytes } => {
                 let files = words::count(files as u64, "file", "files");
                 let bytes = words::bytes(bytes);
@@ -168,8 +169,6 @@ impl Progress {
                     "{files} of an export that goes on staged already, {bytes}"
                 ));
             }
-            // The log has it from the transfer itself.
-            Event::Retrying { .. } | Event::Waiting { .. } if inner.form == Form::Log => {}
             Event::Retrying { what, wait, why } | Event::Waiting { what, wait, why } => {
                 let (what, why) = (words::one_line(&what), words::one_line(&why));
                 let again = words::duration(wait);
