@@ -136,6 +136,8 @@ async fn a_part_that_the_store_refuses_for_a_moment_is_sent_again() {
     let mut story = Story::of(&sandbox);
     let event = kept(&mut story).await;
     assert_eq!(event["result"]["outputs"], 30);
+    let second = sandbox.to_s3("PUT", "partNumber=2");
+    assert_eq!(second.len(), 3, "refused twice, and taken");
     assert_no_upload_open(&sandbox).await;
 }
 

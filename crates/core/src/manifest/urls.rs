@@ -248,7 +248,11 @@ mod tests {
             "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=someone&X-Amz-Date=20260101T000000Z";
         let all: Vec<String> = (0..1000_u64)
             .map(|n| {
-                let kind = ["Patient", "Condition", "Observation"][n as usize % 3];
+                let kind = match n % 3 {
+                    0 => "Patient",
+                    1 => "Condition",
+                    _ => "Observation",
+                };
                 let random = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
                 let signature = format!("{random:016x}").repeat(4);
                 format!("https://bucket.example.org/export/{n:06}.{kind}.ndjson?{policy}&X-Amz-Signature={signature}")
