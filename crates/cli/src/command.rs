@@ -126,7 +126,7 @@ async fn synchronise(
     mut told_to_stop: FirstStop,
 ) -> u8 {
     let progress = Progress::new(ending.form, context.settings().manifest.is_some());
-    let context = context.observed_by(progress.observer());
+    let context = context.observed_by(progress.observer()).going_ahead();
     let drive = Drive::new(&context, &progress, context.settings());
     let outcome = tokio::select! {
         biased;

@@ -22,6 +22,10 @@ pub(crate) trait Steps {
     async fn unfinished(&self) -> Result<Option<Unfinished>>;
     /// When a run was kicked off, where its record tells.
     async fn kicked_off(&self, run: &str) -> Option<String>;
+    /// Waits for the export's end, while what is there of it already is staged.
+    async fn ahead<T>(&self, waiting: impl Future<Output = Result<T>>) -> Result<T> {
+        waiting.await
+    }
     /// Lets time pass.
     async fn pause(&self, wait: Duration);
 }
@@ -40,6 +44,10 @@ impl Steps for Context {
         let staging = self.staging().await.ok()?;
         let record = RunRecord::load(staging, run).await.ok()?;
         record.newest_kick_off().map(|kick_off| kick_off.at.clone())
+    }
+
+    async fn ahead<T>(&self, waiting: impl Future<Output = Result<T>>) -> Result<T> {
+        steps::ahead(self, waiting).await
     }
 
     async fn pause(&self, wait: Duration) {
@@ -147,9 +155,11 @@ impl<'a, S: Steps, W: Watch> Drive<'a, S, W> {
             let begun = Instant::now();
             self.position.borrow_mut().step = Some(step);
             self.watch.begun(step);
-            let output = self
-                .patiently(step, || self.steps.run(step, event.clone()))
-                .await?;
+            let attempts = self.patiently(step, || self.steps.run(step, event.clone()));
+            let output = match step {
+                Step::CheckExportStatus => self.steps.ahead(attempts).await?,
+                _ => attempts.await?,
+            };
             self.watch.ended(step, begun.elapsed());
             finished.phases.push((step, begun.elapsed()));
             if let Some(run) = output.get("run").and_then(Value::as_str) {

@@ -172,8 +172,16 @@ impl Progress {
             | Event::FileAsked { .. }
             | Event::FileFailed { .. }
             | Event::TransferComplete(_) => {}
-            // The log has it from the transfer itself.
-            Event::Retrying { .. } | Event::Waiting { .. } if inner.form == Form::Log => {}
+            // The log has it from where it happens.
+            Event::Ahead { .. } | Event::Retrying { .. } | Event::Waiting { .. }
+                if inner.form == Form::Log => {}
+            Event::Ahead { files, bytes } => {
+                let files = words::count(files as u64, "file", "files");
+                let bytes = words::bytes(bytes);
+                self.line(&format!(
+                    "{files} of an export that goes on staged already, {bytes}"
+                ));
+            }
             Event::Retrying { what, wait, why } | Event::Waiting { what, wait, why } => {
                 let (what, why) = (words::one_line(&what), words::one_line(&why));
                 let again = words::duration(wait);

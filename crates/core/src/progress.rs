@@ -72,6 +72,13 @@ pub enum Event {
         /// Its resources.
         resources: u64,
     },
+    /// Files are staged that a manifest names which is not complete yet.
+    Ahead {
+        /// How many.
+        files: usize,
+        /// Their bytes.
+        bytes: u64,
+    },
     /// A request failed and will be sent again.
     Retrying {
         /// Which, with its URL less the query's values.

@@ -63,6 +63,11 @@ const PLAIN: &[(&str, Fault)] = &[
     ("page-not-ready", Fault::PageNotReady),
     ("pages-in-circle", Fault::PagesInCircle),
     ("pages-differ", Fault::PagesDiffer),
+    ("partial-manifests", Fault::PartialManifests),
+    (
+        "partial-manifests-contradicted",
+        Fault::PartialManifestsContradicted,
+    ),
     ("count-wrong", Fault::CountWrong),
     ("count-absent", Fault::CountAbsent),
     ("files-elsewhere", Fault::FilesElsewhere),
@@ -150,6 +155,7 @@ pub(crate) fn name(fault: &Fault) -> String {
         Fault::TokenClock(seconds) => format!("token-clock={seconds}"),
         Fault::ManifestLacks(member) => format!("manifest-lacks={member}"),
         Fault::OutputType(name) => format!("output-type={name}"),
+        Fault::OutputPadding(bytes) => format!("output-padding={bytes}"),
         Fault::RequiresAccessToken(claim) => {
             format!("requires-access-token={}", key(&CLAIMS, claim))
         }
@@ -232,6 +238,7 @@ pub(crate) fn parse(text: &str) -> Result<Fault, ParseFaultError> {
             .map_err(|_| wrong("a number of seconds")),
         "manifest-lacks" => Ok(Fault::ManifestLacks(text.to_owned())),
         "output-type" => Ok(Fault::OutputType(text.to_owned())),
+        "output-padding" => Ok(Fault::OutputPadding(times()?)),
         "requires-access-token" => CLAIMS
             .iter()
             .find(|(known, _)| *known == text)
@@ -289,6 +296,7 @@ pub(crate) fn names() -> String {
         "token-clock=SECONDS",
         "manifest-lacks=MEMBER",
         "output-type=TYPE",
+        "output-padding=BYTES",
         "requires-access-token=true|false|text|absent",
         "separate-status-says=STATUS",
         "deleted-job-answers=gone|goes-on|empty|bare",
@@ -366,6 +374,7 @@ mod tests {
             "token-clock=-90",
             "manifest-lacks=transactionTime",
             "output-type=../../x",
+            "output-padding=100",
             "requires-access-token=text",
             "separate-status-says=500",
             "deleted-job-answers=goes-on",

@@ -236,6 +236,13 @@ pub enum Fault {
     /// The manifest's answer has this `Expires`: so many seconds from now, after which the job's files are gone, or this text
     /// as it is. `manifest-expires=+SECONDS|-SECONDS|TEXT`
     ManifestExpires(String),
+    /// Where the kick-off allows it, polls of a job that goes on are answered with the pages of the manifest that are
+    /// there, one more each time (STU3, `allowPartialManifests`): wants `page_size`.
+    PartialManifests,
+    /// The same, and the first of these pages begins with an output that the complete manifest lacks.
+    PartialManifestsContradicted,
+    /// Each output has an extension of so many bytes. `output-padding=BYTES`
+    OutputPadding(usize),
     /// The first output's `count` is one too high.
     CountWrong,
     /// No output has a `count`.

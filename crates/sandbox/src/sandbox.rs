@@ -304,6 +304,11 @@ impl Sandbox {
         self.source.files()
     }
 
+    /// Every export that was kicked off so far is complete from now on, however often it was polled.
+    pub fn complete_exports(&self) {
+        self.source.complete_exports();
+    }
+
     /// Every file URL that the source told so far answers this status (403, 404 or 410) from now on. The manifest, fetched
     /// again, has URLs that are good, until this is called again.
     pub fn expire_links(&self, status: u16) {

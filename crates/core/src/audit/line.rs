@@ -124,7 +124,8 @@ pub(super) fn lines(event: &Event, item: Item, url: &str) -> Vec<Line> {
         | Event::FileStarted { .. }
         | Event::Bytes(_)
         | Event::Retrying { .. }
-        | Event::Waiting { .. } => return Vec::new(),
+        | Event::Waiting { .. }
+        | Event::Ahead { .. } => return Vec::new(),
     };
     vec![line]
 }

@@ -141,6 +141,7 @@ const OWN: &[(&str, &str)] = &[
     ("includeAssociatedData", "INCLUDE_ASSOCIATED_DATA"),
     ("_outputFormat", "OUTPUT_FORMAT"),
     ("organizeOutputBy", "ORGANIZE_OUTPUT_BY"),
+    ("allowPartialManifests", "ALLOW_PARTIAL_MANIFESTS"),
 ];
 
 impl ExportSettings {

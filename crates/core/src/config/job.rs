@@ -7,6 +7,8 @@ use super::read::Reader;
 pub struct JobSettings {
     /// Whether its own status is to be told apart from that of status requests (STU4).
     pub separate_status: bool,
+    /// Whether its manifest may come in pieces while it goes on.
+    pub partial_manifests: bool,
     /// Whether it is deleted once everything is staged.
     pub delete: bool,
     /// What follows from errors that the source reports of it.
@@ -40,6 +42,7 @@ impl JobSettings {
     pub(super) fn read(reader: &mut Reader) -> Self {
         Self {
             separate_status: reader.flag("SEPARATE_EXPORT_STATUS"),
+            partial_manifests: reader.flag("ALLOW_PARTIAL_MANIFESTS"),
             delete: reader.flag("DELETE_EXPORT_JOB"),
             errors: match reader.choice("EXPORT_ERRORS").as_str() {
                 "warn" => ExportErrors::Warn,

@@ -17,6 +17,9 @@ use crate::http;
 /// The system of the codes of `includeAssociatedData`.
 const ASSOCIATED: &str = "http://hl7.org/fhir/uv/bulkdata/CodeSystem/include-associated-data";
 
+/// The parameter that allows a manifest in pieces.
+pub(super) const PARTIAL_MANIFESTS: &str = "allowPartialManifests";
+
 /// What is asked of the source.
 #[derive(Clone, Debug)]
 pub struct Wanted {
@@ -26,6 +29,8 @@ pub struct Wanted {
     pub since: Option<String>,
     /// Whether status requests are to be answered with the status of the request, and not of the job (STU4).
     pub separate_status: bool,
+    /// Whether the manifest may come in pieces while the job goes on (STU3).
+    pub partial_manifests: bool,
     /// All else.
     pub export: ExportSettings,
 }
@@ -40,6 +45,7 @@ enum Form {
     /// A list of codes.
     Codes,
     Reference,
+    Boolean,
 }
 
 /// A parameter and its values.
@@ -98,6 +104,13 @@ impl Wanted {
                 values: values.iter().map(String::as_str).collect(),
             })
             .collect();
+        if self.partial_manifests {
+            all.push(Parameter {
+                name: PARTIAL_MANIFESTS,
+                form: Form::Boolean,
+                values: vec!["true"],
+            });
+        }
         all.extend(export.parameters.iter().map(|(name, value)| Parameter {
             name,
             form: Form::String,
@@ -179,6 +192,7 @@ impl Wanted {
                         entry("valueCoding", coding);
                     }
                 }
+                Form::Boolean => entry("valueBoolean", true.into()),
                 Form::Codes | Form::String | Form::Instant | Form::Reference => {
                     for value in values {
                         match form {

@@ -10,6 +10,7 @@ pub(in crate::export) fn plain() -> Wanted {
         types: Vec::new(),
         since: None,
         separate_status: false,
+        partial_manifests: false,
         export: ExportSettings {
             level: Level::System,
             until: None,

@@ -22,6 +22,7 @@ use serde_json::Value;
 use tracing::warn;
 use url::Url;
 
+use super::asked::PARTIAL_MANIFESTS;
 use super::{FHIR_JSON, Wanted};
 use crate::config::Level;
 use crate::error::{Error, Kind, Result};
@@ -84,9 +85,24 @@ impl Capability {
         &self.software
     }
 
+    /// Whether the source is known not to know a manifest in pieces. Nothing but time depends on that, so such a source is not
+    /// asked for it.
+    #[must_use]
+    pub fn lacks_partial_manifests(&self) -> bool {
+        let known = self.parameters.as_ref();
+        known.is_some_and(|known| !known.contains(PARTIAL_MANIFESTS))
+    }
+
     /// Warns of everything that is asked for and that the source is known not to know.
     pub fn warn_of_unsupported(&self, wanted: &Wanted) {
         for name in self.unsupported_parameters(wanted) {
+            if name == PARTIAL_MANIFESTS {
+                warn!(
+                    parameter = name,
+                    "the source's definition of $export has no such parameter, so it is not asked for that (ALLOW_PARTIAL_MANIFESTS)"
+                );
+                continue;
+            }
             warn!(
                 parameter = name,
                 "the source's definition of $export has no such parameter: it may refuse the export, or export more than is asked for"

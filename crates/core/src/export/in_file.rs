@@ -3,16 +3,21 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use bytes::Bytes;
-use futures_util::stream;
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt as _;
+use futures_util::stream::{self, BoxStream};
 use tokio::io::AsyncReadExt as _;
 use url::Url;
 
-use super::pages::all_pages;
-use super::status::{Status, Told, no_json, page, within_manifest};
+use super::pages::{all_pages, with_further_pages};
+use super::status::{Status, no_json, within_manifest};
+use super::told::{Intake, Room, Text};
 use crate::error::{Error, Kind, Result};
 use crate::http::Client;
-use crate::manifest::{self, Head, Manifest};
+use crate::manifest::Manifest;
+
+/// How much of it is read at once, in bytes.
+const CHUNK: usize = 64 << 10;
 
 /// Where the manifest of a file is said to be, for what wants to know that. Nothing is ever asked there.
 const NOWHERE: &str = "https://manifest.invalid/";
@@ -21,34 +26,44 @@ const NOWHERE: &str = "https://manifest.invalid/";
 ///
 /// Gives [`Kind::Configuration`] where the file cannot be read, and [`Kind::Manifest`] with what is wrong with it, relative
 /// URLs among that: a file has no address that they could be taken from.
-pub async fn status_in_file(client: &Client, endpoint: &Url, path: &Path) -> Result<Status> {
-    let text = read(path).await?;
+pub async fn status_in_file(
+    client: &Client,
+    endpoint: &Url,
+    path: &Path,
+    room: Option<&Room<'_>>,
+) -> Result<Status> {
     let at = path.display().to_string();
-    let checking = tokio::task::spawn_blocking(move || {
-        let head = Head::of_text(&text, None, no_json).map_err(|error| relative(&text, error));
-        (text, head)
-    });
-    let (text, head) = checking.await.map_err(|stopped| {
-        Kind::SourceUnavailable.error(format!("{at}: the manifest was not read: {stopped}"))
-    })?;
-    let head = head.map_err(|error| within_manifest(error, &at))?;
-    let base = nowhere()?;
-    let pages = vec![page(&head)];
-    all_pages(client, endpoint, Told { text, head, pages }, base).await
+    let mut intake = Intake::new(None, room);
+    let mut chunks = read(path).await?;
+    while let Some(chunk) = chunks.next().await {
+        let wanted = intake.take(chunk?).await;
+        if !wanted.map_err(|error| within_manifest(error, &at))? {
+            break;
+        }
+    }
+    let told = match intake.end().await {
+        Ok(told) => told,
+        Err((text, error)) => {
+            let error = relative(text.unwrap_or_default(), error).await;
+            return Err(within_manifest(error, &at));
+        }
+    };
+    if told.head.next.is_none() {
+        return Ok(Status::Complete(Box::new(told)));
+    }
+    if !matches!(told.text, Text::Held(_)) {
+        return Err(Kind::Manifest
+            .error(format!("{at}: it is the first of several pages, and too large for one"))
+            .next("Set SOURCE_MANIFEST to the URL that the manifest was had from, or put its pages together."));
+    }
+    all_pages(client, endpoint, told, nowhere()?, room).await
 }
 
 /// The same, for the links of a manifest that was read before.
 pub async fn manifest_in_file(client: &Client, endpoint: &Url, path: &Path) -> Result<Manifest> {
-    match status_in_file(client, endpoint, path).await? {
-        Status::Complete(told) => {
-            let chunks = stream::iter([Ok(told.text)]);
-            Manifest::of_stream(chunks, None, no_json).await
-        }
-        _ => Err(Kind::SourceUnavailable.error(format!(
-            "{}: the manifest's further pages are not there yet",
-            path.display()
-        ))),
-    }
+    let manifest = Manifest::of_stream(read(path).await?, None, no_json).await;
+    let manifest = manifest.map_err(|error| within_manifest(error, &path.display().to_string()))?;
+    with_further_pages(client, endpoint, manifest, nowhere()?).await
 }
 
 /// Whether there is a file to read.
@@ -61,20 +76,19 @@ pub async fn look_for_file(path: &Path) -> Result<()> {
     Ok(())
 }
 
-async fn read(path: &Path) -> Result<Bytes> {
+/// The file's bytes, as they are read.
+async fn read(path: &Path) -> Result<BoxStream<'static, Result<Bytes>>> {
     look_for_file(path).await?;
-    let failed = |error| unreadable(path, &error);
-    let file = tokio::fs::File::open(path).await.map_err(failed)?;
-    let mut text = Vec::new();
-    let limit = manifest::LIMIT as u64 + 1;
-    file.take(limit)
-        .read_to_end(&mut text)
-        .await
-        .map_err(failed)?;
-    if text.len() > manifest::LIMIT {
-        return Err(manifest::too_large());
-    }
-    Ok(text.into())
+    let file = tokio::fs::File::open(path).await;
+    let file = file.map_err(|error| unreadable(path, &error))?;
+    let path = path.to_owned();
+    let chunks = stream::try_unfold((file, path), |(mut file, path)| async move {
+        let mut chunk = BytesMut::with_capacity(CHUNK);
+        let read = file.read_buf(&mut chunk).await;
+        let read = read.map_err(|error| unreadable(&path, &error))?;
+        Ok((read > 0).then(|| (chunk.freeze(), (file, path))))
+    });
+    Ok(chunks.boxed())
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Error {
@@ -89,9 +103,10 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Error {
 }
 
 /// The error of a manifest in which nothing is wrong but that it has relative URLs.
-fn relative(text: &[u8], error: Error) -> Error {
+async fn relative(text: Vec<u8>, error: Error) -> Error {
     let Ok(base) = nowhere() else { return error };
-    if Head::of_text(text, Some(&base), no_json).is_err() {
+    let mut anywhere = Intake::new(Some(&base), None);
+    if anywhere.take(text.into()).await.is_err() || anywhere.end().await.is_err() {
         return error;
     }
     error.within("it has relative URLs, and a file has no address that they could be taken from").next(

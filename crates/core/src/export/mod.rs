@@ -13,7 +13,9 @@ mod ending;
 mod in_file;
 mod kick_off;
 mod pages;
+mod partial;
 mod status;
+mod told;
 
 pub use asked::Wanted;
 pub use capability::Capability;
@@ -22,7 +24,9 @@ pub use ending::{Deleted, delete};
 pub use in_file::{look_for_file, manifest_in_file, status_in_file};
 pub use kick_off::{Accepted, Failed, Patience, kick_off};
 pub use pages::manifest_again;
-pub use status::{Polled, Status, Told, parse_status_url, status};
+pub use partial::Partial;
+pub use status::{GoesOn, Polled, Status, parse_status_url, status};
+pub use told::{Room, Text, Told};
 
 /// The media type of all FHIR resources here.
 const FHIR_JSON: &str = "application/fhir+json";

@@ -2,16 +2,19 @@
 
 use std::collections::HashSet;
 
-use futures_util::stream;
+use bytes::Bytes;
+use futures_util::stream::{self, BoxStream, StreamExt as _};
 use url::Url;
 
-use super::status::{Answer, STATUS, Status, Told, ask, no_json, told, within_manifest};
+use super::status::{Answer, STATUS, Status, ask, no_json, within_manifest};
+use super::told::{Intake, Room, Text, Told};
 use crate::error::{Kind, Result};
-use crate::http::{self, Client, shown};
-use crate::manifest::{Head, Manifest, Pages};
+use crate::http::{self, Client, Response, shown};
+use crate::manifest::{Manifest, Pages};
+use crate::progress::Page;
 
 /// How many pages a manifest may have.
-const PAGES: usize = 10_000;
+pub(super) const PAGES: usize = 10_000;
 
 /// The whole of a manifest whose first page was found at `base`. Its later pages may not be there yet.
 pub(super) async fn all_pages(
@@ -19,48 +22,68 @@ pub(super) async fn all_pages(
     endpoint: &Url,
     first: Told,
     base: Url,
+    room: Option<&Room<'_>>,
 ) -> Result<Status> {
-    let Some(mut next) = first.head.next else {
-        return Ok(Status::Complete(first));
-    };
+    let mut intake = Intake::new(Some(&base), room);
     let mut pages = Pages::default();
-    let mut told_pages = first.pages;
-    pages.add(&first.text, &base)?;
-    drop(first.text);
     let mut trail = Trail::from(&base);
+    // A first page that is not held is asked for once more: before its end nobody knew that it was one of several.
+    let mut held = match first.text {
+        Text::Held(text) => Some(text),
+        Text::OnItsWay(_) | Text::Gone => None,
+    };
+    let mut url = base.clone();
     loop {
-        trail.step(&next)?;
-        let url = http::status_url_for_polling(endpoint, &next);
-        let page = match ask(client, endpoint, &url).await? {
-            Answer::Complete(response) => told(response, &url).await?,
-            Answer::Absent(response) => return Err(http::failure(response, STATUS).await),
-            Answer::InProgress {
-                progress,
-                retry_after,
-                known,
-            } => {
-                return Ok(Status::InProgress {
-                    progress,
-                    retry_after,
-                    known,
-                });
-            }
+        let chunks = match held.take() {
+            Some(text) => stream::iter([Ok(text)]).boxed(),
+            None => match ask(client, endpoint, &url).await? {
+                Answer::Complete(response) => chunks(response),
+                Answer::Absent(response) => return Err(http::failure(response, STATUS).await),
+                Answer::InProgress(goes_on, _) => return Ok(Status::InProgress(goes_on)),
+            },
         };
-        pages.add(&page.text, &url)?;
-        told_pages.extend(page.pages);
-        match page.head.next {
-            Some(further) => next = further,
-            None => break,
-        }
+        let at = format!("GET {}", shown(&url));
+        let added = add(pages, chunks, &url, &mut intake).await;
+        let (with, next) = added.map_err(|error| within_manifest(error, &at))?;
+        pages = with;
+        let Some(next) = next else { break };
+        trail.step(&next)?;
+        url = http::status_url_for_polling(endpoint, &next);
     }
-    let text = pages.text()?;
-    let head = Head::of_text(&text, Some(&base), no_json)?;
-    tracing::debug!(pages = trail.0.len(), "manifest");
-    Ok(Status::Complete(Told {
-        text,
-        head,
-        pages: told_pages,
-    }))
+    let counts = pages.counts().to_vec();
+    intake.take(pages.rest()).await?;
+    let mut told = intake.end().await.map_err(|(_, error)| error)?;
+    tracing::debug!(pages = counts.len(), "manifest");
+    told.pages = counts
+        .into_iter()
+        .map(|[outputs, deleted, errors]| Page {
+            transaction_time: told.head.transaction_time.clone(),
+            outputs,
+            deleted,
+            errors,
+        })
+        .collect();
+    Ok(Status::Complete(Box::new(told)))
+}
+
+/// Adds a page to the others, and what it adds to the whole to that.
+async fn add(
+    pages: Pages,
+    chunks: BoxStream<'static, Result<Bytes>>,
+    base: &Url,
+    intake: &mut Intake<'_>,
+) -> Result<(Pages, Option<Url>)> {
+    let (reading, mut pieces) = pages.add(chunks, base, no_json);
+    let keeping = async {
+        while let Some(piece) = pieces.recv().await {
+            if !intake.take(piece).await? {
+                break;
+            }
+        }
+        Ok(())
+    };
+    let (read, ()) = tokio::try_join!(reading, keeping)?;
+    Ok(read)
 }
 
 /// The pages that were read, so that none is read twice.
@@ -91,8 +114,19 @@ impl Trail {
 ///
 /// It is read as it arrives, page after page, and only its compact form is held.
 pub async fn manifest_again(client: &Client, endpoint: &Url, status_url: &Url) -> Result<Manifest> {
-    let mut manifest = page_again(client, endpoint, status_url).await?;
-    let mut trail = Trail::from(&http::status_url_for_polling(endpoint, status_url));
+    let manifest = page_again(client, endpoint, status_url).await?;
+    let first = http::status_url_for_polling(endpoint, status_url);
+    with_further_pages(client, endpoint, manifest, first).await
+}
+
+/// A manifest whose first page was found at `first`, with those that follow.
+pub(super) async fn with_further_pages(
+    client: &Client,
+    endpoint: &Url,
+    mut manifest: Manifest,
+    first: Url,
+) -> Result<Manifest> {
+    let mut trail = Trail::from(&first);
     while let Some(next) = manifest.head.next.clone() {
         trail.step(&next)?;
         manifest.join(&page_again(client, endpoint, &next).await?)?;
@@ -105,21 +139,23 @@ async fn page_again(client: &Client, endpoint: &Url, url: &Url) -> Result<Manife
     let response = match ask(client, endpoint, url).await? {
         Answer::Complete(response) => response,
         Answer::Absent(response) => return Err(http::failure(response, STATUS).await),
-        Answer::InProgress {
-            progress,
-            retry_after,
-            ..
-        } => {
+        Answer::InProgress(goes_on, _) => {
+            let progress = goes_on.progress;
             let says = progress.unwrap_or_else(|| "the export is in progress".to_owned());
             let error = Kind::SourceUnavailable.error(format!("GET {}: {says}", shown(&base)));
-            return Err(error.retry_after(retry_after).throttle());
+            return Err(error.retry_after(goes_on.retry_after).throttle());
         }
     };
+    Manifest::of_stream(chunks(response), Some(&base), no_json)
+        .await
+        .map_err(|error| within_manifest(error, &format!("GET {}", shown(&base))))
+}
+
+/// The body of an answer as it arrives.
+pub(super) fn chunks(response: Response) -> BoxStream<'static, Result<Bytes>> {
     let chunks = stream::unfold(response.into_body(), |mut body| async {
         let chunk = body.chunk().await?;
         Some((chunk, body))
     });
-    Manifest::of_stream(chunks, Some(&base), no_json)
-        .await
-        .map_err(|error| within_manifest(error, &format!("GET {}", shown(&base))))
+    chunks.boxed()
 }

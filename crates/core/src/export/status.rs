@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use jiff::Timestamp;
 use url::Url;
 
 use crate::answered::Answered;
 use crate::error::{Error, Kind, Result};
 use crate::http::{self, Client, OperationOutcome, Request, Response, StatusCode, TokenUse, shown};
-use crate::manifest::{self, Head};
-use crate::progress::Page;
+use crate::manifest;
 
 use super::SEPARATE_STATUS;
 use super::pages::all_pages;
+use super::partial::Partial;
+use super::told::{Intake, Room, Told};
 
 /// What a status request is for, in messages.
 pub(super) const STATUS: &str = "the status of the export";
@@ -22,19 +22,12 @@ pub(super) const STATUS: &str = "the status of the export";
 const OUTCOME_LIMIT: usize = 1 << 20;
 
 /// What a status request tells.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Status {
     /// The job goes on.
-    InProgress {
-        /// `X-Progress` as it is, or why the server wants to be asked later.
-        progress: Option<String>,
-        /// When the server wants to be asked again.
-        retry_after: Option<Duration>,
-        /// Whether that tells that it knows the job.
-        known: bool,
-    },
+    InProgress(GoesOn),
     /// The job is done, and this is its manifest.
-    Complete(Told),
+    Complete(Box<Told>),
     /// There is no such job, or none any more.
     Absent {
         /// The status that was answered: 404, or 410 for one that was cancelled or has expired.
@@ -47,7 +40,7 @@ pub enum Status {
 }
 
 /// An answer to a status request, and until when the source has the files that it tells of, where it says so.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Polled {
     /// What it tells.
     pub status: Status,
@@ -55,43 +48,45 @@ pub struct Polled {
     pub expires: Option<Timestamp>,
 }
 
-/// A manifest as the source told it.
+/// That a job goes on.
 #[derive(Clone, Debug)]
-pub struct Told {
-    /// Its text, byte for byte.
-    pub text: Bytes,
-    /// What it says; all of it was checked.
-    pub head: Head,
-    /// What each of its pages names.
-    pub pages: Vec<Page>,
+pub struct GoesOn {
+    /// `X-Progress` as it is, or why the server wants to be asked later.
+    pub progress: Option<String>,
+    /// When the server wants to be asked again.
+    pub retry_after: Option<Duration>,
+    /// Whether that tells that it knows the job.
+    pub known: bool,
 }
 
 /// How a status request was answered.
 pub(super) enum Answer {
-    InProgress {
-        progress: Option<String>,
-        retry_after: Option<Duration>,
-        known: bool,
-    },
+    /// With 202, and the answer itself; or with a wish to be asked later.
+    InProgress(GoesOn, Option<Response>),
     /// With 200 and a body that should be the manifest.
     Complete(Response),
     /// With 404 or 410.
     Absent(Response),
 }
 
-/// Asks how the export of `status_url` goes.
-pub async fn status(client: &Client, endpoint: &Url, status_url: &Url) -> Result<Polled> {
+/// Asks how the export of `status_url` goes. A manifest that is too large to be held goes to `room`; where there is none, it
+/// is checked and no more. What there is already of one that is not complete goes to `partial`.
+pub async fn status(
+    client: &Client,
+    endpoint: &Url,
+    status_url: &Url,
+    room: Option<&Room<'_>>,
+    partial: Option<&mut Partial>,
+) -> Result<Polled> {
     let mut expires = None;
     let status = match ask(client, endpoint, status_url).await? {
-        Answer::InProgress {
-            progress,
-            retry_after,
-            known,
-        } => Status::InProgress {
-            progress,
-            retry_after,
-            known,
-        },
+        Answer::InProgress(goes_on, answer) => {
+            if let (Some(partial), Some(response)) = (partial, answer) {
+                let url = http::status_url_for_polling(endpoint, status_url);
+                partial.read(client, endpoint, response, url).await;
+            }
+            Status::InProgress(goes_on)
+        }
         Answer::Absent(response) => {
             let (status, at) = (response.status().as_u16(), response.described());
             let answered = response.answered();
@@ -106,8 +101,12 @@ pub async fn status(client: &Client, endpoint: &Url, status_url: &Url) -> Result
         Answer::Complete(response) => {
             expires = response.expires();
             let url = http::status_url_for_polling(endpoint, status_url);
-            let first = told(response, &url).await?;
-            all_pages(client, endpoint, first, url).await?
+            let first = told(response, &url, room).await?;
+            if first.head.next.is_none() {
+                Status::Complete(Box::new(first))
+            } else {
+                all_pages(client, endpoint, first, url, room).await?
+            }
         }
     };
     Ok(Polled { status, expires })
@@ -126,18 +125,22 @@ pub(super) async fn ask(client: &Client, endpoint: &Url, status_url: &Url) -> Re
     };
     let retry_after = response.retry_after();
     match of_job {
-        202 => Ok(Answer::InProgress {
-            progress: response.header("x-progress").map(bounded),
-            retry_after,
-            known: true,
-        }),
+        202 => {
+            let goes_on = GoesOn {
+                progress: response.header("x-progress").map(bounded),
+                retry_after,
+                known: true,
+            };
+            Ok(Answer::InProgress(goes_on, Some(response)))
+        }
         code @ (429 | 503) => {
             let progress = Some(format!("the source answered {code}"));
-            Ok(Answer::InProgress {
+            let goes_on = GoesOn {
                 progress,
                 retry_after,
                 known: false,
-            })
+            };
+            Ok(Answer::InProgress(goes_on, None))
         }
         200 => Ok(Answer::Complete(response)),
         _ if response.status().as_u16() == 200 => {
@@ -163,34 +166,31 @@ fn separate_status(response: &Response) -> Option<u16> {
     (100..600).contains(&code).then_some(code)
 }
 
-/// The whole text of a manifest, checked. Its files are not kept beside it.
-pub(super) async fn told(response: Response, base: &Url) -> Result<Told> {
+/// The manifest of an answer, checked; what is too large to be held goes to `room` as it arrives.
+pub(super) async fn told(response: Response, base: &Url, room: Option<&Room<'_>>) -> Result<Told> {
     let quoter = response.quoter();
     let at = response.described();
-    let text = whole(response)
-        .await
-        .map_err(|error| within_manifest(error, &at))?;
-    let base = base.clone();
-    let checking = tokio::task::spawn_blocking(move || {
-        let other = if text.trim_ascii_start().starts_with(b"<") {
-            no_page
-        } else {
-            no_json
-        };
-        let head = Head::of_text(&text, Some(&base), other);
-        (text, head)
-    });
-    let (text, head) = checking.await.map_err(|stopped| {
-        Kind::SourceUnavailable.error(format!("{at}: the manifest was not read: {stopped}"))
-    })?;
-    let error = match head {
-        Ok(head) => {
-            let pages = vec![page(&head)];
-            return Ok(Told { text, head, pages });
+    let promised = response.content_length().unwrap_or_default();
+    if promised > manifest::LIMIT as u64 {
+        return Err(within_manifest(manifest::too_large(), &at));
+    }
+    let mut intake = Intake::new(Some(base), room);
+    let mut body = response.into_body();
+    while let Some(chunk) = body.chunk().await {
+        let wanted = intake.take(chunk?).await;
+        if !wanted.map_err(|error| within_manifest(error, &at))? {
+            break;
         }
-        Err(error) => error,
+    }
+    let (text, error) = match intake.end().await {
+        Ok(told) => return Ok(told),
+        Err(failed) => failed,
     };
-    if manifest::without_mark(&text).trim_ascii().is_empty() {
+    let Some(text) = text else {
+        return Err(within_manifest(error, &at));
+    };
+    let text = manifest::without_mark(&text).trim_ascii();
+    if text.is_empty() {
         return Err(Kind::Manifest
             .error(format!(
                 "{at} with nothing instead of a manifest, which is something else than JSON; some sources do so of an export that was cancelled"
@@ -198,7 +198,7 @@ pub(super) async fn told(response: Response, base: &Url) -> Result<Told> {
             .next("If it was cancelled, start a new export; if not, report it to whoever runs the source."));
     }
     if text.len() <= OUTCOME_LIMIT
-        && let Ok(value) = serde_json::from_slice(manifest::without_mark(&text))
+        && let Ok(value) = serde_json::from_slice(text)
         && let Some(outcome) = OperationOutcome::from_value(&value)
     {
         let says = quoter.quote(&outcome.text());
@@ -207,34 +207,6 @@ pub(super) async fn told(response: Response, base: &Url) -> Result<Told> {
         )));
     }
     Err(within_manifest(error, &at))
-}
-
-pub(super) fn page(head: &Head) -> Page {
-    Page {
-        transaction_time: head.transaction_time.clone(),
-        outputs: head.outputs,
-        deleted: head.deleted,
-        errors: head.errors,
-    }
-}
-
-/// The text of a body, in one piece and no more memory than it has bytes.
-async fn whole(response: Response) -> Result<Bytes> {
-    let promised = response.content_length().unwrap_or_default();
-    let promised = usize::try_from(promised).unwrap_or(usize::MAX);
-    if promised > manifest::LIMIT {
-        return Err(manifest::too_large());
-    }
-    let mut body = response.into_body();
-    let mut text = Vec::with_capacity(promised);
-    while let Some(chunk) = body.chunk().await {
-        let chunk = chunk?;
-        if text.len() + chunk.len() > manifest::LIMIT {
-            return Err(manifest::too_large());
-        }
-        text.extend_from_slice(&chunk);
-    }
-    Ok(text.into())
 }
 
 /// What is wrong with a manifest, with where it was; other errors say that themselves.
@@ -248,10 +220,6 @@ pub(super) fn within_manifest(error: Error, at: &str) -> Error {
 
 pub(super) fn no_json() -> Error {
     Kind::Manifest.error("the answer is something else than JSON")
-}
-
-fn no_page() -> Error {
-    Kind::Manifest.error("the answer is an HTML page, something else than JSON")
 }
 
 /// Reads a status URL that came in an event.

@@ -112,7 +112,7 @@ fn every_target_has_a_corpus_and_a_program_for_the_fuzzer() {
 fn the_examples_are_read() {
     let base = base();
     for text in examples("manifest") {
-        let head = Head::of_text(&text, Some(&base), no_json);
+        let head = head_of(&text, &base);
         assert!(head.is_ok(), "{}", String::from_utf8_lossy(&text));
     }
     for text in examples("outcome") {

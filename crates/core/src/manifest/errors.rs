@@ -49,6 +49,7 @@ impl<'de, K: Keep> Take<'de> for Errors<'_, K> {
             let url = url.into_text().filter(|url| !url.is_empty());
             let url = url.and_then(|url| absolute(&url, self.base));
             self.keep.keep_error(url);
+            self.keep.passed();
             count += 1;
         }
         Ok(Ok(count))

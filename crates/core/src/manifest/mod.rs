@@ -23,11 +23,12 @@ use serde_json::Value;
 use url::Url;
 
 use self::files::Files;
-pub use self::pages::Pages;
+pub use self::pages::{Pages, Pieces};
+pub use self::stream::Reading;
 use crate::error::{Error, Kind, Result};
 
-/// The largest manifest that is read, in bytes of JSON: 200,000 files or so.
-pub const LIMIT: usize = 64 << 20;
+/// The largest manifest that is read, in bytes of JSON, all its pages together: three million files or so.
+pub const LIMIT: usize = 1 << 30;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
@@ -74,29 +75,10 @@ pub struct Output<'a> {
 }
 
 impl Head {
-    /// Checks the whole of a manifest's text that was found at `base`, and keeps of it only what it says beside its files.
+    /// Checks the whole of a manifest that arrives as a stream and was found at `base`, and keeps of it only what it says
+    /// beside its files.
     ///
-    /// Gives [`crate::Kind::Manifest`] with what is wrong with it, or what `not_json` says.
-    pub fn of_text(
-        text: &[u8],
-        base: Option<&Url>,
-        not_json: impl FnOnce() -> Error,
-    ) -> Result<Self> {
-        if text.len() > LIMIT {
-            return Err(too_large());
-        }
-        let Ok(text) = std::str::from_utf8(without_mark(text)) else {
-            return Err(not_json());
-        };
-        let mut json = serde_json::Deserializer::from_str(text);
-        let head = read::read(&mut json, base, &mut ());
-        match head.and_then(|head| json.end().map(|()| head)) {
-            Ok(head) => head,
-            Err(_) => Err(not_json()),
-        }
-    }
-
-    /// The same of a manifest that arrives as a stream.
+    /// Gives the stream's error; [`crate::Kind::Manifest`] with what is wrong with the manifest; or what `not_json` says.
     pub async fn of_stream(
         chunks: impl Stream<Item = Result<Bytes>>,
         base: Option<&Url>,

@@ -32,6 +32,8 @@ pub(super) trait Keep {
     fn keep_error(&mut self, _: Option<Url>) {}
     /// Those files of errors do not count.
     fn forget_errors(&mut self) {}
+    /// A member of the manifest, or a file of one of its lists, ends.
+    fn passed(&mut self) {}
 }
 
 /// Keeps none of them.
@@ -135,6 +137,7 @@ impl<'de, K: Keep> Take<'de> for Root<'_, K> {
             next: None,
         };
         while let Some(name) = object.next_key::<String>()? {
+            self.keep.passed();
             match name.as_str() {
                 "resourceType" => members.resource_type = object.next_value()?,
                 "transactionTime" => members.transaction_time = object.next_value()?,
@@ -148,7 +151,10 @@ impl<'de, K: Keep> Take<'de> for Root<'_, K> {
                     };
                     members.outputs = object.next_value_seed(Next(outputs))?;
                 }
-                "deleted" => members.deleted = object.next_value_seed(Next(Files("deleted")))?,
+                "deleted" => {
+                    let deleted = Files("deleted", &mut *self.keep);
+                    members.deleted = object.next_value_seed(Next(deleted))?;
+                }
                 "error" => {
                     let instead = matches!(members.outcomes, Ok(1..));
                     let errors = Errors::of("error", self.base, &mut *self.keep, instead);
@@ -156,7 +162,8 @@ impl<'de, K: Keep> Take<'de> for Root<'_, K> {
                 }
                 // What STU4 calls them. A manifest that has both has them twice.
                 "outcome" if matches!(members.errors, Ok(1..)) => {
-                    members.outcomes = object.next_value_seed(Next(Files("outcome")))?;
+                    let outcomes = Files("outcome", &mut *self.keep);
+                    members.outcomes = object.next_value_seed(Next(outcomes))?;
                 }
                 "outcome" => {
                     let errors = Errors::of("outcome", self.base, &mut *self.keep, false);
@@ -173,9 +180,9 @@ impl<'de, K: Keep> Take<'de> for Root<'_, K> {
 }
 
 /// A list of files that are counted.
-struct Files(&'static str);
+struct Files<'a, K>(&'static str, &'a mut K);
 
-impl<'de> Take<'de> for Files {
+impl<'de, K: Keep> Take<'de> for Files<'_, K> {
     type Value = Result<usize>;
 
     fn other(self) -> Result<usize> {
@@ -189,6 +196,7 @@ impl<'de> Take<'de> for Files {
     fn list<A: SeqAccess<'de>>(self, mut list: A) -> Result<Result<usize>, A::Error> {
         let mut count = 0;
         while list.next_element::<IgnoredAny>()?.is_some() {
+            self.1.passed();
             count += 1;
         }
         Ok(Ok(count))
@@ -196,7 +204,7 @@ impl<'de> Take<'de> for Files {
 }
 
 /// The links of a manifest in pages: of them, that to the next page.
-struct Links;
+pub(super) struct Links;
 
 impl<'de> Take<'de> for Links {
     type Value = Option<String>;
@@ -259,6 +267,7 @@ impl<'de, K: Keep> Take<'de> for Outputs<'_, K> {
         let mut counted = Counted::default();
         let mut first_wrong = None;
         while let Some(item) = list.next_element_seed(Next(Item))? {
+            self.keep.passed();
             if first_wrong.is_none() {
                 match item.check(counted.all, self.base) {
                     Ok(found) => {

@@ -260,6 +260,12 @@ pub fn batches_key(run: &str) -> String {
     format!("runs/{run}/_batches.jsonl")
 }
 
+/// What was planned of a manifest before it was complete, the first of such notes and so on.
+#[must_use]
+pub fn early_key(run: &str, number: usize) -> String {
+    format!("runs/{run}/_early/{number:05}.jsonl")
+}
+
 /// The audit log of a run: its first object, and those with which it goes on when that is full, counted from 0.
 #[must_use]
 pub fn log_key(run: &str, number: u32) -> String {
@@ -452,6 +458,7 @@ mod tests {
         assert_eq!(glob_key("a1", "Patient"), "runs/a1/Patient/*.ndjson");
         assert_eq!(empty_key("a1", "Patient"), "runs/a1/Patient/empty.ndjson");
         assert_eq!(batches_key("a1"), "runs/a1/_batches.jsonl");
+        assert_eq!(early_key("a1", 7), "runs/a1/_early/00007.jsonl");
         assert_eq!(log_key("a1", 0), "runs/a1/_log.ndjson");
         assert_eq!(log_key("a1", 7), "runs/a1/_log_00007.ndjson");
         assert!(log_key("a1", 0) < log_key("a1", 1));

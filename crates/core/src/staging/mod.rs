@@ -22,6 +22,7 @@ mod sums;
 mod tests;
 mod under_way;
 mod upload;
+mod writing;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -43,6 +44,7 @@ pub use self::stream::Chunks;
 pub use self::sums::{Algorithm, Sum};
 pub use self::under_way::{Part, Position, SourceMark, UnderWay};
 pub use self::upload::{Confirmed, Saved, Upload};
+pub use self::writing::Writing;
 
 /// One object has at most so many parts.
 pub const PARTS: u32 = s3::PARTS;

@@ -7,6 +7,7 @@ use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use url::Url;
 
+use super::early::Early;
 use crate::audit::{Audit, Item, Sink};
 use crate::config::{Dialect, Endpoint, Settings};
 use crate::error::{Kind, Result};
@@ -29,6 +30,7 @@ pub struct Context {
     target: OnceCell<Client>,
     staging: OnceCell<Staging>,
     dialect: OnceCell<Dialect>,
+    early: Option<Box<Early>>,
 }
 
 impl Context {
@@ -45,7 +47,15 @@ impl Context {
             target: OnceCell::new(),
             staging: OnceCell::new(),
             dialect: OnceCell::new(),
+            early: None,
         }
+    }
+
+    /// The same context for a caller of [`super::ahead`], where the settings allow manifests in pieces.
+    #[must_use]
+    pub fn going_ahead(mut self) -> Self {
+        self.early = self.settings.job.partial_manifests.then(Box::default);
+        self
     }
 
     /// The same context, with somebody who is told about transfers.
@@ -206,6 +216,11 @@ impl Context {
             .copied()
     }
 
+    /// What is staged ahead, where somebody does that.
+    pub(super) fn early(&self) -> Option<&Early> {
+        self.early.as_deref()
+    }
+
     /// Who is told of the export and its files.
     pub(super) fn observer(&self) -> Observer {
         let (audit, observer) = (Arc::clone(&self.audit), Arc::clone(&self.observer));
@@ -215,9 +230,9 @@ impl Context {
         })
     }
 
-    /// Who is told of files of errors: they are no part of what is imported, of which the progress is shown.
-    pub(super) fn observer_of_errors(&self) -> Observer {
-        self.audit.observer(Item::Error)
+    /// Who is told of files of this kind that are no part of the progress that is shown.
+    pub(super) fn observer_of(&self, item: Item) -> Observer {
+        self.audit.observer(item)
     }
 
     /// Tells what happened.

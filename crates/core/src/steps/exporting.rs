@@ -1,19 +1,18 @@
 //! `fhir-export` and `check-export-status`.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 use serde_json::Value;
 use url::Url;
 
 use super::contract::{Carried, ExportComplete, ExportStarted, ManifestPlace, StatusQuery};
+use super::keeping::{Large, Whole, keep_manifest};
 use super::published::{self, ManifestAt};
-use super::run::{keep_manifest, refuse_cancelled, since_of, stored_head};
+use super::run::{refuse_cancelled, since_of, stored_head};
 use super::told::{KickOffTold, ask};
 use super::{Context, Deadline, batches, expiry, require_staging_for_key};
 use crate::config::{MixedFiles, Place, Settings, Step};
 use crate::error::{Error, Kind, Result};
-use crate::export::{self, Patience, Polled, Status, Told, Wanted};
+use crate::export::{self, Capability, GoesOn, Patience, Polled, Room, Status, Text, Told, Wanted};
 use crate::manifest::{self, Head};
 use crate::progress::Event;
 use crate::staging::{Staging, layout};
@@ -35,19 +34,23 @@ pub(super) async fn fhir_export(context: &Context, deadline: Deadline) -> Result
         return published::begin(context, manifest).await;
     }
     let (client, endpoint) = context.source().await?;
-    let wanted = Wanted {
+    let mut wanted = Wanted {
         types: settings.types.clone(),
         since: settings.since.clone(),
         export: settings.export.clone(),
         separate_status: settings.job.separate_status,
+        partial_manifests: settings.job.partial_manifests,
     };
-    let (capability, told) = match context.capability(&wanted).await {
-        Ok(capability) => (capability, KickOffTold::new(endpoint, &wanted, capability)),
+    let capability = match context.capability(&wanted).await {
+        Ok(capability) => capability,
         Err(error) => {
             context.tell(KickOffTold::new(endpoint, &wanted, None).with(Err(error.clone())));
             return Err(error);
         }
     };
+    let lacks_pieces = capability.is_some_and(Capability::lacks_partial_manifests);
+    wanted.partial_manifests &= !lacks_pieces;
+    let told = KickOffTold::new(endpoint, &wanted, capability);
     let state = match context.staging_if_any().await? {
         Some(staging) => Some((staging, announce(staging, settings).await?)),
         None => None,
@@ -249,17 +252,28 @@ pub(super) async fn check_export_status(
     {
         return Ok(complete);
     }
-    let Polled { status, expires } = ask(context, &manifest_at).await?;
+    let room = staging.map(|staging| Room {
+        staging,
+        key: layout::manifest_key(&carried.run),
+    });
+    let ahead = staging.is_some() && context.settings().manifest.is_none();
+    let mut pieces = match context.early().filter(|_| ahead) {
+        Some(early) => Some(early.pieces().await),
+        None => None,
+    };
+    let asked = ask(context, &manifest_at, room.as_ref(), pieces.as_deref_mut());
+    let Polled { status, expires } = Box::pin(asked).await?;
     let told = match status {
-        Status::InProgress {
-            progress,
-            retry_after,
-            known,
-        } => {
-            if let (true, Some(staging), Some(record)) = (known, staging, &record) {
+        Status::InProgress(goes_on) => {
+            if let (Some(pieces), Some(early)) = (&mut pieces, context.early())
+                && let Some(manifest) = pieces.news()
+            {
+                early.tell(&carried.run, manifest);
+            }
+            if let (true, Some(staging), Some(record)) = (goes_on.known, staging, &record) {
                 record.saw_job(staging, &status_url).await;
             }
-            return Err(in_progress(progress, retry_after));
+            return Err(in_progress(goes_on));
         }
         Status::Absent {
             status,
@@ -294,30 +308,53 @@ pub(super) async fn check_export_status(
             carried,
         });
     };
-    keep(
+    let complete = keep(
         context,
         staging,
-        (told, expires),
+        (*told, expires),
         carried,
-        &status_url,
+        status_url,
         &manifest_at,
-    )
-    .await
+    );
+    Box::pin(complete).await
 }
 
-/// Writes the manifest that was told into the run's folder, and gives what the step answers then.
+/// Keeps the manifest of an export that is complete, and gives it or its place.
 async fn keep(
     context: &Context,
     staging: &Staging,
     (told, expires): (Told, Option<Timestamp>),
     mut carried: Carried,
-    status_url: &str,
+    status_url: String,
     manifest_at: &ManifestAt,
 ) -> Result<ExportComplete> {
-    let text = || told.text.clone();
+    let (client, endpoint) = context.source().await?;
     let base = manifest_at.base();
-    let name = manifest_at.run_of(&carried.run, &told.head);
-    let kept = keep_manifest(staging, &carried.run, name, &told.head, text, base).await?;
+    let with_batches = context.settings().batches;
+    let Told {
+        head, text, size, ..
+    } = told;
+    let (text, small) = match text {
+        Text::Held(text) => {
+            let small = Some(text.clone()).filter(|_| !with_batches && size <= CARRIED_WHOLE);
+            (Whole::Here(text), small)
+        }
+        elsewhere => {
+            let written = match elsewhere {
+                Text::OnItsWay(written) => Some(written),
+                Text::Held(_) | Text::Gone => None,
+            };
+            let large = Large {
+                written,
+                client,
+                endpoint,
+                manifest_at,
+            };
+            (Whole::Large(large), None)
+        }
+    };
+    let name = manifest_at.run_of(&carried.run, &head);
+    let kept = keep_manifest(staging, &carried.run, name, &head, text, base).await?;
     if kept.run != carried.run {
         context
             .audit()
@@ -326,20 +363,16 @@ async fn keep(
     }
     carried.run = kept.run;
     expiry::keep(staging, &kept.record, expires).await?;
-    carried.since = since_of(&carried, Some(&kept.record), &told.head);
-    let with_batches = context.settings().batches;
-    let result = if with_batches || told.text.len() > CARRIED_WHOLE {
-        by_reference(staging, &carried.run, &told.head)?
-    } else {
-        value(&told.text)?
+    carried.since = since_of(&carried, Some(&kept.record), &head);
+    let result = match small {
+        Some(text) => value(&text)?,
+        None => by_reference(staging, &carried.run, &head)?,
     };
-    // Before more is read: a large manifest is not held twice.
-    drop(told);
     let (settings, run) = (context.settings(), &carried.run);
-    let batches = batches::write(settings, staging, run, status_url, base).await?;
+    let batches = batches::write(settings, staging, run, &status_url, base).await?;
     Ok(ExportComplete {
         result,
-        status_url: status_url.to_owned(),
+        status_url,
         batches,
         carried,
     })
@@ -423,7 +456,12 @@ fn absent(status: u16, said: &str, record: Option<&RunRecord>, status_url: &str)
     )
 }
 
-fn in_progress(progress: Option<String>, retry_after: Option<Duration>) -> Error {
+fn in_progress(goes_on: GoesOn) -> Error {
+    let GoesOn {
+        progress,
+        retry_after,
+        ..
+    } = goes_on;
     let progress = progress
         .map(|text| format!(" ({text})"))
         .unwrap_or_default();
@@ -452,13 +490,12 @@ fn require_bucket_for_batches(settings: &Settings) -> Result<()> {
 
 /// The manifest itself, where there is no staging that could hold it.
 fn carried_whole(told: &Told) -> Result<Value> {
-    let size = told.text.len();
-    if size > WITHOUT_STAGING {
-        return Err(Kind::Configuration
-            .error(format!("the manifest has {size} bytes, and Step Functions carries at most 262144"))
-            .next("Set STAGING_URL for this function too, so that what is large can be kept there, or run the command, which has no such limit."));
+    match &told.text {
+        Text::Held(text) if told.size <= WITHOUT_STAGING => value(text),
+        _ => Err(Kind::Configuration
+            .error(format!("the manifest has {} bytes, and Step Functions carries at most 262144", told.size))
+            .next("Set STAGING_URL for this function too, so that what is large can be kept there, or run the command, which has no such limit.")),
     }
-    value(&told.text)
 }
 
 /// The manifest exactly as the source sent it, as far as that can be told from its JSON.

@@ -7,11 +7,13 @@ mod brought;
 mod cancelling;
 mod context;
 pub mod contract;
+mod early;
 mod ending;
 mod expiry;
 mod exporting;
 mod importing;
 pub(crate) mod issues;
+mod keeping;
 mod mode;
 mod published;
 mod renewal;
@@ -35,6 +37,7 @@ use contract::{Carried, ManifestPlace};
 
 pub use cancelling::{AtSource, Cancelled, GivenUp, cancel};
 pub use context::{Context, Deadline};
+pub use early::ahead;
 
 /// How long after its deadline a transfer may take to say how far it is.
 const LAST_WORDS: Duration = Duration::from_millis(250);

@@ -14,7 +14,7 @@ use super::contract::{Carried, ExportStarted};
 use super::{Context, exporting};
 use crate::config::{ImportMode, Settings, SourceManifest};
 use crate::error::{Error, Kind, Result};
-use crate::export::{self, Polled};
+use crate::export::{self, Partial, Polled, Room};
 use crate::http;
 use crate::manifest::{Head, Manifest};
 use crate::staging::{Staging, layout};
@@ -126,13 +126,27 @@ impl ManifestAt {
     }
 
     /// Asks.
-    pub(super) async fn poll(&self, client: &http::Client, endpoint: &Url) -> Result<Polled> {
+    pub(super) async fn poll(
+        &self,
+        client: &http::Client,
+        endpoint: &Url,
+        room: Option<&Room<'_>>,
+        partial: Option<&mut Partial>,
+    ) -> Result<Polled> {
         match &self.place {
-            Place::Url(url) => export::status(client, endpoint, url).await,
+            Place::Url(url) => export::status(client, endpoint, url, room, partial).await,
             Place::File(path) => Ok(Polled {
-                status: export::status_in_file(client, endpoint, path).await?,
+                status: export::status_in_file(client, endpoint, path, room).await?,
                 expires: None,
             }),
+        }
+    }
+
+    /// The place, for messages.
+    pub(super) fn shown(&self) -> String {
+        match &self.place {
+            Place::Url(url) => format!("GET {}", http::shown(url)),
+            Place::File(path) => path.display().to_string(),
         }
     }
 

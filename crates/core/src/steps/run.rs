@@ -1,74 +1,15 @@
-//! What a run is: its name, its manifest that never changes, and what its export asked for.
+//! What a run is: its manifest that never changes, its record, and what its export asked for.
 
-use bytes::Bytes;
 use url::Url;
 
 use super::contract::Carried;
 use crate::error::{Error, Kind, Result};
 use crate::manifest::{Asked, Head, Manifest};
-use crate::staging::{Created, Staging, layout};
+use crate::staging::{Staging, layout};
 use crate::sync::{self, InProgress, KickOff, ManifestSeen, RunRecord};
 
 /// How many kick-offs that turned out to be other runs' a record remembers: a manifest gives one each night.
 const MOVED_KEPT: usize = 50;
-
-/// A run whose manifest is in staging.
-pub(super) struct Kept {
-    /// The run's name, with a suffix where the server counts its jobs anew.
-    pub(super) run: String,
-    /// Whether the manifest was written by this very call. Files of the run may be there all the same, of another export:
-    /// a lifecycle rule, or a person, may have removed the manifest alone.
-    pub(super) is_new: bool,
-    /// The run's record.
-    pub(super) record: RunRecord,
-}
-
-/// Writes the manifest of `run`, or finds the one that was written before; a manifest of another transaction time there
-/// means that the server reused the status URL, and the run gets a suffix. `head` is the manifest's own, and `text` gives
-/// the whole. With `name`, the run has that name and no other.
-pub(super) async fn keep_manifest(
-    staging: &Staging,
-    run: &str,
-    name: Option<String>,
-    head: &Head,
-    text: impl Fn() -> Bytes,
-    base: Option<&Url>,
-) -> Result<Kept> {
-    let suffixed = || layout::suffixed(run, &head.transaction_time);
-    let names = name.map_or_else(|| vec![run.to_owned(), suffixed()], |name| vec![name]);
-    for candidate in names {
-        let key = layout::manifest_key(&candidate);
-        let (stored_time, is_new) = match stored_head(staging, &key, base).await? {
-            Some(stored) => (stored.transaction_time, false),
-            None => match staging.create(&key, text(), layout::JSON).await? {
-                Created::New(_) => (head.transaction_time.clone(), true),
-                Created::Exists(object) => {
-                    let url = staging.url(&key);
-                    let stored = Head::of_text(&object.bytes, base, || no_json(&url));
-                    let stored = stored.map_err(|error| within(error, &url))?;
-                    (stored.transaction_time, false)
-                }
-            },
-        };
-        if stored_time != head.transaction_time {
-            continue;
-        }
-        if candidate != run {
-            move_newest_kick_off(staging, run, &candidate).await?;
-        }
-        let record = saw_manifest(staging, &candidate, head).await?;
-        return Ok(Kept {
-            run: candidate,
-            is_new,
-            record,
-        });
-    }
-    Err(Kind::StagingDenied
-        .error(format!(
-            "the folders of run {run} hold manifests of other exports"
-        ))
-        .next("Remove the run's folders below STAGING_URL, or use another place."))
-}
 
 /// Writes down that the manifest of a run was seen.
 pub(super) async fn saw_manifest(staging: &Staging, run: &str, head: &Head) -> Result<RunRecord> {
@@ -135,7 +76,7 @@ fn within(error: Error, url: &str) -> Error {
 
 /// The kick-off that led to a reused status URL was recorded under the name without the suffix. It is written to its own
 /// run first and taken from the other afterwards, so that it is never in neither.
-async fn move_newest_kick_off(staging: &Staging, from: &str, to: &str) -> Result<()> {
+pub(super) async fn move_newest_kick_off(staging: &Staging, from: &str, to: &str) -> Result<()> {
     let Some(kick_off) = RunRecord::load(staging, from)
         .await?
         .newest_kick_off()

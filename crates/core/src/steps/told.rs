@@ -9,7 +9,7 @@ use super::Context;
 use super::published::ManifestAt;
 use crate::answered::Answered;
 use crate::error::Result;
-use crate::export::{Capability, Polled, Status, Wanted};
+use crate::export::{Capability, Partial, Polled, Room, Status, Wanted};
 use crate::http;
 use crate::progress::{self, Event, Software};
 
@@ -44,17 +44,18 @@ impl KickOffTold {
 }
 
 /// Asks the source how an export goes, and tells what it says.
-pub(super) async fn ask(context: &Context, manifest_at: &ManifestAt) -> Result<Polled> {
+pub(super) async fn ask(
+    context: &Context,
+    manifest_at: &ManifestAt,
+    room: Option<&Room<'_>>,
+    partial: Option<&mut Partial>,
+) -> Result<Polled> {
     let (client, endpoint) = context.source().await?;
-    let polled = manifest_at.poll(client, endpoint).await;
+    let polled = manifest_at.poll(client, endpoint, room, partial).await;
     match polled.as_ref().map(|polled| &polled.status) {
-        Ok(Status::InProgress {
-            progress,
-            retry_after,
-            known,
-        }) => context.tell(Event::ExportGoesOn {
-            progress: progress.clone().filter(|_| *known),
-            retry_after: *retry_after,
+        Ok(Status::InProgress(goes_on)) => context.tell(Event::ExportGoesOn {
+            progress: goes_on.progress.clone().filter(|_| goes_on.known),
+            retry_after: goes_on.retry_after,
         }),
         Ok(Status::Complete(told)) => context.tell(Event::ExportComplete(told.pages.clone())),
         // What that means is for the run's record to say.

@@ -13,12 +13,14 @@ use super::brought::{self, log};
 use super::contract::{
     BatchStaged, BatchTransfer, Staged, ToldManifest, TransferRequest, WholeTransfer,
 };
+use super::early;
 use super::ending::Ending;
 use super::issues;
+use super::keeping::{Whole, keep_manifest};
 use super::mode;
 use super::published::{self, ManifestAt};
 use super::renewal::renewal;
-use super::run::{keep_manifest, refuse_cancelled, saw_manifest, stored_manifest};
+use super::run::{refuse_cancelled, saw_manifest, stored_manifest};
 use super::{Context, Deadline, expiry, require_staging_for_key};
 use crate::config::{MixedFiles, Settings};
 use crate::error::{Kind, Result};
@@ -94,7 +96,7 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
     ))
     .await?;
 
-    let (plan, listing) = plan(settings, staging, &carried.run, &stored, fresh).await?;
+    let (plan, listing) = plan(settings, staging, &record, &stored, fresh).await?;
     if record.transfer.is_none() {
         expiry::warn(&carried.run, expires, until);
     }
@@ -274,7 +276,7 @@ async fn find(
     } else {
         run.to_owned()
     };
-    let text = || Bytes::from(value.to_string());
+    let text = Whole::Here(Bytes::from(value.to_string()));
     let kept = keep_manifest(staging, &run, None, &told.head, text, base).await?;
     let (stored, fresh) = if kept.is_new {
         (told, None)
@@ -315,15 +317,17 @@ async fn referred(
 async fn plan(
     settings: &Settings,
     staging: &Staging,
-    run: &str,
+    record: &RunRecord,
     stored: &Arc<Manifest>,
     fresh: Option<Manifest>,
 ) -> Result<(Arc<Plan>, Option<Listing>)> {
+    let run = record.run.as_str();
     let mut plan = Plan::new(run, Arc::clone(stored))?;
     if let Some(fresh) = fresh {
         let links = Links::of(&plan, fresh);
         plan = plan.lent(links);
     }
+    early::settle(staging, record, &plan).await?;
     // Of the whole manifest: a file that is not chosen is the run's own all the same.
     let listing = listing(staging, run, &plan).await?;
     let plan = published::chosen(settings, stored, plan)?;
@@ -374,7 +378,7 @@ fn by(settings: &Settings, deadline: Deadline) -> Option<Instant> {
 }
 
 /// Stops before anything is fetched where there are mixed files, or types that no target can hold, and they are not wanted.
-fn refuse(settings: &Settings, manifest: &Manifest) -> Result<()> {
+pub(super) fn refuse(settings: &Settings, manifest: &Manifest) -> Result<()> {
     if settings.mixed_files == MixedFiles::Refuse {
         manifest.head.refuse_untyped()?;
     }

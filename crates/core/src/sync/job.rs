@@ -23,6 +23,16 @@ pub struct JobDeleted {
     pub answer: Option<u16>,
 }
 
+/// That files of an export were staged before its manifest was complete.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct StagedEarly {
+    /// How many notes there are of what was planned: `_early/<nnnnn>.jsonl`.
+    pub notes: usize,
+    /// Whether what the complete manifest names otherwise is removed.
+    pub settled: bool,
+}
+
 impl JobDeleted {
     /// The deletion, to be asked for now, of the job of `status_url`.
     #[must_use]

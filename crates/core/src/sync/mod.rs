@@ -20,7 +20,7 @@ use crate::error::Result;
 use crate::staging::{Staging, layout};
 
 pub use self::issues::{ExportIssues, FirstIssue, HELD};
-pub use self::job::{CANCELLED, JobDeleted};
+pub use self::job::{CANCELLED, JobDeleted, StagedEarly};
 pub use self::published::{FromManifest, SUCCEEDED};
 
 /// How many ended runs the state remembers.
@@ -98,6 +98,9 @@ pub struct RunRecord {
     /// When the transfer last came further, as far as is known; before its first file, when the manifest was first seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub moved_at: Option<String>,
+    /// What was staged before the manifest was complete.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub early: Option<StagedEarly>,
     /// What was staged, once all was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transfer: Option<Transferred>,

@@ -68,7 +68,8 @@ impl Seen {
                 tracing::debug!(index, fetched, bytes, resources, "file done");
             }
             // What is said of these is said where they happen.
-            Event::Retrying { .. }
+            Event::Ahead { .. }
+            | Event::Retrying { .. }
             | Event::Waiting { .. }
             | Event::KickedOff(_)
             | Event::ExportGoesOn { .. }

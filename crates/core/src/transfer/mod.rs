@@ -42,7 +42,7 @@ use copy::Outcome;
 use engine::Engine;
 pub use links::{Links, Renew};
 pub use listing::Listing;
-pub use pieces::remove_other_pieces;
+pub use pieces::{remove_left_over, remove_other_pieces};
 pub use plan::{File, Plan};
 
 /// How many files are at work at once. Most of them wait for their turn at a server, or for memory.

@@ -43,7 +43,7 @@ pub async fn remove_other_pieces(
             continue;
         };
         if plan.is_piece(index, &object.key) && !named.contains(&object.key) {
-            remove(staging, &object.key).await?;
+            remove_left_over(staging, &object.key).await?;
         }
     }
     Ok(())
@@ -93,12 +93,15 @@ async fn remove_cut(
         left.push(key);
     }
     for key in left.iter().rev() {
-        remove(staging, key).await?;
+        remove_left_over(staging, key).await?;
     }
     Ok(())
 }
 
-pub(super) async fn remove(staging: &Staging, key: &str) -> Result<()> {
+/// Removes what the import would read, or the transfer believe, and is of no file of the run.
+///
+/// Gives [`Kind::StagingDenied`] where it may not be removed.
+pub async fn remove_left_over(staging: &Staging, key: &str) -> Result<()> {
     staging.remove(key).await;
     if staging.head(key).await?.is_none() {
         return Ok(());

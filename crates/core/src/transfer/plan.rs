@@ -1,7 +1,7 @@
 //! The plan of a transfer: what goes where, and in which order.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -120,6 +120,17 @@ impl Plan {
     pub fn lent(mut self, links: Links) -> Self {
         self.links = Some(links);
         self
+    }
+
+    /// Tells of an index and a key whether a file has them.
+    pub fn names(&self) -> impl Fn(usize, &str) -> bool {
+        let mut files = vec![false; self.indices()];
+        for slot in &self.order {
+            if let Some(is_file) = files.get_mut(*slot as usize) {
+                *is_file = true;
+            }
+        }
+        move |index, key| files.get(index) == Some(&true) && self.is_key(index, key)
     }
 
     /// The name of the export that they are of.
@@ -273,20 +284,38 @@ impl fmt::Debug for Plan {
 
 /// The indices of the outputs whose URL no earlier one has.
 fn distinct(stored: &Manifest) -> Result<Vec<u32>> {
-    let hasher = RandomState::new();
-    // By hash, for the URLs themselves are not held whole; the next number is free where two URLs share one.
-    let mut seen: HashMap<u64, u32> = HashMap::with_capacity(stored.len());
-    let mut first = Vec::with_capacity(stored.len());
-    'outputs: for (slot, output) in (0..).zip(stored.outputs()) {
-        let mut hash = hasher.hash_one(&output.url);
-        while let Some(earlier) = seen
-            .get(&hash)
-            .and_then(|slot| stored.output(*slot as usize))
-        {
-            if earlier.url == output.url {
-                if earlier.resource_type == output.resource_type {
-                    continue 'outputs;
-                }
+    let state = RandomState::new();
+    // By hash, for the URLs themselves are not held whole; of one hash, they are compared.
+    let mut hashes: Vec<(u64, u32)> = (0..)
+        .zip(stored.outputs())
+        .map(|(slot, output)| (state.hash_one(&output.url), slot))
+        .collect();
+    hashes.sort_unstable();
+    let mut first = Vec::with_capacity(hashes.len());
+    for alike in hashes.chunk_by(|one, other| one.0 == other.0) {
+        if let [(_, slot)] = alike {
+            first.push(*slot);
+        } else {
+            first.extend(different(stored, alike)?);
+        }
+    }
+    drop(hashes);
+    first.sort_unstable();
+    Ok(first)
+}
+
+/// Of outputs whose URLs seem to be the same, those that no earlier one is the same as.
+fn different(stored: &Manifest, alike: &[(u64, u32)]) -> Result<Vec<u32>> {
+    let mut first: Vec<(u32, Output<'_>)> = Vec::new();
+    for (_, slot) in alike {
+        let Some(output) = stored.output(*slot as usize) else {
+            continue;
+        };
+        let same = first.iter().find(|(_, earlier)| earlier.url == output.url);
+        match same {
+            None => first.push((*slot, output)),
+            Some((_, earlier)) if earlier.resource_type == output.resource_type => {}
+            Some((_, earlier)) => {
                 return Err(Kind::Manifest.error(format!(
                     "the manifest says that {} holds {} and that it holds {}",
                     shown_str(&output.url),
@@ -294,12 +323,9 @@ fn distinct(stored: &Manifest) -> Result<Vec<u32>> {
                     output.resource_type
                 )));
             }
-            hash = hash.wrapping_add(1);
         }
-        seen.insert(hash, slot);
-        first.push(slot);
     }
-    Ok(first)
+    Ok(first.into_iter().map(|(slot, _)| slot).collect())
 }
 
 /// The largest first. Those of one size, or of none that is known, stay in the manifest's order.

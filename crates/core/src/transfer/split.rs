@@ -327,7 +327,7 @@ impl Splitter {
             self.others.stored.remove(&object.key);
         }
         while let Some(key) = self.others.stored.pop_last() {
-            pieces::remove(&self.engine.staging, &key).await?;
+            pieces::remove_left_over(&self.engine.staging, &key).await?;
         }
         Ok(())
     }

@@ -34,6 +34,8 @@ pub(super) struct Wanted {
     pub(super) elements: Vec<String>,
     /// Whether the files are to be organised by patient.
     pub(super) by_patient: bool,
+    /// Whether the manifest may come in pieces.
+    pub(super) in_pieces: bool,
 }
 
 impl Wanted {
@@ -218,11 +220,14 @@ impl Source {
         let mut all = Vec::new();
         for entry in body["parameter"].as_array().into_iter().flatten() {
             let name = entry["name"].as_str().unwrap_or_default().to_owned();
+            let flag = entry["valueBoolean"].as_bool();
+            let flag = flag.map(|flag| Value::from(flag.to_string()));
             let value = match name.as_str() {
                 "_since" | "_until" => &entry["valueInstant"],
                 "patient" => &entry["valueReference"]["reference"],
                 "includeAssociatedData" if stu4.is_some() => &entry["valueCoding"]["code"],
                 "includeAssociatedData" => &entry["valueCode"],
+                "allowPartialManifests" => flag.as_ref().unwrap_or(&entry["valueBoolean"]),
                 _ => &entry["valueString"],
             };
             let Some(value) = value.as_str() else {
@@ -321,6 +326,12 @@ fn take(wanted: &mut Wanted, name: &str, value: &str) -> Result<Option<()>, Repl
         "organizeOutputBy" => {
             let what = "Files can be organised by Patient alone";
             return Err(refused("not-supported", what));
+        }
+        "allowPartialManifests" if matches!(value, "true" | "false") => {
+            wanted.in_pieces = value == "true";
+        }
+        "allowPartialManifests" => {
+            return Err(refused("value", "allowPartialManifests is true or false"));
         }
         _ => return Ok(None),
     }

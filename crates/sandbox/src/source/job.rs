@@ -27,6 +27,15 @@ pub(super) struct Listed {
     pub(super) length: u64,
 }
 
+/// How a manifest may come while its job goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pieces {
+    /// Not at all.
+    None,
+    /// As far as it is there.
+    Some,
+}
+
 /// One export.
 #[derive(Debug)]
 pub(super) struct Job {
@@ -50,6 +59,7 @@ pub(super) struct Job {
     pub(super) expires: Option<Timestamp>,
     /// Whether its own status stands in `X-Export-Status`.
     pub(super) separate_status: bool,
+    pub(super) pieces: Pieces,
     /// Whether somebody has deleted it: it and its files are gone, and only what it held is remembered.
     is_deleted: bool,
 }
@@ -101,6 +111,7 @@ impl Job {
             files_are_open: false,
             expires: None,
             separate_status: false,
+            pieces: Pieces::None,
             is_deleted: false,
         }
     }

@@ -1,7 +1,7 @@
 //! The kick-off of an export: the job that it begins, and the answer.
 
 use super::asked::Wanted;
-use super::job::Job;
+use super::job::{Job, Pieces};
 use super::{BASE, Source};
 use crate::call::{Call, Reply, fhir, html, operation_outcome, reply, set};
 use crate::faults::Fault;
@@ -32,6 +32,9 @@ impl Source {
         let id = reused.unwrap_or_else(|| {
             let mut job = self.cut(&wanted, request, asked);
             job.separate_status = separate;
+            if wanted.in_pieces {
+                job.pieces = Pieces::Some;
+            }
             self.jobs().add(job, faults.fires(&Fault::JobNumbersRepeat))
         });
 

@@ -8,9 +8,9 @@ use futures_util::stream;
 use serde_json::{Map, Value, json};
 
 use super::content::File;
-use super::job::{Job, Listed};
+use super::job::{Job, Listed, Pieces};
 use super::{BASE, habits};
-use crate::call::{Reply, fhir, operation_outcome, plain_json, reply};
+use crate::call::{Reply, fhir, operation_outcome, outcome, plain_json, reply};
 use crate::faults::{Fault, Faults, TokenClaim};
 use crate::habits::Habit;
 use crate::world::{World, instant};
@@ -26,6 +26,8 @@ struct Telling {
     signature: String,
     counts: bool,
     sizes: bool,
+    /// How long the extension of each is, in bytes.
+    padding: Option<usize>,
 }
 
 impl Telling {
@@ -46,13 +48,44 @@ impl Telling {
         if self.sizes {
             output.insert("fileSize".into(), json!(file.length));
         }
+        if let Some(bytes) = self.padding {
+            let padding = "x".repeat(bytes);
+            output.insert("extension".into(), json!({"padding": padding}));
+        }
         output
     }
 }
 
 impl Job {
+    /// Whether polls of it are answered with the pages that are there.
+    pub(super) fn tells_pieces(&self, world: &World) -> bool {
+        let told = |fault: &Fault| {
+            let told = matches!(
+                fault,
+                Fault::PartialManifests | Fault::PartialManifestsContradicted
+            );
+            told.then_some(())
+        };
+        self.pieces == Pieces::Some && world.faults.peek(told).is_some()
+    }
+
+    /// A page of the manifest of a job that goes on: each poll has brought one.
+    pub(super) fn page_so_far(&mut self, world: &World, page: usize) -> Reply {
+        if !self.tells_pieces(world) || page == 0 || page > self.polls {
+            return outcome(404, "not-found", "There is no such page yet");
+        }
+        let mut reply = self.reply(world, page, Some(self.polls));
+        *reply.status_mut() = http::StatusCode::ACCEPTED;
+        reply
+    }
+
     /// The manifest as an answer, or a page of it, counted from 1; with whatever is wrong with it now.
     pub(super) fn manifest_reply(&mut self, world: &World, page: usize) -> Reply {
+        self.reply(world, page, None)
+    }
+
+    /// `so_far` is how many pages there are of one that is not complete.
+    fn reply(&mut self, world: &World, page: usize, so_far: Option<usize>) -> Reply {
         let faults = &world.faults;
         if page > 1 && faults.fires(&Fault::PageNotReady) {
             let body = operation_outcome("information", "informational", "The page is not ready");
@@ -72,6 +105,10 @@ impl Job {
             base: self.files_base(world),
             counts: !faults.fires(&Fault::CountAbsent),
             sizes: world.settings.file_sizes,
+            padding: faults.peek(|fault| match fault {
+                Fault::OutputPadding(bytes) => Some(*bytes),
+                _ => None,
+            }),
         };
         let mut before = self.begin(world);
         let mut after = self.end(&telling, faults);
@@ -84,7 +121,8 @@ impl Job {
                 before.insert("transactionTime".into(), json!("2001-01-01T00:00:00Z"));
             }
         }
-        if let Some(next) = self.next_page(world, page) {
+        let next = self.next_page(world, page);
+        if let Some(next) = next.filter(|_| so_far.is_none_or(|pages| page < pages)) {
             after.insert("link".into(), json!([{"relation": "next", "url": next}]));
         }
         let mut with_outputs = !faults.fires(&Fault::OutputAbsent);
@@ -103,9 +141,17 @@ impl Job {
         let skipped = size.map_or(0, |size| (page - 1).saturating_mul(size));
         let mut listed = self.listed().skip(skipped).take(size.unwrap_or(usize::MAX));
         let first = listed.next().map(|file| first(faults, &telling, &file));
+        let contradicted =
+            |fault: &Fault| matches!(fault, Fault::PartialManifestsContradicted).then_some(());
+        let draft = if so_far.is_some() && page == 1 && faults.peek(contradicted).is_some() {
+            first.clone().map(draft)
+        } else {
+            None
+        };
         let again = first.clone().filter(|_| faults.fires(&Fault::OutputTwice));
         let rest = listed.map(move |file| Value::Object(telling.output(&file)));
-        let outputs = first.into_iter().chain(rest).chain(again);
+        let first = draft.into_iter().chain(first);
+        let outputs = first.chain(rest).chain(again);
         let body = written(&before, outputs, &after);
         reply(200, "application/json", body)
     }
@@ -204,6 +250,15 @@ fn lacking(faults: &Faults) -> Vec<String> {
             None => return lacking,
         }
     }
+}
+
+/// The same file under another URL.
+fn draft(mut output: Value) -> Value {
+    if let Some(Value::String(url)) = output.get_mut("url") {
+        url.push_str(if url.contains('?') { "&" } else { "?" });
+        url.push_str("draft=1");
+    }
+    output
 }
 
 /// The first output, with whatever is wrong with it.

@@ -142,6 +142,13 @@ impl Source {
         }
     }
 
+    /// Every export that was kicked off so far is complete from now on, however often it was polled.
+    pub(crate) fn complete_exports(&self) {
+        for job in self.jobs().all() {
+            job.polls = job.polls.max(self.world.settings.polls);
+        }
+    }
+
     fn answered(&self) -> MutexGuard<'_, HashMap<(String, String), bool>> {
         self.answered.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -296,13 +303,21 @@ impl Source {
             let said = outcome(200, "exception", "The export stopped half-way");
             return with(said, "x-export-status", &status.to_string());
         }
+        let page: Option<usize> = call.parameter("page").and_then(|page| page.parse().ok());
         let wanted = self.world.settings.polls;
         if job.polls < wanted {
+            if let Some(page) = page {
+                return job.page_so_far(&self.world, page);
+            }
             job.polls += 1;
             let percent = 100 * job.polls / (wanted + 1);
             let status = if job.separate_status { 200 } else { 202 };
             let mut reply = if self.world.faults.fires(&Fault::StatusBodyNotJson) {
                 reply(status, "text/html", "<p>Your export is under way</p>")
+            } else if job.tells_pieces(&self.world) {
+                let mut so_far = job.page_so_far(&self.world, 1);
+                *so_far.status_mut() = http::StatusCode::from_u16(status).unwrap_or_default();
+                so_far
             } else {
                 fhir(
                     status,
@@ -320,7 +335,6 @@ impl Source {
             return self.going_on(reply, polls);
         }
         job.ended.get_or_insert_with(|| self.world.clock.tick());
-        let page = call.parameter("page").and_then(|page| page.parse().ok());
         let mut reply = job.manifest_reply(&self.world, page.unwrap_or(1));
         job.tell_expiry(&self.world, &mut reply);
         if job.separate_status {

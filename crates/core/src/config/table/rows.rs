@@ -226,6 +226,8 @@ pub const SETTINGS: &[Setting] = &[
         "The checksum of every file that S3 is told to compare. For stores that know only `crc32`, or refuse a right one."),
     optional("SEPARATE_EXPORT_STATUS", Form::Flag, Need::Default("false"), &[FhirExport],
         "Whether the kick-off prefers `separate-export-status` (Bulk Data STU4): answers to status requests then say apart how the request and how the export went. For sources that support it; others may refuse the kick-off."),
+    optional("ALLOW_PARTIAL_MANIFESTS", Form::Flag, Need::Default("false"), &[FhirExport],
+        "Whether the source may tell in pieces what it has exported (Bulk Data STU3, `allowPartialManifests`). The command then stages the files that are ready while the export still runs; the functions stage them when it is complete."),
     optional("DELETE_EXPORT_JOB", Form::Flag, Need::Default("true"), &[TransferToS3],
         "Whether the source is asked to delete the export's job and files once everything is staged and checked. A source that cannot, or refuses, does no harm."),
     optional("EXPORT_ERRORS", Form::Choice(&["warn", "hold", "fail"]), Need::Default("hold"), &[TransferToS3],

@@ -32,6 +32,7 @@ const LIST_PARTS: &str = "s3:ListMultipartUploadParts";
 pub(in crate::staging) struct Multipart {
     store: Store,
     key: String,
+    content_type: &'static str,
     begun: OnceCell<Begun>,
     lost: AtomicBool,
 }
@@ -67,9 +68,16 @@ impl Multipart {
         Self {
             store,
             key: key.to_owned(),
+            content_type: layout::NDJSON,
             begun: OnceCell::new(),
             lost: AtomicBool::new(false),
         }
+    }
+
+    /// The same of another content type than that of resources, for an object in parts.
+    pub(in crate::staging) fn of_type(mut self, content_type: &'static str) -> Self {
+        self.content_type = content_type;
+        self
     }
 
     /// An upload that was begun before, with what S3 was told then.
@@ -199,7 +207,7 @@ impl Multipart {
             .create_multipart_upload()
             .bucket(&store.bucket)
             .key(store.name(&self.key))
-            .content_type(layout::NDJSON);
+            .content_type(self.content_type);
         let algorithm = match store.checksum {
             Checksum::Crc64Nvme => Some(ChecksumAlgorithm::Crc64Nvme),
             Checksum::Crc32 => Some(ChecksumAlgorithm::Crc32),

@@ -20,7 +20,7 @@ use uuid::Uuid;
 use super::done::{PartState, Recorded};
 use super::sums::{Algorithm, Sum};
 use super::under_way::{Part, Position, UnderWay};
-use super::{Backend, DoneRecord, FileState, Hint, PARTS, Staging, Version, folder, s3};
+use super::{Backend, DoneRecord, FileState, Hint, PARTS, Staging, Version, folder, layout, s3};
 use crate::error::{Kind, Result};
 
 pub use self::progress::Saved;
@@ -58,10 +58,10 @@ struct Inner {
 
 /// Counts an upload among those that [`Staging::settle`] waits for.
 #[derive(Debug)]
-struct Open(Staging);
+pub(super) struct Open(Staging);
 
 impl Open {
-    fn of(staging: &Staging) -> Self {
+    pub(super) fn of(staging: &Staging) -> Self {
         staging.inner.uploads.send_modify(|open| *open += 1);
         Self(staging.clone())
     }
@@ -73,10 +73,21 @@ impl Drop for Open {
     }
 }
 
+/// Where the bytes of an object go.
 #[derive(Debug)]
-enum Sink {
+pub(super) enum Sink {
     Folder(folder::Parts),
     S3(Box<s3::Multipart>),
+}
+
+impl Sink {
+    /// The place of an object of which nothing is there.
+    pub(super) fn of(staging: &Staging, key: &str, content_type: &'static str) -> Self {
+        match &staging.inner.backend {
+            Backend::Folder(folder) => Self::Folder(folder.parts(key)),
+            Backend::S3(store) => Self::S3(Box::new(store.multipart(key).of_type(content_type))),
+        }
+    }
 }
 
 /// What we know of the object below `_parts/`.
@@ -111,11 +122,7 @@ impl Staging {
     /// Begins a file. Nothing is asked of the place yet.
     #[must_use]
     pub fn upload(&self, key: &str, part_key: &str) -> Upload {
-        let sink = match &self.inner.backend {
-            Backend::Folder(folder) => Sink::Folder(folder.parts(key)),
-            Backend::S3(store) => Sink::S3(Box::new(store.multipart(key))),
-        };
-        Upload::new(self, key, part_key, sink)
+        Upload::new(self, key, part_key, Sink::of(self, key, layout::NDJSON))
     }
 }
 

@@ -12,6 +12,7 @@ use self::lines::Lines;
 use super::Context;
 use super::published::ManifestAt;
 use super::renewal::renewal;
+use crate::audit::Item;
 use crate::config::{ExportErrors, TransferSettings, Validate};
 use crate::error::{Error, Kind, Result};
 use crate::manifest::Manifest;
@@ -219,7 +220,7 @@ impl Fetching<'_> {
         let transfer = Transfer {
             source: source.clone(),
             staging: self.staging.clone(),
-            observer: self.context.observer_of_errors(),
+            observer: self.context.observer_of(Item::Error),
             deadline: Some(last),
             settings: TransferSettings {
                 validate: Validate::None,
