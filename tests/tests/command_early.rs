@@ -83,7 +83,7 @@ async fn files_are_staged_while_the_export_goes_on_and_none_is_fetched_twice() {
     let finished = complete_after(4, &sandbox, allowing(&sandbox)).await;
     let early = asked_early(&sandbox);
     assert!(early.len() >= 4, "{early:?}");
-    let said = "of an export that goes on staged already";
+    let said = "staged while the export goes on: ";
     assert!(finished.stderr.contains(said), "{}", finished.stderr);
     assert_whole(&sandbox);
     let kick_off = &sandbox.export_kick_offs()[0];

@@ -179,7 +179,7 @@ impl Progress {
                 let files = words::count(files as u64, "file", "files");
                 let bytes = words::bytes(bytes);
                 self.line(&format!(
-                    "{files} of an export that goes on staged already, {bytes}"
+                    "staged while the export goes on: {files}, {bytes}"
                 ));
             }
             Event::Retrying { what, wait, why } | Event::Waiting { what, wait, why } => {
