@@ -5,6 +5,7 @@
 mod batches;
 mod brought;
 mod cancelling;
+mod checking;
 mod context;
 pub mod contract;
 mod early;
@@ -73,7 +74,7 @@ pub async fn run_until(
         match step {
             Step::FhirExport => json(&Box::pin(exporting::fhir_export(context, deadline)).await?),
             Step::CheckExportStatus => {
-                json(&Box::pin(exporting::check_export_status(context, &event)).await?)
+                json(&Box::pin(checking::check_export_status(context, &event)).await?)
             }
             Step::TransferToS3 => {
                 Box::pin(transferring::transfer_to_s3(context, event, deadline)).await
