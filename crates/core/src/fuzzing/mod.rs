@@ -103,13 +103,15 @@ fn twice(bytes: &[u8], base: &Url) -> Result<Vec<u8>> {
     for _ in 0..2 {
         let chunks = bytes.chunks(11).map(|it| Ok(Bytes::copy_from_slice(it)));
         let chunks: Vec<Result<Bytes>> = chunks.collect();
-        let (reading, mut pieces) = pages.add(stream::iter(chunks), base, no_json);
-        let keeping = async {
-            while let Some(piece) = pieces.recv().await {
-                text.extend_from_slice(&piece);
-            }
-        };
-        let (read, ()) = blocking(async { tokio::join!(reading, keeping) });
+        let read = blocking(async {
+            let (reading, mut pieces) = pages.add(stream::iter(chunks), base, no_json);
+            let keeping = async {
+                while let Some(piece) = pieces.recv().await {
+                    text.extend_from_slice(&piece);
+                }
+            };
+            tokio::join!(reading, keeping).0
+        });
         pages = read?.0;
     }
     text.extend_from_slice(&pages.rest());

@@ -78,9 +78,9 @@ impl Response {
 
     /// The header's value, as far as it may be a name: one word that can be printed.
     fn named_by(&self, header: &str) -> Option<String> {
-        let value = self.quoter().quote(self.header(header)?);
+        let value = self.header(header)?;
         let word = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_graphic());
-        word.then(|| bounded(&value, LONGEST_NAME).into_owned())
+        word.then(|| bounded(&self.quoter().quote(value), LONGEST_NAME).into_owned())
     }
 }
 
