@@ -121,11 +121,17 @@ fn is_resource_file(name: &str) -> bool {
     else {
         return false;
     };
-    let (hash, number) = hash.split_once('-').unwrap_or((hash, "0000"));
-    number.len() == 4
-        && number.bytes().all(|byte| byte.is_ascii_digit())
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    // A piece of a file of several types has where that was cut, and its number.
+    let (hash, piece) = hash.split_once('-').unwrap_or((hash, "0-0000"));
+    let Some((bytes, number)) = piece.split_once('-') else {
+        return false;
+    };
+    digits(bytes)
+        && number.len() == 4
+        && digits(number)
         && index.len() == 5
-        && index.bytes().all(|byte| byte.is_ascii_digit())
+        && digits(index)
         && hash.len() == 12
         && hash.bytes().all(|byte| byte.is_ascii_hexdigit())
 }

@@ -361,6 +361,41 @@ async fn a_manifest_may_be_a_file_whose_urls_are_absolute() {
     drop(source);
 }
 
+#[tokio::test]
+async fn a_publication_that_comes_back_after_another_is_imported_again() {
+    let lines = [
+        ("1", "{\"resourceType\":\"Patient\",\"id\":\"1\"}\n"),
+        (
+            "2",
+            "{\"resourceType\":\"Patient\",\"id\":\"1\",\"active\":true}\n",
+        ),
+    ];
+    let source = ToldSource::start(&json!({"transactionTime": "x"}), &lines).await;
+    let sandbox = Sandbox::builder().start().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("m.json");
+    let night = async |time: &str, name: &str| {
+        let url = format!("{}/files/{name}", source.endpoint());
+        let manifest = json!({"transactionTime": time, "requiresAccessToken": false,
+            "output": [{"type": "Patient", "url": url}]});
+        std::fs::write(&file, manifest.to_string()).unwrap();
+        let run = manifest_alone(&sandbox, file.to_str().unwrap())
+            .env("ALLOW_PRIVATE_HOSTS", "true")
+            .arg("--log-format=json");
+        run.run().await.summary()["outcome"].clone()
+    };
+    assert_eq!(night("2026-01-31T00:00:00Z", "1").await, "imported");
+    assert_eq!(night("2026-02-01T00:00:00Z", "2").await, "imported");
+    assert_eq!(night("2026-01-31T00:00:00Z", "1").await, "imported");
+    let rows = sandbox.rows("Patient");
+    assert_eq!(rows.len(), 1);
+    assert!(!format!("{rows:?}").contains("active"), "{rows:?}");
+    assert_eq!(
+        night("2026-01-31T00:00:00Z", "1").await,
+        "nothing to import"
+    );
+}
+
 /// What is published now, with links that are signed anew.
 async fn manifest_now(sandbox: &Sandbox) -> Value {
     let env = Env::of(sandbox).without("STAGING_URL");

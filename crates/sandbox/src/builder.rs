@@ -225,13 +225,6 @@ impl Builder {
         self
     }
 
-    /// The prefix of the staging URL in the bucket. Default: `pathling`.
-    #[must_use]
-    pub fn staging_prefix(mut self, prefix: impl Into<String>) -> Self {
-        self.settings.prefix = prefix.into();
-        self
-    }
-
     /// What S3 allows. Default: everything.
     #[must_use]
     pub fn s3_policy(mut self, policy: S3Policy) -> Self {

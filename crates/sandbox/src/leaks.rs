@@ -124,7 +124,7 @@ pub(crate) fn has_assertion(text: &str) -> bool {
     ASSERTIONS.into_iter().any(|start| text.contains(start))
 }
 
-/// The host that a request was meant for, where it is not this machine. No listener speaks TLS itself.
+/// The host that a request was meant for, where it is not this machine.
 fn foreign(headers: &HeaderMap) -> Option<String> {
     let host = headers.get(header::HOST)?.to_str().ok()?;
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);

@@ -70,7 +70,10 @@ impl Audit {
         if id.is_some() || run.is_none() || self.journal.run().as_deref() != run {
             self.id.set(id);
         }
-        self.asked().clear();
+        if self.journal.run().as_deref() != run {
+            // What one run's files were asked for is not another's.
+            self.asked().clear();
+        }
         self.journal.begin(run);
     }
 

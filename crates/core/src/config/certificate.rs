@@ -186,7 +186,8 @@ fn either(
     file: &'static str,
 ) -> (&'static str, Option<SecretSource>) {
     let (text, from_file) = (reader.pem(name), reader.pem_file(file));
-    if reader.is_given(name) && reader.is_given(file) {
+    // One that is wrong is told as such.
+    if text.is_some() && from_file.is_some() {
         let (one, other) = (reader.written(name), reader.written(file));
         reader.contradiction(format!(
             "{one} and {other} contradict each other: one is enough"

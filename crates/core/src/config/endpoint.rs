@@ -89,9 +89,9 @@ pub(super) fn endpoint(
     let has_secrets = credentials.is_some() || !headers.is_empty();
     let url = match (url, manifest) {
         (None, Some(manifest)) if !reader.is_given(names.endpoint) => {
-            if has_secrets {
+            if has_secrets || certificate.is_some() {
                 reader.contradiction(format!(
-                    "{} is missing beside SOURCE_MANIFEST: credentials and headers go to its origin and to trusted ones; set it, or leave them out for a manifest that anyone may read",
+                    "{} is missing beside SOURCE_MANIFEST: credentials, certificates and headers go to its origin and to trusted ones; set it, or leave them out for a manifest that anyone may read",
                     names.endpoint
                 ));
             }

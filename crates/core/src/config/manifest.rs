@@ -27,7 +27,8 @@ const WHAT: [&str; 9] = [
 ];
 
 /// Settings that say how an export is asked for, which change nothing where none is.
-const HOW: [&str; 4] = [
+const HOW: [&str; 5] = [
+    "ALLOW_PARTIAL_MANIFESTS",
     "OUTPUT_FORMAT",
     "KICKOFF_METHOD",
     "KICKOFF_HANDLING",

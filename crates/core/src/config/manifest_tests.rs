@@ -66,6 +66,12 @@ fn credentials_beside_it_want_the_server_that_they_are_for() {
     );
     let text = refused(Step::Command, &[PUBLIC, ("SOURCE_HEADERS", "a: b")]);
     assert!(text.contains("SOURCE_ENDPOINT is missing"), "{text}");
+    let certificate = (
+        "SOURCE_CLIENT_CERTIFICATE",
+        "arn:aws:secretsmanager:eu-central-1:123456789012:secret:c-abcdef",
+    );
+    let text = refused(Step::Command, &[PUBLIC, certificate]);
+    assert!(text.contains("SOURCE_ENDPOINT is missing"), "{text}");
     let endpoint = ("SOURCE_ENDPOINT", "https://fhir.example.org/fhir");
     let source = load(Step::Command, &[PUBLIC, token, endpoint])
         .unwrap()
@@ -155,6 +161,7 @@ fn settings_of_an_export_beside_it_are_refused_or_named_by_what_they_would_chang
     }
     let how = [
         PUBLIC,
+        ("ALLOW_PARTIAL_MANIFESTS", "true"),
         ("OUTPUT_FORMAT", "ndjson"),
         ("KICKOFF_METHOD", "post"),
         ("KICKOFF_HANDLING", "strict"),

@@ -1,6 +1,6 @@
 //! The outputs and error files of a manifest, in little memory: types by number, numbers without room for their absence, and [`Urls`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use url::Url;
 
@@ -68,8 +68,12 @@ impl Files {
         self.numbers = self.types.iter().cloned().zip(0..).collect();
         self.urls.open();
         self.errors.open();
+        // Of a manifest in pages, as of what is stored of it, those that every page repeats are there once.
+        let mut known: HashSet<String> = self.errors.iter().collect();
         for url in other.errors.iter() {
-            self.errors.push(&url);
+            if url.is_empty() || known.insert(url.clone()) {
+                self.errors.push(&url);
+            }
         }
         for output in other.iter() {
             if let Ok(url) = url::Url::parse(&output.url) {
@@ -82,6 +86,11 @@ impl Files {
             }
         }
         self.close();
+    }
+
+    /// How many files of errors there are.
+    pub(super) fn errors(&self) -> usize {
+        self.errors.iter().count()
     }
 
     /// Nothing is added any more.

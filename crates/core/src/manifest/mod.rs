@@ -152,7 +152,7 @@ impl Manifest {
         self.head.untyped = self.head.untyped.or(untyped);
         self.head.outputs = self.files.len();
         self.head.deleted += page.head.deleted;
-        self.head.errors += page.head.errors;
+        self.head.errors = self.files.errors();
         self.head.next.clone_from(&page.head.next);
         Ok(())
     }

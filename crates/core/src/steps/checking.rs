@@ -131,7 +131,9 @@ async fn poll(
     staging: Option<&Staging>,
     run: &str,
 ) -> Result<Polled> {
-    let room = staging.map(|staging| Room {
+    // The name of a publication's run is known at the manifest's end.
+    let named = staging.filter(|_| !manifest_at.is_published());
+    let room = named.map(|staging| Room {
         staging,
         key: layout::manifest_key(run),
     });

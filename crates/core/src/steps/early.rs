@@ -11,13 +11,13 @@ use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard, watch};
 
-use super::Context;
-use super::transferring::refuse;
+use super::transferring::{by, refuse};
+use super::{Context, Deadline};
 use crate::audit::Item;
 use crate::error::{Kind, Result};
 use crate::export::Partial;
 use crate::manifest::Manifest;
-use crate::progress::Event;
+use crate::progress::{Event, Observer};
 use crate::staging::Staging;
 use crate::staging::layout::{self, Role};
 use crate::sync::{RunRecord, StagedEarly};
@@ -149,9 +149,8 @@ async fn stage(
     let transfer = Transfer {
         source: source.clone(),
         staging: staging.clone(),
-        // The progress that is shown is that of the whole.
-        observer: context.observer_of(Item::Output),
-        deadline: None,
+        observer: observer(context),
+        deadline: by(settings, Deadline::default()),
         settings: settings.transfer.clone(),
         retry_after_max: settings.retry_after_max,
         // The manifest to be had again is not complete; that one's transfer has fresh links.
@@ -160,7 +159,17 @@ async fn stage(
         listing,
         patient: true,
     };
-    transfer.run(&plan).await.map(Some)
+    let transferring = context.audit().beside(staging, transfer.run(&plan));
+    transferring.await.map(Some)
+}
+
+/// Who is told: of all of it the log, and the person of what is waited for. The progress that is shown is that of the whole.
+fn observer(context: &Context) -> Observer {
+    let (log, all) = (context.observer_of(Item::Output), context.observer());
+    Arc::new(move |event| match event {
+        Event::Waiting { .. } | Event::Retrying { .. } => all(event),
+        event => log(event),
+    })
 }
 
 /// Writes down what is going to be staged, and only then that there is such a note.

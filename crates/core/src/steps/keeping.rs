@@ -101,8 +101,23 @@ pub(super) async fn keep_manifest(
         if stored.is_none() && !is_new {
             stored = stored_head(staging, &key, base).await?;
         }
-        if !is_new && stored.is_none_or(|stored| stored.transaction_time != head.transaction_time) {
+        if !is_new
+            && stored
+                .as_ref()
+                .is_none_or(|stored| stored.transaction_time != head.transaction_time)
+        {
             continue;
+        }
+        if let Some(stored) = &stored
+            && (stored.outputs, stored.deleted, stored.errors)
+                != (head.outputs, head.deleted, head.errors)
+        {
+            tracing::warn!(
+                run = candidate,
+                outputs = head.outputs,
+                stored = stored.outputs,
+                "the manifest names other files than before, at the same transactionTime: the run goes on with those that it named first"
+            );
         }
         if candidate != run {
             move_newest_kick_off(staging, run, &candidate).await?;

@@ -94,7 +94,10 @@ pub async fn run_until(
             .unwrap_or_else(|_| Err(out_of_time(step))),
         None => work.await,
     };
-    if outcome.is_err() {
+    let polled = step == Step::CheckExportStatus
+        && matches!(&outcome, Err(error) if error.kind() == Kind::JobInProgress);
+    // A poll has begun nothing, and whoever stages ahead is in the middle of it.
+    if outcome.is_err() && !polled {
         // One file that fails drops the others half-way, and a Lambda may not run again for hours.
         context.settle().await;
     }

@@ -53,13 +53,27 @@ fn refuse_overwrite(
     if ours || mode != ImportMode::Overwrite || settings.allow_partial_overwrite {
         return Ok(());
     }
-    let request = head.request.as_deref().unwrap_or_default();
-    let is_export = request.split('?').next().unwrap_or_default();
-    let is_export = is_export.trim_end_matches('/').ends_with("$export");
-    if head.asked().is_some() || !is_export {
+    let ends_with = |url: &str, operation: &str| {
+        let path = url.split(['?', '#']).next().unwrap_or_default();
+        path.trim_end_matches('/').ends_with(operation)
+    };
+    let newest = record.newest_kick_off();
+    let published = newest.is_some_and(|begun| ends_with(&begun.status_url, "$bulk-publish"));
+    let why = match head.request.as_deref() {
+        None if !published => "it has no \"request\"",
+        Some(request) if ends_with(request, "$export") => {
+            "its \"request\" is an $export without parameters, which may have been sent by POST"
+        }
+        _ => return Ok(()),
+    };
+    if head.asked().is_some() {
         return Ok(());
     }
     Err(Kind::Configuration
-        .error("the manifest does not tell whether its export was a full one: its \"request\" is an $export without parameters, which may have been sent by POST")
-        .next(format!("If it was not, {PARTIAL_OVERWRITE}. If it was, set ALLOW_PARTIAL_OVERWRITE=true.")))
+        .error(format!(
+            "the manifest does not tell whether its export was a full one: {why}"
+        ))
+        .next(format!(
+            "If it was not, {PARTIAL_OVERWRITE}. If it was, set ALLOW_PARTIAL_OVERWRITE=true."
+        )))
 }

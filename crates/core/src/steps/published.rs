@@ -18,7 +18,7 @@ use crate::export::{self, Partial, Polled, Room};
 use crate::http;
 use crate::manifest::{Head, Manifest};
 use crate::staging::{Staging, layout};
-use crate::sync::{self, FromManifest, KickOff, RunRecord};
+use crate::sync::{self, FromManifest, KickOff, RunRecord, SyncState};
 use crate::transfer::Plan;
 
 /// Begins a run of the manifest, of which nothing is asked yet but whether it is there, where it is a file.
@@ -125,6 +125,11 @@ impl ManifestAt {
         self.is_published.then(suffixed)
     }
 
+    /// Whether it takes the place of an export, and each publication of it is a run of its own name.
+    pub(super) fn is_published(&self) -> bool {
+        self.is_published
+    }
+
     /// Asks.
     pub(super) async fn poll(
         &self,
@@ -225,6 +230,11 @@ pub(super) async fn imported_before(
     };
     let at = attempt.ended.as_deref().unwrap_or(&attempt.at);
     if brought::parameters(settings, run, mode, &transfer.resources)? != attempt.parameters {
+        return Ok(None);
+    }
+    // Another publication may have been imported since, of which this one is the correction.
+    let state = SyncState::load(staging, &sync::key(settings)).await?;
+    if state.imported_last() != Some(run) {
         return Ok(None);
     }
     RunRecord::update(staging, run, |record| {

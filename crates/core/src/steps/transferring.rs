@@ -201,7 +201,8 @@ async fn batch(
     let settings = context.settings();
     let (source, endpoint) = context.source().await?;
     let staging = context.staging().await?;
-    context.of_run(&run, Some(&RunRecord::load(staging, &run).await?));
+    let record = RunRecord::load(staging, &run).await?;
+    context.of_run(&run, Some(&record));
     let manifest_at = manifest_at(settings, endpoint, staging, &run, status_url).await?;
     let base = manifest_at.as_ref().and_then(|at| at.base());
     let stored = referred(staging, &run, &manifest, base).await?;
@@ -214,8 +215,7 @@ async fn batch(
         settings: settings.transfer.clone(),
         retry_after_max: settings.retry_after_max,
         renew: renewal(source, endpoint, manifest_at, &plan),
-        // It is in the run's record, which no batch reads.
-        expires: None,
+        expires: expiry::of(&record),
         // One listing of all files for each of many batches is more than a request for each file.
         listing: None,
         // Nobody remembers how long a batch has stood still, so each such call counts as a failure, of which the workflow
@@ -372,7 +372,7 @@ async fn listing(staging: &Staging, run: &str, plan: &Plan) -> Result<Option<Lis
 }
 
 /// When the transfer has to have stopped: at the caller's deadline or at the settings' own, whichever comes first.
-fn by(settings: &Settings, deadline: Deadline) -> Option<Instant> {
+pub(super) fn by(settings: &Settings, deadline: Deadline) -> Option<Instant> {
     let own = settings.transfer.deadline.map(|time| Instant::now() + time);
     own.into_iter().chain(deadline.0).min()
 }

@@ -384,6 +384,14 @@ impl SyncState {
         announced.any(|other| other == at)
     }
 
+    /// The run that was imported last, as far as that is remembered.
+    #[must_use]
+    pub fn imported_last(&self) -> Option<&str> {
+        let mut newest = self.runs.iter().rev();
+        let imported = newest.find(|ended| ended.outcome == IMPORTED)?;
+        Some(&imported.run)
+    }
+
     /// Takes an ended run's record in; does nothing the second time.
     fn end(&mut self, record: &RunRecord, outcome: &Outcome) {
         // By the kick-off, for a server may give a newer one the same status URL and so the same name.
