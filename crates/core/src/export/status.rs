@@ -201,7 +201,7 @@ pub(super) async fn told(response: Response, base: &Url) -> Result<Told> {
         && let Ok(value) = serde_json::from_slice(manifest::without_mark(&text))
         && let Some(outcome) = OperationOutcome::from_value(&value)
     {
-        let says = quoter.quote(&outcome.text());
+        let says = quoter.quote(&outcome.whole_text());
         return Err(Kind::Manifest.error(format!(
             "{at} with an OperationOutcome instead of a manifest: {says}"
         )));

@@ -79,8 +79,10 @@ impl Response {
     /// The header's value, as far as it may be a name: one word that can be printed.
     fn named_by(&self, header: &str) -> Option<String> {
         let value = self.quoter().quote(self.header(header)?);
-        let word = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_graphic());
-        word.then(|| bounded(&value, LONGEST_NAME).into_owned())
+        // What is too long was cut.
+        let word = value.strip_suffix('…').unwrap_or(&value);
+        let is_word = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_graphic());
+        is_word.then(|| bounded(word, LONGEST_NAME).into_owned())
     }
 }
 

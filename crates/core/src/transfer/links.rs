@@ -224,6 +224,63 @@ mod tests {
         assert_eq!(lent.file(1).unwrap(), plan.file(1).unwrap());
     }
 
+    fn lent(stored: &[(&str, &str)], fresh: &[(&str, &str)]) -> Vec<Option<String>> {
+        let plan = Plan::new("abc", manifest(stored)).unwrap();
+        let links = Links::of(&plan, Manifest::clone(&manifest(fresh)));
+        let lent = (0..stored.len()).map(|index| links.get(index).map(Into::into));
+        lent.collect()
+    }
+
+    #[test]
+    fn a_link_is_lent_to_the_file_that_it_leads_to_wherever_it_stands() {
+        let (one, two) = ("http://h/1?sig=new", "http://h/2?x=2&sig=new");
+        let url = |url: &str| Some(url.to_owned());
+        let stored = [
+            ("Patient", "http://h/1?sig=old"),
+            ("Patient", "http://h/gone?sig=old"),
+            ("Patient", "http://h/2?x=2&sig=old"),
+            ("Patient", "http://h/1?sig=old"),
+        ];
+        let fresh = [
+            ("Condition", "http://h/gone?sig=new"),
+            ("Patient", two),
+            ("Patient", "http://h/more?sig=new"),
+            ("Patient", one),
+            ("Patient", one),
+        ];
+        assert_eq!(lent(&stored, &fresh), [url(one), None, url(two), url(one)]);
+    }
+
+    #[test]
+    fn files_that_differ_in_nothing_but_what_signs_them_keep_their_links_where_anything_moved() {
+        let of = |sigs: &[&str]| -> Vec<String> {
+            sigs.iter().map(|sig| format!("http://h/f?sig={sig}")).collect()
+        };
+        let as_outputs = |urls: &[String]| -> Vec<(&'static str, String)> {
+            urls.iter().map(|url| ("Patient", url.clone())).collect()
+        };
+        let lent = |stored: &[&str], fresh: &[&str], before: bool| {
+            let (stored, mut fresh) = (as_outputs(&of(stored)), as_outputs(&of(fresh)));
+            if before {
+                fresh.insert(0, ("Patient", "http://h/other".to_owned()));
+            }
+            let stored: Vec<_> = stored.iter().map(|(kind, url)| (*kind, url.as_str())).collect();
+            let fresh: Vec<_> = fresh.iter().map(|(kind, url)| (*kind, url.as_str())).collect();
+            let lent = self::lent(&stored, &fresh);
+            lent.into_iter()
+                .map(|url| url.map(|url| url.rsplit('=').next().unwrap().to_owned()))
+                .collect::<Vec<_>>()
+        };
+        let some = |sig: &str| Some(sig.to_owned());
+        assert_eq!(lent(&["a", "b"], &["c", "d"], false), [some("c"), some("d")]);
+        // One more before them, one less, one more of them, and one twice.
+        assert_eq!(lent(&["a", "b"], &["c", "d"], true), [None, None]);
+        assert_eq!(lent(&["a", "b"], &["c"], false), [None, None]);
+        assert_eq!(lent(&["a"], &["c", "d"], false), [None]);
+        assert_eq!(lent(&["a", "b"], &["c", "d", "e"], false), [None, None]);
+        assert_eq!(lent(&["a", "a", "b"], &["c", "d", "d"], false), [None, None, None]);
+    }
+
     #[test]
     fn a_manifest_of_another_export_lends_nothing() {
         let stored = manifest(&[("Patient", "http://h/1?sig=old")]);

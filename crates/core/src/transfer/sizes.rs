@@ -128,6 +128,20 @@ mod tests {
     }
 
     #[test]
+    fn no_memory_is_named_that_would_not_do_or_that_the_setting_refuses() {
+        for length in [LARGEST * u64::from(PARTS), 1 << 48, 1 << 62, u64::MAX - 1] {
+            let error = sizes(64 << 30, Some(length)).check("f").unwrap_err();
+            assert_eq!(error.kind(), Kind::Configuration);
+            assert!(!error.advice().contains("TRANSFER_MEMORY="), "{error}");
+            assert!(error.advice().contains("smaller files"), "{error}");
+        }
+        let most = LARGEST * u64::from(PARTS) - 1;
+        let error = sizes(32 << 20, Some(most)).check("f").unwrap_err();
+        assert!(error.advice().contains("TRANSFER_MEMORY=20480MiB"), "{error}");
+        sizes(20480 << 20, Some(most)).check("f").unwrap();
+    }
+
+    #[test]
     fn parts_of_a_file_of_unknown_length_grow_with_it_up_to_their_limit() {
         let sizes = sizes(4 << 30, None);
         assert_eq!(sizes.at(0), PART);

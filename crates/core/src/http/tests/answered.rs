@@ -16,7 +16,11 @@ async fn answered(name: &'static str, value: String) -> Response {
         ..options(&fake.url)
     };
     let url = fake.at("/x?sig=t-1");
-    Client::new(bare).unwrap().send(Request::get(url)).await.unwrap()
+    Client::new(bare)
+        .unwrap()
+        .send(Request::get(url))
+        .await
+        .unwrap()
 }
 
 #[tokio::test]

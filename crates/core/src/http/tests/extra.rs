@@ -89,7 +89,9 @@ async fn the_name_of_the_requests_goes_where_they_go_and_to_the_token_endpoint_a
     let client = Client::identified(options(&fake.url), id.clone(), &[]).unwrap();
     let ids = |fake: &Fake| {
         let seen = fake.seen("");
-        let ids = seen.iter().map(|seen| seen.headers.get("x-request-id").cloned());
+        let ids = seen
+            .iter()
+            .map(|seen| seen.headers.get("x-request-id").cloned());
         ids.map(|id| id.map(|id| id.to_str().unwrap().to_owned()))
             .collect::<Vec<_>>()
     };
