@@ -229,7 +229,8 @@ async fn a_maps_worker_never_deletes_the_job() {
 }
 
 #[tokio::test]
-async fn a_poll_that_finds_the_job_deleted_by_another_process_meanwhile_gives_the_stored_manifest() {
+async fn a_poll_that_finds_the_job_deleted_by_another_process_meanwhile_gives_the_stored_manifest()
+{
     for answers in [None, Some(DeletedJob::Gone)] {
         let sandbox = sandbox().await;
         if let Some(answers) = answers {

@@ -267,7 +267,8 @@ async fn files_at_another_origin_get_no_token_and_expired_links_are_had_anew() {
 }
 
 #[tokio::test]
-async fn files_of_errors_that_hang_take_a_share_of_the_time_and_what_is_exported_is_staged_in_the_rest() {
+async fn files_of_errors_that_hang_take_a_share_of_the_time_and_what_is_exported_is_staged_in_the_rest()
+ {
     for contents in [1, 2] {
         let mut builder = source().fault(Fault::Hang(Place::ErrorFile));
         for _ in 0..contents {

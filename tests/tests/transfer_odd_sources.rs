@@ -60,7 +60,10 @@ fn staged(transfer: &Transferring) -> Vec<String> {
 /// An answer with a status of its own.
 fn answer(status: &str, headers: &str, body: &str) -> Vec<u8> {
     let length = body.len();
-    format!("HTTP/1.1 {status}\r\nconnection: close\r\n{headers}content-length: {length}\r\n\r\n{body}").into_bytes()
+    format!(
+        "HTTP/1.1 {status}\r\nconnection: close\r\n{headers}content-length: {length}\r\n\r\n{body}"
+    )
+    .into_bytes()
 }
 
 fn chunked(body: &str) -> Vec<u8> {
@@ -70,8 +73,15 @@ fn chunked(body: &str) -> Vec<u8> {
 
 #[tokio::test]
 async fn one_url_with_several_fragments_is_one_file() {
-    let output = |fragment: &str| json!({"type": "Patient", "url": format!("{{source}}/files/f{fragment}")});
-    let source = told(&json!([output("#a"), output("#b"), output("#"), output("")])).await;
+    let output =
+        |fragment: &str| json!({"type": "Patient", "url": format!("{{source}}/files/f{fragment}")});
+    let source = told(&json!([
+        output("#a"),
+        output("#b"),
+        output("#"),
+        output("")
+    ]))
+    .await;
     let sandbox = Sandbox::builder().start().await.unwrap();
     let run = pathling_import(&sandbox)
         .env("SOURCE_ENDPOINT", source.endpoint())
@@ -131,7 +141,10 @@ async fn lines_that_end_with_a_carriage_return_alone_are_no_lines() {
     let body = PATIENT.replace('\n', "\r").repeat(20);
     let source = RawSource::start(None, vec![answer("200 OK", "", &body)]).await;
     let mut transfer = from_raw(&source).await;
-    let words = ["line 1 (at byte 0)", "carriage return at byte 35 of the file"];
+    let words = [
+        "line 1 (at byte 0)",
+        "carriage return at byte 35 of the file",
+    ];
     transfer.fail("IntegrityError", &words).await;
     nothing_is_staged(&transfer);
     // As the end of a line it is one with the line feed.
@@ -151,30 +164,44 @@ async fn a_size_that_is_not_what_came_is_told_once_with_both_numbers() {
         (json!(5001), chunked(PATIENT), &came),
         (json!(5002), answer("200 OK", "", ""), "0"),
     ];
-    side_by_side(2, cases.map(|(size, answer, came)| (size, answer, came.to_owned())), |(size, answer, came)| async move {
-        let source = RawSource::promising(&json!({"fileSize": size}), vec![answer]).await;
-        let mut transfer = from_raw(&source).await;
-        transfer.succeed().await;
-        let logs = transfer.logs();
-        let said: Vec<_> = logs.lines().filter(|line| line.contains("fileSize")).collect();
-        let size = size.to_string().replace('"', "");
-        assert_eq!(said.len(), 1, "{logs}");
-        assert!(said[0].contains("WARN") && said[0].contains(&format!("\"promised\":{size}")), "{said:?}");
-        assert!(said[0].contains(&format!("\"came\":{came}")), "{said:?}");
-        assert!(said[0].contains("/files/1"), "{said:?}");
-    })
+    side_by_side(
+        2,
+        cases.map(|(size, answer, came)| (size, answer, came.to_owned())),
+        |(size, answer, came)| async move {
+            let source = RawSource::promising(&json!({"fileSize": size}), vec![answer]).await;
+            let mut transfer = from_raw(&source).await;
+            transfer.succeed().await;
+            let logs = transfer.logs();
+            let said: Vec<_> = logs
+                .lines()
+                .filter(|line| line.contains("fileSize"))
+                .collect();
+            let size = size.to_string().replace('"', "");
+            assert_eq!(said.len(), 1, "{logs}");
+            assert!(
+                said[0].contains("WARN") && said[0].contains(&format!("\"promised\":{size}")),
+                "{said:?}"
+            );
+            assert!(said[0].contains(&format!("\"came\":{came}")), "{said:?}");
+            assert!(said[0].contains("/files/1"), "{said:?}");
+        },
+    )
     .await;
 }
 
 #[tokio::test]
-async fn sizes_that_are_right_or_of_what_is_compressed_or_of_many_files_are_told_as_little_as_possible() {
+async fn sizes_that_are_right_or_of_what_is_compressed_or_of_many_files_are_told_as_little_as_possible()
+ {
     let size = json!({"fileSize": PATIENT.len()});
     let source = RawSource::promising(&size, vec![answer("200 OK", "", PATIENT)]).await;
     let mut transfer = from_raw(&source).await;
     transfer.succeed().await;
     assert!(!transfer.logs().contains("fileSize"));
 
-    let compressed = RawSource::answer("content-encoding: gzip", &BASE64_STANDARD.decode(COMPRESSED).unwrap());
+    let compressed = RawSource::answer(
+        "content-encoding: gzip",
+        &BASE64_STANDARD.decode(COMPRESSED).unwrap(),
+    );
     let source = RawSource::promising(&json!({"fileSize": 3}), vec![compressed]).await;
     let mut transfer = from_raw(&source).await;
     transfer.succeed().await;
@@ -187,7 +214,10 @@ async fn sizes_that_are_right_or_of_what_is_compressed_or_of_many_files_are_told
     let mut transfer = from(source.endpoint()).await;
     transfer.succeed().await;
     let logs = transfer.logs();
-    let said: Vec<_> = logs.lines().filter(|line| line.contains("fileSize")).collect();
+    let said: Vec<_> = logs
+        .lines()
+        .filter(|line| line.contains("fileSize"))
+        .collect();
     assert_eq!(said.len(), 11, "{logs}");
     assert!(said[10].contains("\"files\":15"), "{said:?}");
 }
@@ -196,34 +226,55 @@ async fn sizes_that_are_right_or_of_what_is_compressed_or_of_many_files_are_told
 async fn numbers_that_are_none_are_not_heeded_and_told_once() {
     let output = |n: u32, count: Value| json!({"type": "Patient", "url": format!("{{source}}/files/f?n={n}"), "count": count});
     let outputs = [json!("1"), json!(1.0), json!(20.5), json!(-1), json!("abc")];
-    let outputs: Vec<_> = (0..).zip(outputs).map(|(n, count)| output(n, count)).collect();
+    let outputs: Vec<_> = (0..)
+        .zip(outputs)
+        .map(|(n, count)| output(n, count))
+        .collect();
     let source = told(&json!(outputs)).await;
     let mut transfer = from(source.endpoint()).await;
     transfer.succeed().await;
     assert_eq!(staged(&transfer).len(), 5);
     let logs = transfer.logs();
-    let said: Vec<_> = logs.lines().filter(|line| line.contains("no whole number")).collect();
+    let said: Vec<_> = logs
+        .lines()
+        .filter(|line| line.contains("no whole number"))
+        .collect();
     assert_eq!(said.len(), 1, "{logs}");
-    assert!(said[0].contains("\"count\"") && said[0].contains("\"output\":3"), "{said:?}");
+    assert!(
+        said[0].contains("\"count\"") && said[0].contains("\"output\":3"),
+        "{said:?}"
+    );
 
     for promised in [json!("2"), json!(2.0)] {
         let source = told(&json!([output(1, promised)])).await;
         let mut transfer = from(source.endpoint()).await;
-        transfer.fail("IntegrityError", &["holds 1 resources", "promises 2"]).await;
+        transfer
+            .fail("IntegrityError", &["holds 1 resources", "promises 2"])
+            .await;
     }
 }
 
 #[tokio::test]
 async fn one_file_of_which_the_manifest_promises_two_numbers_cannot_hold_both() {
-    let output = |count: Value| json!({"type": "Patient", "url": "{source}/files/f", "count": count});
+    let output =
+        |count: Value| json!({"type": "Patient", "url": "{source}/files/f", "count": count});
     for counts in [[json!(1), json!(4)], [json!(4), json!(1)]] {
         let source = told(&json!(counts.map(output))).await;
         let mut transfer = from(source.endpoint()).await;
-        let said = transfer.fail("IntegrityError", &["holds 1 resources"]).await;
-        assert!(said.contains("1 and 4") || said.contains("4 and 1"), "{said}");
+        let said = transfer
+            .fail("IntegrityError", &["holds 1 resources"])
+            .await;
+        assert!(
+            said.contains("1 and 4") || said.contains("4 and 1"),
+            "{said}"
+        );
         nothing_is_staged(&transfer);
     }
-    for counts in [[json!(1), json!(1)], [Value::Null, json!(1)], [json!(1), Value::Null]] {
+    for counts in [
+        [json!(1), json!(1)],
+        [Value::Null, json!(1)],
+        [json!(1), Value::Null],
+    ] {
         let source = told(&json!(counts.map(output))).await;
         let mut transfer = from(source.endpoint()).await;
         transfer.succeed().await;
@@ -253,10 +304,15 @@ async fn a_rest_that_is_refused_for_a_precondition_is_a_beginning_from_the_begin
 async fn a_byte_behind_gzip_is_no_early_end() {
     let mut body = BASE64_STANDARD.decode(COMPRESSED).unwrap();
     body.push(b'\n');
-    let headers = format!("content-encoding: gzip, identity\r\ncontent-length: {}", body.len());
+    let headers = format!(
+        "content-encoding: gzip, identity\r\ncontent-length: {}",
+        body.len()
+    );
     let source = RawSource::start(Some(1), vec![RawSource::answer(&headers, &body)]).await;
     let mut transfer = from_raw(&source).await;
-    let said = transfer.fail("IntegrityError", &["follow the end of the gzip"]).await;
+    let said = transfer
+        .fail("IntegrityError", &["follow the end of the gzip"])
+        .await;
     assert!(!said.contains("ended early"), "{said}");
     assert_eq!(source.asked(), 2);
     nothing_is_staged(&transfer);
@@ -332,5 +388,9 @@ async fn a_deadline_that_is_too_short_is_named() {
         .env("TRANSFER_RETRY_TIMES", "0");
     let finished = run.run().await;
     finished.expect_error("TransferError", &["TRANSFER_DEADLINE"]);
-    assert!(!finished.all().contains("or run the command"), "{}", finished.all());
+    assert!(
+        !finished.all().contains("or run the command"),
+        "{}",
+        finished.all()
+    );
 }

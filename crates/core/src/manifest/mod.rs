@@ -44,6 +44,9 @@ pub struct Head {
     pub outputs: usize,
     /// The index of the first of them without a type: a file of several types.
     pub untyped: Option<usize>,
+    /// The first `count` or `fileSize` of them that is no number of things, and so counts as absent: the member's name, and
+    /// the output's index.
+    pub odd_number: Option<(&'static str, usize)>,
     /// How many files of deletions there are.
     pub deleted: usize,
     /// How many files of errors there are.
@@ -115,6 +118,18 @@ impl Head {
         }
     }
 
+    /// Warns where a number is none, and so not heeded.
+    pub fn warn_of_odd_number(&self, run: &str) {
+        if let Some((member, index)) = self.odd_number {
+            tracing::warn!(
+                run,
+                member,
+                output = index + 1,
+                "the manifest has a number that is no whole number, here and maybe further on: it counts as absent"
+            );
+        }
+    }
+
     /// What the export asked for, as far as the manifest's `request` repeats it. One without a query tells nothing: not
     /// every server repeats that.
     #[must_use]
@@ -168,6 +183,9 @@ impl Manifest {
         self.files.join(&page.files);
         let untyped = page.head.untyped.map(|index| self.head.outputs + index);
         self.head.untyped = self.head.untyped.or(untyped);
+        let odd = page.head.odd_number;
+        let odd = odd.map(|(name, index)| (name, self.head.outputs + index));
+        self.head.odd_number = self.head.odd_number.or(odd);
         self.head.outputs = self.files.len();
         self.head.deleted += page.head.deleted;
         self.head.errors += page.head.errors;

@@ -6,7 +6,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess}
 use url::Url;
 
 use super::errors::Errors;
-use super::given::{Given, Next, Take};
+use super::given::{Given, Next, Number, Take};
 use super::{Head, is_type_name};
 use crate::error::{Error, Kind, Result};
 
@@ -68,11 +68,13 @@ struct Members {
     next: Option<String>,
 }
 
-/// How many outputs there are, and which is the first without a type.
+/// How many outputs there are, and which are the first of note.
 #[derive(Default)]
 struct Counted {
     all: usize,
     untyped: Option<usize>,
+    /// The first number that is none: its member's name, and the output's index.
+    odd_number: Option<(&'static str, usize)>,
 }
 
 impl Members {
@@ -98,6 +100,7 @@ impl Members {
             },
             outputs: outputs.all,
             untyped: outputs.untyped,
+            odd_number: outputs.odd_number,
             deleted: self.deleted?,
             errors: match (self.errors?, self.outcomes?) {
                 (0, outcomes) => outcomes,
@@ -260,6 +263,8 @@ impl<'de, K: Keep> Take<'de> for Outputs<'_, K> {
         let mut first_wrong = None;
         while let Some(item) = list.next_element_seed(Next(Item))? {
             if first_wrong.is_none() {
+                let odd = item.odd_number().map(|name| (name, counted.all));
+                counted.odd_number = counted.odd_number.or(odd);
                 match item.check(counted.all, self.base) {
                     Ok(found) => {
                         if found.resource_type.is_empty() {
@@ -284,8 +289,8 @@ struct Unchecked {
     /// `None` where there is none at all: a file of several types.
     resource_type: Option<Given>,
     url: Given,
-    count: Given,
-    size: Given,
+    count: Number,
+    size: Number,
 }
 
 impl<'de> Take<'de> for Item {
@@ -302,7 +307,7 @@ impl<'de> Take<'de> for Item {
                 "type" => item.resource_type = Some(object.next_value()?),
                 "url" => item.url = object.next_value()?,
                 "count" => item.count = object.next_value()?,
-                // Not of the specification; servers that add it write a number, or its digits.
+                // Not of the specification; servers add it.
                 "fileSize" => item.size = object.next_value()?,
                 _ => {
                     object.next_value::<IgnoredAny>()?;
@@ -314,6 +319,15 @@ impl<'de> Take<'de> for Item {
 }
 
 impl Unchecked {
+    /// The member that should be a number, and is none.
+    fn odd_number(&self) -> Option<&'static str> {
+        let numbers = [("count", &self.count), ("fileSize", &self.size)];
+        let mut odd = numbers
+            .into_iter()
+            .filter(|(_, number)| **number == Number::Odd);
+        odd.next().map(|(name, _)| name)
+    }
+
     fn check(self, index: usize, base: Option<&Url>) -> Result<Found> {
         let place = format_args!("output {} of the manifest", index + 1);
         let untyped = self.resource_type.is_none() && matches!(self.url, Given::Text(_));
@@ -334,7 +348,7 @@ impl Unchecked {
             return Err(wrong(&format!("{place} ({resource_type}) has no url")));
         };
         let url = joined(&text, base);
-        let url =
+        let mut url =
             url.map_err(|_| wrong(&format!("{place} ({resource_type}) has a url that is none")))?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err(wrong(&format!(
@@ -342,13 +356,11 @@ impl Unchecked {
                 url.scheme()
             )));
         }
-        let size = match &self.size {
-            Given::Text(digits) => digits.parse().ok(),
-            size => size.as_whole(),
-        };
+        // It is never sent, so two URLs that differ in nothing else are one file's.
+        url.set_fragment(None);
         Ok(Found {
-            count: self.count.as_whole(),
-            size,
+            count: self.count.whole(),
+            size: self.size.whole(),
             resource_type,
             url,
         })

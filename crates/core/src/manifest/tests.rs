@@ -266,7 +266,8 @@ fn a_fragment_is_no_part_of_where_a_file_is() {
 #[test]
 fn a_number_may_come_as_its_digits_or_with_a_zero_behind_the_point_and_nothing_else_is_one() {
     let read = |value: &Value| {
-        let output = json!({"type": "Patient", "url": "http://h/1", "count": value, "fileSize": value});
+        let output =
+            json!({"type": "Patient", "url": "http://h/1", "count": value, "fileSize": value});
         let manifest = json!({"transactionTime": "t", "output": [output]});
         let manifest = Manifest::read(&manifest, None).unwrap();
         let output = manifest.output(0).unwrap();
@@ -278,8 +279,19 @@ fn a_number_may_come_as_its_digits_or_with_a_zero_behind_the_point_and_nothing_e
     }
     assert_eq!((read(&json!(0.0)), read(&json!("0"))), (Some(0), Some(0)));
     for value in [
-        json!(20.5), json!(-1), json!(-1.0), json!(1e30), json!("abc"), json!(""), json!("+19"), json!("19.5"),
-        json!("99999999999999999999"), json!(true), json!([19]), json!({"value": 19}), json!(null),
+        json!(20.5),
+        json!(-1),
+        json!(-1.0),
+        json!(1e30),
+        json!("abc"),
+        json!(""),
+        json!("+19"),
+        json!("19.5"),
+        json!("99999999999999999999"),
+        json!(true),
+        json!([19]),
+        json!({"value": 19}),
+        json!(null),
     ] {
         assert_eq!(read(&value), None, "{value}");
     }

@@ -1,7 +1,7 @@
 //! The plan of a transfer: what goes where, and in which order.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -29,6 +29,8 @@ pub struct File {
     pub url: Url,
     /// How many resources it holds, where the manifest says so.
     pub count: Option<u64>,
+    /// Another number, where the manifest names the file several times and does not always say the same.
+    pub other_count: Option<u64>,
     /// How many bytes it has, where the manifest says so.
     pub size: Option<u64>,
     /// Its key in staging.
@@ -46,6 +48,9 @@ pub struct Plan {
     list: List,
     /// Indices of outputs, in the order in which the files should begin.
     order: Vec<u32>,
+    /// What later outputs of the same URL say of the number of resources, where it is something else than the first: two of
+    /// such numbers, for they cannot both be right.
+    other_counts: BTreeMap<u32, Vec<u64>>,
     links: Option<Links>,
 }
 
@@ -55,6 +60,20 @@ impl File {
     pub fn is_mixed(&self) -> bool {
         self.resource_type.is_empty()
     }
+
+    /// What the manifest promises of the number of resources, if any of that is not so, in words.
+    #[must_use]
+    pub fn broken_promise(&self, is_so: impl Fn(u64) -> bool) -> Option<String> {
+        match (self.count?, self.other_count) {
+            (count, None) if is_so(count) => None,
+            (count, None) => Some(count.to_string()),
+            // They differ, so one of them is wrong.
+            (count, Some(other)) if is_so(count) && is_so(other) => None,
+            (count, Some(other)) => {
+                Some(format!("{count} and {other}, for it names the file twice"))
+            }
+        }
+    }
 }
 
 impl Plan {
@@ -63,12 +82,14 @@ impl Plan {
     /// Large files come first, as far as the manifest tells their size or count, so that none of them is left when all
     /// others are done. Gives [`Kind::Manifest`] for one URL under two types.
     pub fn new(run: &str, stored: Arc<Manifest>) -> Result<Self> {
-        let order = by_size(&stored, distinct(&stored)?);
+        let (distinct, other_counts) = distinct(&stored)?;
+        let order = by_size(&stored, distinct);
         Ok(Self {
             run: run.to_owned(),
             stored,
             list: List::Outputs,
             order,
+            other_counts,
             links: None,
         })
     }
@@ -85,6 +106,7 @@ impl Plan {
             stored,
             list: List::Errors,
             order,
+            other_counts: BTreeMap::new(),
             links: None,
         }
     }
@@ -156,6 +178,8 @@ impl Plan {
                 Some(url) => url,
                 None => Url::parse(&output.url).ok()?,
             };
+            let others = self.other_counts.get(&slot).into_iter().flatten().copied();
+            let mut counts = output.count.into_iter().chain(others);
             Some(File {
                 run: self.run.clone(),
                 index,
@@ -163,7 +187,8 @@ impl Plan {
                 part_key: self.list.part_key(&self.run, index),
                 resource_type: output.resource_type.to_owned(),
                 url,
-                count: output.count,
+                count: counts.next(),
+                other_count: counts.next(),
                 size: output.size,
             })
         });
@@ -219,6 +244,14 @@ impl Plan {
         self.stored.len()
     }
 
+    /// Whether a record alone is all that staging holds of the file of this index once it is done: it holds several types, or
+    /// nothing.
+    pub(super) fn is_done_without_object(&self, index: usize) -> bool {
+        self.output(index).is_some_and(|output| {
+            output.resource_type.is_empty() || output.count == Some(0) || output.size == Some(0)
+        })
+    }
+
     /// Whether the file of this index has this key.
     pub(super) fn is_key(&self, index: usize, key: &str) -> bool {
         let output = self.output(index);
@@ -271,20 +304,27 @@ impl fmt::Debug for Plan {
     }
 }
 
-/// The indices of the outputs whose URL no earlier one has.
-fn distinct(stored: &Manifest) -> Result<Vec<u32>> {
+/// The indices of the outputs whose URL no earlier one has, and what later ones say of their number.
+fn distinct(stored: &Manifest) -> Result<(Vec<u32>, BTreeMap<u32, Vec<u64>>)> {
+    let mut other_counts: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
     let hasher = RandomState::new();
     // By hash, for the URLs themselves are not held whole; the next number is free where two URLs share one.
     let mut seen: HashMap<u64, u32> = HashMap::with_capacity(stored.len());
     let mut first = Vec::with_capacity(stored.len());
     'outputs: for (slot, output) in (0..).zip(stored.outputs()) {
         let mut hash = hasher.hash_one(&output.url);
-        while let Some(earlier) = seen
-            .get(&hash)
-            .and_then(|slot| stored.output(*slot as usize))
+        while let Some(first) = seen.get(&hash).copied()
+            && let Some(earlier) = stored.output(first as usize)
         {
             if earlier.url == output.url {
                 if earlier.resource_type == output.resource_type {
+                    if let Some(count) = output.count.filter(|count| earlier.count != Some(*count))
+                    {
+                        let others = other_counts.entry(first).or_default();
+                        if others.len() < 2 && !others.contains(&count) {
+                            others.push(count);
+                        }
+                    }
                     continue 'outputs;
                 }
                 return Err(Kind::Manifest.error(format!(
@@ -299,7 +339,7 @@ fn distinct(stored: &Manifest) -> Result<Vec<u32>> {
         seen.insert(hash, slot);
         first.push(slot);
     }
-    Ok(first)
+    Ok((first, other_counts))
 }
 
 /// The largest first. Those of one size, or of none that is known, stay in the manifest's order.

@@ -66,11 +66,18 @@ impl PartSizes {
     #[allow(clippy::unused_self, reason = "reads as what it is")]
     fn smallest_that_does(&self, length: u64) -> u64 {
         // A missing last newline is added.
-        (length + 1).div_ceil(u64::from(PARTS))
+        length.saturating_add(1).div_ceil(u64::from(PARTS))
     }
 }
 
 fn too_large(what: &str, size: &str, part: u64) -> Error {
+    if part > LARGEST {
+        return Kind::Configuration
+            .error(format!(
+                "{what} {size}, and cannot be staged in {PARTS} parts of at most 5 GiB, which are the largest, whatever TRANSFER_MEMORY is"
+            ))
+            .next("Have the source write smaller files, then start again.");
+    }
     let memory = (part * 4).div_ceil(MIB);
     Kind::Configuration
         .error(format!(
@@ -137,7 +144,10 @@ mod tests {
         }
         let most = LARGEST * u64::from(PARTS) - 1;
         let error = sizes(32 << 20, Some(most)).check("f").unwrap_err();
-        assert!(error.advice().contains("TRANSFER_MEMORY=20480MiB"), "{error}");
+        assert!(
+            error.advice().contains("TRANSFER_MEMORY=20480MiB"),
+            "{error}"
+        );
         sizes(20480 << 20, Some(most)).check("f").unwrap();
     }
 

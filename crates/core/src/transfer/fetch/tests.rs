@@ -194,11 +194,20 @@ async fn gzip_that_ends_early_is_tried_again_and_gzip_that_is_none_is_not() {
 #[tokio::test]
 async fn bytes_behind_gzip_that_begin_no_other_are_told_at_once_however_few_they_are() {
     let whole = gzip(&text(5000));
-    for behind in [&b"\n"[..], b"\0\0", b"ok", b"\x1fx", b"<html>what is this?</html>"] {
+    for behind in [
+        &b"\n"[..],
+        b"\0\0",
+        b"ok",
+        b"\x1fx",
+        b"<html>what is this?</html>",
+    ] {
         let body = [&whole, behind].concat();
         let error = read(GZIP, body).await.unwrap_err();
         assert_eq!(error.kind(), Kind::Integrity, "{behind:?}: {error}");
-        assert!(error.what().contains("follow the end of the gzip"), "{error}");
+        assert!(
+            error.what().contains("follow the end of the gzip"),
+            "{error}"
+        );
     }
     // What may be the beginning of another member was cut.
     for behind in [&b"\x1f"[..], b"\x1f\x8b", &whole[..9], &whole[..20]] {
