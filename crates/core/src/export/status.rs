@@ -18,6 +18,9 @@ use super::pages::all_pages;
 /// What a status request is for, in messages.
 pub(super) const STATUS: &str = "the status of the export";
 
+/// How much of `X-Progress` is repeated, in characters.
+const PROGRESS: usize = 200;
+
 /// The largest answer that is looked through for an `OperationOutcome`, in bytes.
 const OUTCOME_LIMIT: usize = 1 << 20;
 
@@ -127,7 +130,7 @@ pub(super) async fn ask(client: &Client, endpoint: &Url, status_url: &Url) -> Re
     let retry_after = response.retry_after();
     match of_job {
         202 => Ok(Answer::InProgress {
-            progress: response.header("x-progress").map(bounded),
+            progress: response.words_of("x-progress", PROGRESS),
             retry_after,
             known: true,
         }),
@@ -262,9 +265,4 @@ pub fn parse_status_url(text: &str) -> Result<Url> {
         .ok_or_else(|| {
             Kind::Input.error("the event's \"statusUrl\" is not an absolute http or https URL")
         })
-}
-
-/// A header's text, short enough for a message.
-fn bounded(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(200).collect()
 }

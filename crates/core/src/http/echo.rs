@@ -29,10 +29,10 @@ pub(super) fn without<'a>(words: impl Iterator<Item = &'a str>) -> Vec<Cow<'a, s
     for word in words {
         let hidden = hides;
         hides = names_scheme(word);
-        all.push(match (hidden, hides) {
-            (true, false) => Cow::Borrowed(HIDDEN),
-            (true, true) | (false, true) => Cow::Borrowed(word),
-            (false, false) => bare(word),
+        all.push(match hidden {
+            _ if hides => Cow::Borrowed(word),
+            true => Cow::Borrowed(HIDDEN),
+            false => bare(word),
         });
     }
     all

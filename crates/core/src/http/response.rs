@@ -113,6 +113,13 @@ impl Response {
         self.exchange.answer.headers().get(name)?.to_str().ok()
     }
 
+    /// What a header says in words, as a message may hold it: its first `most` characters.
+    #[must_use]
+    pub fn words_of(&self, name: &str, most: usize) -> Option<String> {
+        let words = self.quoter().quote(self.header(name)?);
+        Some(words.chars().take(most).collect())
+    }
+
     /// The beginning of a sentence about this answer: `GET https://h/$export?_type=… answered 404 Not Found`, with the name
     /// that the server gave the request, if it did: ` (X-Request-Id: abc)`.
     #[must_use]

@@ -44,9 +44,8 @@ pub struct Head {
     pub outputs: usize,
     /// The index of the first of them without a type: a file of several types.
     pub untyped: Option<usize>,
-    /// The first `count` or `fileSize` of them that is no number of things, and so counts as absent: the member's name, and
-    /// the output's index.
-    pub odd_number: Option<(&'static str, usize)>,
+    /// The first `count` or `fileSize` of them that is no number of things, and so counts as absent.
+    pub odd_number: Option<OddNumber>,
     /// How many files of deletions there are.
     pub deleted: usize,
     /// How many files of errors there are.
@@ -74,6 +73,26 @@ pub struct Output<'a> {
     pub count: Option<u64>,
     /// How many bytes it has, where the server says so.
     pub size: Option<u64>,
+}
+
+/// Where a manifest has a number that is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OddNumber {
+    /// The index of its output.
+    output: u32,
+    /// Whether it is the `fileSize`, or the `count`.
+    is_size: bool,
+}
+
+impl OddNumber {
+    /// The same behind so many other outputs.
+    fn after(self, outputs: usize) -> Self {
+        let before = u32::try_from(outputs).unwrap_or(u32::MAX);
+        Self {
+            output: self.output.saturating_add(before),
+            ..self
+        }
+    }
 }
 
 impl Head {
@@ -120,11 +139,12 @@ impl Head {
 
     /// Warns where a number is none, and so not heeded.
     pub fn warn_of_odd_number(&self, run: &str) {
-        if let Some((member, index)) = self.odd_number {
+        if let Some(odd) = self.odd_number {
+            let member = if odd.is_size { "fileSize" } else { "count" };
             tracing::warn!(
                 run,
                 member,
-                output = index + 1,
+                output = u64::from(odd.output) + 1,
                 "the manifest has a number that is no whole number, here and maybe further on: it counts as absent"
             );
         }
@@ -183,8 +203,7 @@ impl Manifest {
         self.files.join(&page.files);
         let untyped = page.head.untyped.map(|index| self.head.outputs + index);
         self.head.untyped = self.head.untyped.or(untyped);
-        let odd = page.head.odd_number;
-        let odd = odd.map(|(name, index)| (name, self.head.outputs + index));
+        let odd = page.head.odd_number.map(|odd| odd.after(self.head.outputs));
         self.head.odd_number = self.head.odd_number.or(odd);
         self.head.outputs = self.files.len();
         self.head.deleted += page.head.deleted;

@@ -7,7 +7,7 @@ use url::Url;
 
 use super::errors::Errors;
 use super::given::{Given, Next, Number, Take};
-use super::{Head, is_type_name};
+use super::{Head, OddNumber, is_type_name};
 use crate::error::{Error, Kind, Result};
 
 /// One exported file, as it streams by.
@@ -73,8 +73,8 @@ struct Members {
 struct Counted {
     all: usize,
     untyped: Option<usize>,
-    /// The first number that is none: its member's name, and the output's index.
-    odd_number: Option<(&'static str, usize)>,
+    /// The first number that is none.
+    odd_number: Option<OddNumber>,
 }
 
 impl Members {
@@ -96,7 +96,7 @@ impl Members {
                 Given::Flag(yes) => Some(yes),
                 // Oracle Health writes it as a string.
                 Given::Text(text) => Some(!text.eq_ignore_ascii_case("false")),
-                _ => None,
+                Given::Other => None,
             },
             outputs: outputs.all,
             untyped: outputs.untyped,
@@ -263,7 +263,7 @@ impl<'de, K: Keep> Take<'de> for Outputs<'_, K> {
         let mut first_wrong = None;
         while let Some(item) = list.next_element_seed(Next(Item))? {
             if first_wrong.is_none() {
-                let odd = item.odd_number().map(|name| (name, counted.all));
+                let odd = item.odd_number(counted.all);
                 counted.odd_number = counted.odd_number.or(odd);
                 match item.check(counted.all, self.base) {
                     Ok(found) => {
@@ -319,13 +319,16 @@ impl<'de> Take<'de> for Item {
 }
 
 impl Unchecked {
-    /// The member that should be a number, and is none.
-    fn odd_number(&self) -> Option<&'static str> {
-        let numbers = [("count", &self.count), ("fileSize", &self.size)];
-        let mut odd = numbers
-            .into_iter()
-            .filter(|(_, number)| **number == Number::Odd);
-        odd.next().map(|(name, _)| name)
+    /// The member that should be a number and is none, in the output of this index.
+    fn odd_number(&self, index: usize) -> Option<OddNumber> {
+        let is_size = match (&self.count, &self.size) {
+            (Number::Odd, _) => false,
+            (_, Number::Odd) => true,
+            _ => return None,
+        };
+        // There are fewer outputs than bytes in a manifest.
+        let output = u32::try_from(index).ok()?;
+        Some(OddNumber { output, is_size })
     }
 
     fn check(self, index: usize, base: Option<&Url>) -> Result<Found> {

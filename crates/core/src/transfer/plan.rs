@@ -50,9 +50,12 @@ pub struct Plan {
     order: Vec<u32>,
     /// What later outputs of the same URL say of the number of resources, where it is something else than the first: two of
     /// such numbers, for they cannot both be right.
-    other_counts: BTreeMap<u32, Vec<u64>>,
+    other_counts: OtherCounts,
     links: Option<Links>,
 }
+
+/// By the index of the first output of a URL.
+type OtherCounts = BTreeMap<u32, Vec<u64>>;
 
 impl File {
     /// Whether it holds resources of several types.
@@ -305,8 +308,8 @@ impl fmt::Debug for Plan {
 }
 
 /// The indices of the outputs whose URL no earlier one has, and what later ones say of their number.
-fn distinct(stored: &Manifest) -> Result<(Vec<u32>, BTreeMap<u32, Vec<u64>>)> {
-    let mut other_counts: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
+fn distinct(stored: &Manifest) -> Result<(Vec<u32>, OtherCounts)> {
+    let mut other_counts: OtherCounts = BTreeMap::new();
     let hasher = RandomState::new();
     // By hash, for the URLs themselves are not held whole; the next number is free where two URLs share one.
     let mut seen: HashMap<u64, u32> = HashMap::with_capacity(stored.len());
