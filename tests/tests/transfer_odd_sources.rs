@@ -12,9 +12,10 @@ use axum::routing::get;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use pathling_import_tests::check::assert_nothing_half_staged;
-use pathling_import_tests::staged::{only_run, staging_folder};
+use pathling_import_tests::staged::{assert_staged, only_run, staging_folder};
+use pathling_import_tests::traffic::assert_appeared_once;
 use pathling_import_tests::{RawSource, ToldSource, Transferring, pathling_import, side_by_side};
-use sandbox::{Dataset, Fault, Place, Sandbox};
+use sandbox::{Dataset, Fault, Place, Recorded, Sandbox};
 use serde_json::{Value, json};
 
 const PATIENT: &str = "{\"resourceType\":\"Patient\",\"id\":\"1\"}\n";
@@ -153,6 +154,29 @@ async fn lines_that_end_with_a_carriage_return_alone_are_no_lines() {
     let mut transfer = from_raw(&source).await;
     transfer.succeed().await;
     assert_eq!(staged(&transfer), [body]);
+}
+
+#[tokio::test]
+async fn a_line_of_a_file_of_several_types_is_torn_alike() {
+    let body = PATIENT.replace(',', ",\r");
+    for (depth, passes) in [("lines", false), ("json", false), ("none", true)] {
+        let manifest = json!({"transactionTime": "2026-01-31T00:00:00Z", "requiresAccessToken": false,
+            "output": [{"url": "{source}/files/f"}]});
+        let source = ToldSource::start(&manifest, &[("f", &body)]).await;
+        let env = [
+            ("SOURCE_ENDPOINT", source.endpoint()),
+            ("SOURCE_AUTHENTICATION_ENABLED", "false"),
+            ("MIXED_FILES", "split"),
+            ("VALIDATE", depth),
+        ];
+        let mut transfer = Transferring::of(Sandbox::builder().source_auth(false), &env).await;
+        if passes {
+            transfer.succeed().await;
+        } else {
+            let words = ["line 1 (at byte 0) has a carriage return"];
+            transfer.fail("IntegrityError", &words).await;
+        }
+    }
 }
 
 #[tokio::test]
@@ -349,32 +373,45 @@ async fn what_a_server_says_is_told_without_links_that_work_and_without_tokens()
     }
 }
 
-/// How many files each message of a transfer that goes on says are staged.
-fn counts(log: &str) -> Vec<u64> {
-    let said = log.lines().filter_map(|line| {
-        let line: Value = serde_json::from_str(line).ok()?;
-        let said = line["progress"].as_str()?.to_owned();
-        let (before, _) = said.split_once(" of 90 files are staged")?;
-        before.rsplit(' ').next()?.parse().ok()
-    });
-    said.collect()
+/// How many of the files a message says are staged.
+fn told_of(message: &str) -> usize {
+    let (before, _) = message.split_once(" of 400 files are staged").unwrap();
+    before.rsplit(' ').next().unwrap().parse().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_transfer_with_little_time_gets_further_with_each_call() {
+async fn a_call_with_little_time_fetches_what_is_missing_before_it_looks_at_what_is_there() {
     let builder = Sandbox::builder()
-        .data(Dataset::of(&[("Patient", 90)]))
+        .data(Dataset::of(&[("Patient", 400)]))
         .resources_per_file(1)
-        .fault(Fault::Delay(Place::File, 60));
-    let sandbox = builder.start().await.unwrap();
-    let run = pathling_import(&sandbox)
-        .env("TRANSFER_DEADLINE", "1.5")
-        .env("TRANSFER_CONCURRENCY", "2")
-        .arg("--log-format=json");
-    let finished = run.run().await.expect_code(0);
-    let counts = counts(&finished.stderr);
-    assert!(!counts.is_empty() && counts.is_sorted(), "{counts:?}");
-    assert_eq!(sandbox.rows("Patient").len(), 90);
+        .fault(Fault::Delay(Place::File, 40));
+    let mut transfer = Transferring::of(builder, &[("TRANSFER_CONCURRENCY", "1")]).await;
+    let mut told = 0;
+    for call in 1..=2 {
+        let before = only_run(&staging_folder(&transfer.sandbox)).len();
+        // More are missing than are at work at once.
+        assert!(before < 260 && (call == 1 || before > 0), "{before}");
+        transfer.sandbox.clear_requests();
+        let error = transfer.call(4_000).await.unwrap_err();
+        assert_eq!(error.error_type, "JobInProgressError", "{error:?}");
+        let says = told_of(&error.error_message);
+        assert!(says >= before && says > told, "{before}, {told}: {error:?}");
+        told = says;
+        let requests = transfer.sandbox.requests();
+        let head =
+            |request: &Recorded| request.method == "HEAD" && request.path.contains("/Patient/");
+        let looked = requests.iter().position(head).unwrap_or(requests.len());
+        let file = |request: &Recorded| request.path.contains("/files/");
+        let fetched = requests[..looked]
+            .iter()
+            .filter(|request| file(request))
+            .count();
+        assert!(fetched > 0, "call {call} looked at what is there first");
+    }
+    transfer.sandbox.faults().clear();
+    transfer.succeed().await;
+    assert_staged(&transfer.sandbox);
+    assert_appeared_once(&transfer.sandbox);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
