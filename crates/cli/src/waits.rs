@@ -5,7 +5,7 @@
 //!
 //! Pure bookkeeping: nothing here sleeps. [`crate::drive`] does, for as long as [`Waits::after`] says.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pathling_import_core::config::{Retry, Settings, Step};
 use pathling_import_core::{Error, Kind};
@@ -56,6 +56,8 @@ pub(crate) struct Waits {
     used: Duration,
     failures: u32,
     paused: Duration,
+    /// Since when it is tried that has failed so far.
+    since: Instant,
 }
 
 impl Waits {
@@ -81,6 +83,7 @@ impl Waits {
             used: Duration::ZERO,
             failures: 0,
             paused: Duration::ZERO,
+            since: Instant::now(),
         }
     }
 
@@ -120,6 +123,7 @@ impl Waits {
         // The step answered, so what failed before it has mended.
         self.failures = 0;
         self.paused = Duration::ZERO;
+        self.since = Instant::now() + wait;
         Then::Wait(wait)
     }
 
@@ -173,7 +177,8 @@ impl Waits {
             n => error.within(&format!(
                 "tried {} times in {}",
                 n + 1,
-                words::duration(self.paused)
+                // The tries themselves take time too.
+                words::duration(self.since.elapsed().max(self.paused))
             )),
         }
     }
@@ -367,6 +372,24 @@ mod tests {
         let error = end(waits.after(Kind::SourceUnavailable.error("connection refused")));
         assert_eq!(error.kind(), Kind::SourceUnavailable);
         assert_eq!(error.what(), "tried 6 times in 31 min: connection refused");
+    }
+
+    #[test]
+    fn what_each_try_took_itself_counts_in_the_time_that_is_told() {
+        let more = [
+            ("TRANSFER_RETRY_TIMES", "2"),
+            ("TRANSFER_RETRY_WAIT", "0.01"),
+        ];
+        let mut waits = waits(Step::TransferToS3, &more);
+        waits.since -= Duration::from_secs(26);
+        for _ in 0..2 {
+            assert!(matches!(
+                waits.after(Kind::Transfer.error("no file")),
+                Then::Retry(_)
+            ));
+        }
+        let error = end(waits.after(Kind::Transfer.error("no file")));
+        assert_eq!(error.what(), "tried 3 times in 26 s: no file");
     }
 
     #[test]

@@ -18,6 +18,9 @@ use super::told::{Intake, Room, Told};
 /// What a status request is for, in messages.
 pub(super) const STATUS: &str = "the status of the export";
 
+/// How much of `X-Progress` is repeated, in characters.
+const PROGRESS: usize = 200;
+
 /// The largest answer that is looked through for an `OperationOutcome`, in bytes.
 const OUTCOME_LIMIT: usize = 1 << 20;
 
@@ -127,7 +130,7 @@ pub(super) async fn ask(client: &Client, endpoint: &Url, status_url: &Url) -> Re
     match of_job {
         202 => {
             let goes_on = GoesOn {
-                progress: response.header("x-progress").map(bounded),
+                progress: response.words_of("x-progress", PROGRESS),
                 retry_after,
                 known: true,
             };
@@ -201,7 +204,7 @@ pub(super) async fn told(response: Response, base: &Url, room: Option<&Room<'_>>
         && let Ok(value) = serde_json::from_slice(text)
         && let Some(outcome) = OperationOutcome::from_value(&value)
     {
-        let says = quoter.quote(&outcome.text());
+        let says = quoter.quote(&outcome.whole_text());
         return Err(Kind::Manifest.error(format!(
             "{at} with an OperationOutcome instead of a manifest: {says}"
         )));
@@ -230,9 +233,4 @@ pub fn parse_status_url(text: &str) -> Result<Url> {
         .ok_or_else(|| {
             Kind::Input.error("the event's \"statusUrl\" is not an absolute http or https URL")
         })
-}
-
-/// A header's text, short enough for a message.
-fn bounded(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(200).collect()
 }

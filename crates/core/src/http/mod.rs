@@ -15,6 +15,7 @@ mod body;
 mod certificate;
 mod client;
 mod connections;
+mod echo;
 mod expires;
 mod extra;
 mod failure;

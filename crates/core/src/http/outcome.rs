@@ -63,7 +63,7 @@ impl OperationOutcome {
     }
 
     /// The same uncut, for whoever has something to take out first: half a token is one too.
-    pub(super) fn whole_text(&self) -> String {
+    pub(crate) fn whole_text(&self) -> String {
         let mut texts: Vec<&str> = Vec::new();
         for issue in &self.issues {
             let text = if issue.text.is_empty() {

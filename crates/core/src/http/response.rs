@@ -113,6 +113,13 @@ impl Response {
         self.exchange.answer.headers().get(name)?.to_str().ok()
     }
 
+    /// What a header says in words, as a message may hold it: its first `most` characters.
+    #[must_use]
+    pub fn words_of(&self, name: &str, most: usize) -> Option<String> {
+        let words = self.quoter().quote(self.header(name)?);
+        Some(words.chars().take(most).collect())
+    }
+
     /// The beginning of a sentence about this answer: `GET https://h/$export?_type=… answered 404 Not Found`, with the name
     /// that the server gave the request, if it did: ` (X-Request-Id: abc)`.
     #[must_use]
@@ -130,7 +137,7 @@ impl Response {
     /// the answer's own `Date` where it has one, so that two clocks need not agree.
     ///
     /// Zero for zero and for a date in the past: the caller has a least wait of its own. `None` for anything negative or
-    /// unreadable. A year is a year: the caller has a bound (`RETRY_AFTER_MAX`).
+    /// unreadable. A year is a year: the caller has a bound (`RETRY_AFTER_MAX`). What no clock can add is a century.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         retry_after(
@@ -247,18 +254,33 @@ pub(super) fn is_html(content_type: &str, body: &[u8]) -> bool {
         || begins(b"<html")
 }
 
+/// What counts for any longer wait: more than anybody bears, and so little that every clock can add it.
+const LONGEST_WAIT: Duration = Duration::from_hours(100 * 365 * 24);
+
 /// What a `Retry-After` says, against the answer's own `Date` where it has one.
 pub(crate) fn retry_after(text: &str, date: Option<&str>, now: SystemTime) -> Option<Duration> {
     let text = text.trim();
-    if let Ok(seconds) = text.parse::<f64>() {
+    // Words such as `inf` are numbers to the parser, and to nobody else.
+    if text.contains(|c: char| c.is_ascii_digit())
+        && let Ok(seconds) = text.parse::<f64>()
+    {
+        if seconds < 0.0 {
+            return None;
+        }
         // Fractions are no standard, but some servers send them.
-        return Duration::try_from_secs_f64(seconds).ok();
+        let wait = Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST_WAIT);
+        return Some(wait.min(LONGEST_WAIT));
     }
     let until = httpdate::parse_http_date(text).ok()?;
     let from = date
         .and_then(|date| httpdate::parse_http_date(date).ok())
         .unwrap_or(now);
-    Some(until.duration_since(from).unwrap_or_default())
+    Some(
+        until
+            .duration_since(from)
+            .unwrap_or_default()
+            .min(LONGEST_WAIT),
+    )
 }
 
 #[cfg(test)]
@@ -281,12 +303,23 @@ mod tests {
             "soon",
             "NaN",
             "inf",
-            "1e400",
-            "99999999999999999999999999",
+            "infinity",
+            "-1e400",
             "2024-01-01T00:00:00Z",
         ] {
             assert_eq!(wait(text), None, "{text}");
         }
+        // Longer than anybody waits, whatever the number.
+        let most = Some(LONGEST_WAIT.as_secs());
+        for text in [
+            "18446744073709551616",
+            "99999999999999999999999999",
+            "1e300",
+            "1e400",
+        ] {
+            assert_eq!(wait(text), most, "{text}");
+        }
+        assert_eq!(wait("1e18"), most, "no clock adds as much");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use url::Url;
 
+use super::echo;
 use crate::config::Secret;
 
 /// How much of a URL a message holds, in characters: enough for any that is meant for people.
@@ -79,7 +80,8 @@ pub(super) fn bounded(text: &str, limit: usize) -> Cow<'_, str> {
     }
 }
 
-/// A server's words, fit for a message: on one line, bounded, and without any of the secrets, which servers do echo.
+/// A server's words, fit for a message: on one line, bounded, and without any of the secrets, which servers do echo; nor any
+/// other that shows as one ([`echo`]).
 pub(super) fn quoted(text: &str, limit: usize, secrets: &[&Secret]) -> String {
     let mut text = text.to_owned();
     for secret in secrets
@@ -91,11 +93,10 @@ pub(super) fn quoted(text: &str, limit: usize, secrets: &[&Secret]) -> String {
         let encoded: String = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
         text = text.replace(&encoded, "***");
     }
-    let words: Vec<&str> = text
+    let words = text
         .split(|c: char| c.is_whitespace() || c.is_control())
-        .filter(|word| !word.is_empty())
-        .collect();
-    bounded(&words.join(" "), limit).into_owned()
+        .filter(|word| !word.is_empty());
+    bounded(&echo::without(words).join(" "), limit).into_owned()
 }
 
 #[cfg(test)]
@@ -134,5 +135,61 @@ mod tests {
         let text = "bad\r\n secret p ss/w and p+ss%2Fw \u{7} end";
         assert_eq!(quoted(text, 100, &[&secret]), "bad secret *** and *** end");
         assert_eq!(quoted("abcdef", 3, &[]), "abc…");
+    }
+
+    #[test]
+    fn a_url_in_a_servers_words_is_shown_as_our_own_are() {
+        for (text, shown) in [
+            (
+                "see https://u:p@h/x?sig=abc&y#frag now",
+                "see https://h/x?sig=…&… now",
+            ),
+            ("(https://h/x?sig=a,b).", "(https://h/x?sig=…)."),
+            (
+                r#"{"url":"https://h/x?sig=abc","next":"http://i/y?a=1"}"#,
+                r#"{"url":"https://h/x?sig=…","next":"http://i/y?a=…"}"#,
+            ),
+            (
+                "<s3://b/k?X-Amz-Signature=abc>",
+                "<s3://b/k?X-Amz-Signature=…>",
+            ),
+            ("GET=https://h/x?sig=abc", "GET=https://h/x?sig=…"),
+            (
+                "no file at /files/1.ndjson?token=abc, sorry",
+                "no file at /files/1.ndjson?token=…, sorry",
+            ),
+            ("'files/1?token=abc'", "'files/1?token=…'"),
+            (
+                "HAPI-1: is this so? a=b: yes://",
+                "HAPI-1: is this so? a=b: yes://",
+            ),
+            ("why?", "why?"),
+        ] {
+            assert_eq!(quoted(text, 500, &[]), shown);
+        }
+        // Before it is cut, not after.
+        assert_eq!(
+            quoted("https://h/x?sig=abcdef", 18, &[]),
+            "https://h/x?sig=…"
+        );
+    }
+
+    #[test]
+    fn what_follows_the_name_of_a_way_to_authenticate_is_hidden() {
+        for (text, shown) in [
+            ("bad header: Bearer abc.def-_~", "bad header: Bearer ***"),
+            (
+                "Authorization: bearer\tabc failed",
+                "Authorization: bearer *** failed",
+            ),
+            (
+                r#"{"Authorization":"Basic dTpw"} is wrong"#,
+                r#"{"Authorization":"Basic *** is wrong"#,
+            ),
+            ("forbearer abc", "forbearer abc"),
+            ("Bearer", "Bearer"),
+        ] {
+            assert_eq!(quoted(text, 500, &[]), shown);
+        }
     }
 }

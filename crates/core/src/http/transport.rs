@@ -271,7 +271,7 @@ impl Transport {
         };
         let Some(url) = redirected(response.url(), location) else {
             return Err(refuse(format!(
-                "a redirect to {}, which is not followed: from https only https is",
+                "a redirect to {}, which is not followed: only http and https are, and from https only https",
                 shown_str(location)
             )));
         };
@@ -339,5 +339,6 @@ mod tests {
         ] {
             assert!(redirected(&https, location).is_none(), "{location}");
         }
+        assert!(redirected(&http, "file:///etc/passwd").is_none());
     }
 }

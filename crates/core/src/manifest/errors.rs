@@ -47,7 +47,10 @@ impl<'de, K: Keep> Take<'de> for Errors<'_, K> {
                 self.keep.forget_errors();
             }
             let url = url.into_text().filter(|url| !url.is_empty());
-            let url = url.and_then(|url| absolute(&url, self.base));
+            let mut url = url.and_then(|url| absolute(&url, self.base));
+            if let Some(url) = &mut url {
+                url.set_fragment(None);
+            }
             self.keep.keep_error(url);
             self.keep.passed();
             count += 1;

@@ -29,6 +29,11 @@ pub(super) trait Take<'de>: Sized {
         self.other()
     }
 
+    /// Any other number.
+    fn fraction(self, _: f64) -> Self::Value {
+        self.other()
+    }
+
     /// A true or false.
     fn flag(self, _: bool) -> Self::Value {
         self.other()
@@ -81,8 +86,8 @@ impl<'de, T: Take<'de>> Visitor<'de> for Next<T> {
         Ok(self.0.other())
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<T::Value, E> {
-        Ok(self.0.other())
+    fn visit_f64<E>(self, number: f64) -> Result<T::Value, E> {
+        Ok(self.0.fraction(number))
     }
 
     fn visit_bool<E>(self, flag: bool) -> Result<T::Value, E> {
@@ -102,7 +107,6 @@ impl<'de, T: Take<'de>> Visitor<'de> for Next<T> {
 #[derive(Debug, Default, PartialEq)]
 pub(super) enum Given {
     Text(String),
-    Whole(u64),
     Flag(bool),
     #[default]
     Other,
@@ -112,13 +116,6 @@ impl Given {
     pub(super) fn into_text(self) -> Option<String> {
         match self {
             Self::Text(text) => Some(text),
-            _ => None,
-        }
-    }
-
-    pub(super) fn as_whole(&self) -> Option<u64> {
-        match self {
-            Self::Whole(number) => Some(*number),
             _ => None,
         }
     }
@@ -137,10 +134,6 @@ impl Take<'_> for TakeGiven {
         Given::Text(text.to_owned())
     }
 
-    fn whole(self, number: u64) -> Given {
-        Given::Whole(number)
-    }
-
     fn flag(self, flag: bool) -> Given {
         Given::Flag(flag)
     }
@@ -149,5 +142,72 @@ impl Take<'_> for TakeGiven {
 impl<'de> Deserialize<'de> for Given {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Next(TakeGiven).deserialize(deserializer)
+    }
+}
+
+/// A number of things. Servers write it as such, as its digits, or as their language prints any number: `19.0`.
+#[derive(Debug, Default, PartialEq)]
+pub(super) enum Number {
+    /// Nothing is said of it.
+    #[default]
+    Absent,
+    Whole(u64),
+    /// It is no number of things.
+    Odd,
+}
+
+impl Number {
+    pub(super) fn whole(&self) -> Option<u64> {
+        match self {
+            Self::Whole(number) => Some(*number),
+            Self::Absent | Self::Odd => None,
+        }
+    }
+}
+
+struct TakeNumber;
+
+impl Take<'_> for TakeNumber {
+    type Value = Number;
+
+    fn other(self) -> Number {
+        Number::Odd
+    }
+
+    fn nothing(self) -> Number {
+        Number::Absent
+    }
+
+    fn text(self, text: &str) -> Number {
+        let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
+        let number = is_plain.then(|| text.parse().ok()).flatten();
+        number.map_or(Number::Odd, Number::Whole)
+    }
+
+    fn whole(self, number: u64) -> Number {
+        Number::Whole(number)
+    }
+
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it is whole, and within what a float tells apart"
+    )]
+    fn fraction(self, number: f64) -> Number {
+        let is_whole = number.fract() == 0.0 && (0.0..=EXACT).contains(&number);
+        if is_whole {
+            Number::Whole(number as u64)
+        } else {
+            Number::Odd
+        }
+    }
+}
+
+/// Up to here a float tells each whole number from the next.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Next(TakeNumber).deserialize(deserializer)
     }
 }

@@ -45,6 +45,8 @@ pub struct Head {
     pub outputs: usize,
     /// The index of the first of them without a type: a file of several types.
     pub untyped: Option<usize>,
+    /// The first `count` or `fileSize` of them that is no number of things, and so counts as absent.
+    pub odd_number: Option<OddNumber>,
     /// How many files of deletions there are.
     pub deleted: usize,
     /// How many files of errors there are.
@@ -74,6 +76,26 @@ pub struct Output<'a> {
     pub size: Option<u64>,
 }
 
+/// Where a manifest has a number that is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OddNumber {
+    /// The index of its output.
+    output: u32,
+    /// Whether it is the `fileSize`, or the `count`.
+    is_size: bool,
+}
+
+impl OddNumber {
+    /// The same behind so many other outputs.
+    fn after(self, outputs: usize) -> Self {
+        let before = u32::try_from(outputs).unwrap_or(u32::MAX);
+        Self {
+            output: self.output.saturating_add(before),
+            ..self
+        }
+    }
+}
+
 impl Head {
     /// Checks the whole of a manifest that arrives as a stream and was found at `base`, and keeps of it only what it says
     /// beside its files.
@@ -94,6 +116,19 @@ impl Head {
             None => Ok(()),
             Some(index) => Err(read::wrong(&format!("output {} of the manifest has no type", index + 1))
                 .next("If its files hold several types on purpose (organizeOutputBy), set MIXED_FILES=split.")),
+        }
+    }
+
+    /// Warns where a number is none, and so not heeded.
+    pub fn warn_of_odd_number(&self, run: &str) {
+        if let Some(odd) = self.odd_number {
+            let member = if odd.is_size { "fileSize" } else { "count" };
+            tracing::warn!(
+                run,
+                member,
+                output = u64::from(odd.output) + 1,
+                "the manifest has a number that is no whole number, here and maybe further on: it counts as absent"
+            );
         }
     }
 
@@ -150,6 +185,8 @@ impl Manifest {
         self.files.join(&page.files);
         let untyped = page.head.untyped.map(|index| self.head.outputs + index);
         self.head.untyped = self.head.untyped.or(untyped);
+        let odd = page.head.odd_number.map(|odd| odd.after(self.head.outputs));
+        self.head.odd_number = self.head.odd_number.or(odd);
         self.head.outputs = self.files.len();
         self.head.deleted += page.head.deleted;
         self.head.errors = self.files.errors();

@@ -6,8 +6,8 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess}
 use url::Url;
 
 use super::errors::Errors;
-use super::given::{Given, Next, Take};
-use super::{Head, is_type_name};
+use super::given::{Given, Next, Number, Take};
+use super::{Head, OddNumber, is_type_name};
 use crate::error::{Error, Kind, Result};
 
 /// One exported file, as it streams by.
@@ -70,11 +70,13 @@ struct Members {
     next: Option<String>,
 }
 
-/// How many outputs there are, and which is the first without a type.
+/// How many outputs there are, and which are the first of note.
 #[derive(Default)]
 struct Counted {
     all: usize,
     untyped: Option<usize>,
+    /// The first number that is none.
+    odd_number: Option<OddNumber>,
 }
 
 impl Members {
@@ -96,10 +98,11 @@ impl Members {
                 Given::Flag(yes) => Some(yes),
                 // Oracle Health writes it as a string.
                 Given::Text(text) => Some(!text.eq_ignore_ascii_case("false")),
-                _ => None,
+                Given::Other => None,
             },
             outputs: outputs.all,
             untyped: outputs.untyped,
+            odd_number: outputs.odd_number,
             deleted: self.deleted?,
             errors: match (self.errors?, self.outcomes?) {
                 (0, outcomes) => outcomes,
@@ -269,6 +272,8 @@ impl<'de, K: Keep> Take<'de> for Outputs<'_, K> {
         while let Some(item) = list.next_element_seed(Next(Item))? {
             self.keep.passed();
             if first_wrong.is_none() {
+                let odd = item.odd_number(counted.all);
+                counted.odd_number = counted.odd_number.or(odd);
                 match item.check(counted.all, self.base) {
                     Ok(found) => {
                         if found.resource_type.is_empty() {
@@ -293,8 +298,8 @@ struct Unchecked {
     /// `None` where there is none at all: a file of several types.
     resource_type: Option<Given>,
     url: Given,
-    count: Given,
-    size: Given,
+    count: Number,
+    size: Number,
 }
 
 impl<'de> Take<'de> for Item {
@@ -311,7 +316,7 @@ impl<'de> Take<'de> for Item {
                 "type" => item.resource_type = Some(object.next_value()?),
                 "url" => item.url = object.next_value()?,
                 "count" => item.count = object.next_value()?,
-                // Not of the specification; servers that add it write a number, or its digits.
+                // Not of the specification; servers add it.
                 "fileSize" => item.size = object.next_value()?,
                 _ => {
                     object.next_value::<IgnoredAny>()?;
@@ -323,6 +328,18 @@ impl<'de> Take<'de> for Item {
 }
 
 impl Unchecked {
+    /// The member that should be a number and is none, in the output of this index.
+    fn odd_number(&self, index: usize) -> Option<OddNumber> {
+        let is_size = match (&self.count, &self.size) {
+            (Number::Odd, _) => false,
+            (_, Number::Odd) => true,
+            _ => return None,
+        };
+        // There are fewer outputs than bytes in a manifest.
+        let output = u32::try_from(index).ok()?;
+        Some(OddNumber { output, is_size })
+    }
+
     fn check(self, index: usize, base: Option<&Url>) -> Result<Found> {
         let place = format_args!("output {} of the manifest", index + 1);
         let untyped = self.resource_type.is_none() && matches!(self.url, Given::Text(_));
@@ -343,7 +360,7 @@ impl Unchecked {
             return Err(wrong(&format!("{place} ({resource_type}) has no url")));
         };
         let url = joined(&text, base);
-        let url =
+        let mut url =
             url.map_err(|_| wrong(&format!("{place} ({resource_type}) has a url that is none")))?;
         if !matches!(url.scheme(), "http" | "https") {
             let scheme = url.scheme();
@@ -355,13 +372,11 @@ impl Unchecked {
                 _ => error,
             });
         }
-        let size = match &self.size {
-            Given::Text(digits) => digits.parse().ok(),
-            size => size.as_whole(),
-        };
+        // It is never sent, so two URLs that differ in nothing else are one file's.
+        url.set_fragment(None);
         Ok(Found {
-            count: self.count.as_whole(),
-            size,
+            count: self.count.whole(),
+            size: self.size.whole(),
             resource_type,
             url,
         })

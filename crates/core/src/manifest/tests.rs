@@ -258,3 +258,48 @@ fn outcome_stands_for_error_where_there_is_no_other_in_any_order() {
         assert_eq!(urls, expected.collect::<Vec<_>>(), "{members}");
     }
 }
+
+#[test]
+fn a_fragment_is_no_part_of_where_a_file_is() {
+    let manifest = json!({"transactionTime": "t",
+        "output": [{"type": "Patient", "url": "http://h/f#a"}, {"type": "Patient", "url": "http://h/f?x=1#"}],
+        "error": [{"url": "http://h/e#b"}]});
+    let manifest = Manifest::read(&manifest, None).unwrap();
+    let urls: Vec<_> = manifest.outputs().map(|output| output.url).collect();
+    assert_eq!(urls, ["http://h/f", "http://h/f?x=1"]);
+    assert_eq!(manifest.error_file(0).unwrap(), "http://h/e");
+}
+
+#[test]
+fn a_number_may_come_as_its_digits_or_with_a_zero_behind_the_point_and_nothing_else_is_one() {
+    let read = |value: &Value| {
+        let output =
+            json!({"type": "Patient", "url": "http://h/1", "count": value, "fileSize": value});
+        let manifest = json!({"transactionTime": "t", "output": [output]});
+        let manifest = Manifest::read(&manifest, None).unwrap();
+        let output = manifest.output(0).unwrap();
+        assert_eq!(output.count, output.size, "{value}");
+        output.count
+    };
+    for value in [json!(19), json!("19"), json!(19.0)] {
+        assert_eq!(read(&value), Some(19), "{value}");
+    }
+    assert_eq!((read(&json!(0.0)), read(&json!("0"))), (Some(0), Some(0)));
+    for value in [
+        json!(20.5),
+        json!(-1),
+        json!(-1.0),
+        json!(1e30),
+        json!("abc"),
+        json!(""),
+        json!("+19"),
+        json!("19.5"),
+        json!("99999999999999999999"),
+        json!(true),
+        json!([19]),
+        json!({"value": 19}),
+        json!(null),
+    ] {
+        assert_eq!(read(&value), None, "{value}");
+    }
+}

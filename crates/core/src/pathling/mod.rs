@@ -232,15 +232,10 @@ pub async fn status(client: &Client, endpoint: &Url, status_url: &Url) -> Result
         )
         .await?;
     match response.status().as_u16() {
-        202 => {
-            let progress = response
-                .header("x-progress")
-                .map(|text| text.chars().filter(|c| !c.is_control()).take(100).collect());
-            Ok(Status::InProgress {
-                progress,
-                retry_after: response.retry_after(),
-            })
-        }
+        202 => Ok(Status::InProgress {
+            progress: response.words_of("x-progress", 100),
+            retry_after: response.retry_after(),
+        }),
         200 => match response.json(ANSWER_LIMIT).await {
             Ok(answer) => Ok(Status::Complete(answer)),
             Err(error) if error.kind() == Kind::TargetUnavailable => Err(error),

@@ -142,6 +142,12 @@ pub fn file_key(run: &str, resource_type: &str, index: usize, url: &str) -> Stri
     format!("runs/{run}/{resource_type}/{}", file_name(index, url))
 }
 
+/// What tells a source file from others of its type and export, wherever a manifest names it: its URL less the signature.
+#[must_use]
+pub fn file_source(url: &str) -> String {
+    unsigned(url)
+}
+
 /// A part of the resources of one type that a file of several types holds. `cut` is what the places depend on at which it
 /// was cut, so that what was cut in another way has other names; `number` counts those of that type from 0.
 #[must_use]

@@ -99,6 +99,7 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
     let (plan, listing) = plan(settings, staging, &record, &stored, fresh).await?;
     if record.transfer.is_none() {
         expiry::warn(&carried.run, expires, until);
+        stored.head.warn_of_odd_number(&carried.run);
     }
     let transfer = Transfer {
         source: source.clone(),

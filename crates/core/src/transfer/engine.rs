@@ -15,6 +15,7 @@ use super::links::Newest;
 use super::pace::Pace;
 use super::progress::{Event, Observer};
 use super::sizes::PartSizes;
+use super::told_sizes::ToldSizes;
 use super::{Transfer, check};
 use crate::config::{Origin, TransferSettings, Validate};
 use crate::error::{Error, Kind, Result};
@@ -90,6 +91,8 @@ pub(super) struct Engine {
     pub(super) clock: PartClock,
     /// Whether a file was seen of which nothing tells whether it is whole.
     open_end: AtomicBool,
+    /// Files that do not have the size that the manifest tells.
+    pub(super) told_sizes: ToldSizes,
     /// Bytes stored of files that are not done.
     under_way: AtomicU64,
     /// What files are long, as far as was seen, in bytes.
@@ -123,6 +126,7 @@ impl Engine {
             asked_to_wait: Mutex::default(),
             clock: PartClock::default(),
             open_end: AtomicBool::new(false),
+            told_sizes: ToldSizes::default(),
             under_way: AtomicU64::default(),
             typical: AtomicU64::new(FIRST_LENGTH),
             settings,

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::list::List;
+use super::places::{Place, Places};
 use super::plan::Plan;
 use crate::error::{Error, Kind, Result};
 use crate::manifest::{Manifest, Output};
@@ -30,38 +31,61 @@ pub struct Links {
     run: String,
     list: List,
     stored: Arc<Manifest>,
-    fresh: Option<Arc<Manifest>>,
+    fresh: Option<Arc<(Manifest, Places)>>,
 }
 
 impl Links {
     /// What `fresh` lends to a plan. A manifest of another time is of another export, and lends nothing.
     #[must_use]
     pub fn of(plan: &Plan, fresh: Manifest) -> Self {
-        let is_same_export = fresh.head.transaction_time == plan.stored().head.transaction_time;
+        let (list, stored) = (plan.list(), plan.stored());
+        let is_same_export = fresh.head.transaction_time == stored.head.transaction_time;
+        let fresh = is_same_export.then(|| {
+            let places = Places::of(list, stored, &fresh);
+            let files = places.unsure();
+            if files > 0 {
+                tracing::warn!(
+                    run = plan.run(),
+                    files,
+                    "the manifest, fetched again, does not name these files as before, which differ from others in nothing but their signature: they keep the links that they have"
+                );
+            }
+            Arc::new((fresh, places))
+        });
         Self {
             run: plan.run().to_owned(),
-            list: plan.list(),
-            stored: Arc::clone(plan.stored()),
-            fresh: is_same_export.then(|| Arc::new(fresh)),
+            list,
+            stored: Arc::clone(stored),
+            fresh,
         }
     }
 
-    /// Another URL of the same file: the same place in the list, the same type, and nothing but the signature differs.
+    /// Another URL of the same file, wherever the newer copy names it: the same type, and nothing but the signature differs.
     #[must_use]
     pub fn get(&self, index: usize) -> Option<Url> {
         let stored = self.list.output(&self.stored, index)?;
-        let fresh = self.list.output(self.fresh.as_ref()?, index)?;
+        let (fresh, places) = self.fresh.as_deref()?;
+        let Place::At(place) = places.get(index) else {
+            return None;
+        };
+        let fresh = self.list.output(fresh, place)?;
         let key = |output: &Output<'_>| self.list.key(&self.run, index, output);
         // Two URLs of one key differ in nothing but a signature.
         let lends = fresh.url != stored.url && key(&fresh) == key(&stored);
         lends.then(|| Url::parse(&fresh.url).ok()).flatten()
+    }
+
+    /// Whether the newer copy has several files of which this may be any.
+    fn is_unsure(&self, index: usize) -> bool {
+        let places = self.fresh.as_deref().map(|(_, places)| places);
+        places.is_some_and(|places| places.get(index) == Place::Unsure)
     }
 }
 
 impl fmt::Debug for Links {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Links")
-            .field("fresh", &self.fresh)
+            .field("fresh", &self.fresh.as_deref().map(|(fresh, _)| fresh))
             .finish_non_exhaustive()
     }
 }
@@ -154,6 +178,9 @@ impl Newest {
         match had.as_ref() {
             Some((_, Ok(links))) => match links.get(index).filter(|link| link != expired) {
                 Some(link) => Ok(link),
+                None if links.is_unsure(index) => none(
+                    "the manifest was fetched again, and names several files that differ in nothing but their signature, not as before, so that nothing tells which of their links is this file's".into(),
+                ),
                 None => none("the manifest was fetched again and has no other link".into()),
             },
             Some((at, links @ Err(error))) if error.kind() == Kind::SourceUnavailable => {
@@ -222,6 +249,77 @@ mod tests {
         );
         assert_eq!(lent.file(0).unwrap().key, plan.file(0).unwrap().key);
         assert_eq!(lent.file(1).unwrap(), plan.file(1).unwrap());
+    }
+
+    fn lent(stored: &[(&str, &str)], fresh: &[(&str, &str)]) -> Vec<Option<String>> {
+        let plan = Plan::new("abc", manifest(stored)).unwrap();
+        let links = Links::of(&plan, Manifest::clone(&manifest(fresh)));
+        let lent = (0..stored.len()).map(|index| links.get(index).map(Into::into));
+        lent.collect()
+    }
+
+    #[test]
+    fn a_link_is_lent_to_the_file_that_it_leads_to_wherever_it_stands() {
+        let (one, two) = ("http://h/1?sig=new", "http://h/2?x=2&sig=new");
+        let url = |url: &str| Some(url.to_owned());
+        let stored = [
+            ("Patient", "http://h/1?sig=old"),
+            ("Patient", "http://h/gone?sig=old"),
+            ("Patient", "http://h/2?x=2&sig=old"),
+            ("Patient", "http://h/1?sig=old"),
+        ];
+        let fresh = [
+            ("Condition", "http://h/gone?sig=new"),
+            ("Patient", two),
+            ("Patient", "http://h/more?sig=new"),
+            ("Patient", one),
+            ("Patient", one),
+        ];
+        assert_eq!(lent(&stored, &fresh), [url(one), None, url(two), url(one)]);
+    }
+
+    #[test]
+    fn files_that_differ_in_nothing_but_what_signs_them_keep_their_links_where_anything_moved() {
+        let of = |sigs: &[&str]| -> Vec<String> {
+            sigs.iter()
+                .map(|sig| format!("http://h/f?sig={sig}"))
+                .collect()
+        };
+        let as_outputs = |urls: &[String]| -> Vec<(&'static str, String)> {
+            urls.iter().map(|url| ("Patient", url.clone())).collect()
+        };
+        let lent = |stored: &[&str], fresh: &[&str], before: bool| {
+            let (stored, mut fresh) = (as_outputs(&of(stored)), as_outputs(&of(fresh)));
+            if before {
+                fresh.insert(0, ("Patient", "http://h/other".to_owned()));
+            }
+            let stored: Vec<_> = stored
+                .iter()
+                .map(|(kind, url)| (*kind, url.as_str()))
+                .collect();
+            let fresh: Vec<_> = fresh
+                .iter()
+                .map(|(kind, url)| (*kind, url.as_str()))
+                .collect();
+            let lent = self::lent(&stored, &fresh);
+            lent.into_iter()
+                .map(|url| url.map(|url| url.rsplit('=').next().unwrap().to_owned()))
+                .collect::<Vec<_>>()
+        };
+        let some = |sig: &str| Some(sig.to_owned());
+        assert_eq!(
+            lent(&["a", "b"], &["c", "d"], false),
+            [some("c"), some("d")]
+        );
+        // One more before them, one less, one more of them, and one twice.
+        assert_eq!(lent(&["a", "b"], &["c", "d"], true), [None, None]);
+        assert_eq!(lent(&["a", "b"], &["c"], false), [None, None]);
+        assert_eq!(lent(&["a"], &["c", "d"], false), [None]);
+        assert_eq!(lent(&["a", "b"], &["c", "d", "e"], false), [None, None]);
+        assert_eq!(
+            lent(&["a", "a", "b"], &["c", "d", "d"], false),
+            [None, None, None]
+        );
     }
 
     #[test]

@@ -26,6 +26,33 @@ impl List {
         }
     }
 
+    /// How many files of it the manifest has.
+    pub(super) fn len(self, manifest: &Manifest) -> usize {
+        match self {
+            Self::Outputs => manifest.len(),
+            Self::Errors => manifest.head.errors,
+        }
+    }
+
+    /// What the manifest says of each of them, with its index.
+    pub(super) fn each(self, manifest: &Manifest, mut with: impl FnMut(u32, &Output<'_>)) {
+        match self {
+            // In their order they come cheaper than one by one.
+            Self::Outputs => {
+                for (index, output) in (0..).zip(manifest.outputs()) {
+                    with(index, &output);
+                }
+            }
+            Self::Errors => {
+                for (index, slot) in (0..self.len(manifest)).zip(0..) {
+                    if let Some(output) = self.output(manifest, index) {
+                        with(slot, &output);
+                    }
+                }
+            }
+        }
+    }
+
     /// The key of the file of this index.
     pub(super) fn key(self, run: &str, index: usize, output: &Output<'_>) -> String {
         match self {

@@ -18,6 +18,8 @@ pub struct Listing {
     sizes: Vec<u64>,
     /// By index: whether there is state of its own.
     parts: Vec<bool>,
+    /// By index: whether the file looks complete.
+    complete: Vec<bool>,
     /// Names that neither the manifest nor the layout gives, a few of them.
     strays: Vec<String>,
     stray_count: usize,
@@ -33,6 +35,7 @@ impl Listing {
         let mut found = Self {
             sizes: vec![ABSENT; plan.indices()],
             parts: vec![false; plan.indices()],
+            complete: Vec::new(),
             strays: Vec::new(),
             stray_count: 0,
         };
@@ -66,7 +69,19 @@ impl Listing {
                 }
             }
         }
+        let is_complete = |index: usize| {
+            let alone = found.has_part(index) && plan.is_done_without_object(index);
+            alone || found.size(index).is_some()
+        };
+        found.complete = (0..plan.indices()).map(is_complete).collect();
         found
+    }
+
+    /// The bytes of the file of this index, if it looks complete. What is there in truth, its record says.
+    #[must_use]
+    pub fn complete(&self, index: usize) -> Option<u64> {
+        let complete = self.complete.get(index).copied().unwrap_or_default();
+        complete.then(|| self.size(index).unwrap_or_default())
     }
 
     /// What is known of the file of this index, so that it need not be asked for.
@@ -167,6 +182,33 @@ mod tests {
             [false, false, false, true, false]
         );
         listing.refuse_strays(str::to_owned).unwrap();
+    }
+
+    #[test]
+    fn a_file_looks_complete_by_its_object_or_where_it_has_none_by_its_record() {
+        let outputs = json!([
+            {"type": "Patient", "url": "http://h/0"},
+            {"type": "Patient", "url": "http://h/1"},
+            {"url": "http://h/2"},
+            {"type": "Patient", "url": "http://h/3", "count": 0},
+            {"type": "Patient", "url": "http://h/4", "count": 1},
+            {"url": "http://h/5"},
+        ]);
+        let manifest = json!({"transactionTime": "t", "output": outputs});
+        let manifest = Arc::new(Manifest::read(&manifest, None).unwrap());
+        let plan = Plan::new("a1", manifest).unwrap();
+        let part = |slot: u32| plan.file(slot).unwrap().part_key;
+        let keys = [
+            plan.file(0).unwrap().key,
+            part(1),
+            part(2),
+            part(3),
+            part(4),
+        ];
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        let listing = Listing::of(&plan, listed(&keys));
+        let complete: Vec<_> = (0..6).map(|index| listing.complete(index)).collect();
+        assert_eq!(complete, [Some(7), None, Some(0), Some(0), None, None]);
     }
 
     #[test]

@@ -20,12 +20,15 @@ pub mod logged;
 mod outbound;
 pub mod pace;
 mod pieces;
+mod places;
 pub mod plan;
+mod rest;
 mod sizes;
 pub(crate) mod split;
+mod told_sizes;
 mod weights;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +47,7 @@ pub use links::{Links, Renew};
 pub use listing::Listing;
 pub use pieces::{remove_left_over, remove_other_pieces};
 pub use plan::{File, Plan};
+use rest::Rest;
 
 /// How many files are at work at once. Most of them wait for their turn at a server, or for memory.
 const AT_WORK: usize = 128;
@@ -124,12 +128,12 @@ impl Transfer {
                 ..Brought::default()
             },
             done: 0,
-            rest: plan.order().collect(),
+            rest: Rest::of(plan.order(), self.listing.as_ref()),
             patient: self.patient,
         };
         loop {
             while !work.stopping && work.tasks.len() < AT_WORK {
-                let Some(slot) = work.next_of_rest() else {
+                let Some(slot) = work.rest.next(work.engine.in_company()) else {
                     break;
                 };
                 work.begin(plan.file(slot)?, self.listing.as_ref());
@@ -144,7 +148,7 @@ impl Transfer {
 }
 
 /// A transfer at work.
-struct Work {
+struct Work<'a> {
     engine: Arc<Engine>,
     begun: Instant,
     deadline: Option<Instant>,
@@ -154,21 +158,11 @@ struct Work {
     brought: Brought,
     done: usize,
     /// What is not begun.
-    rest: VecDeque<u32>,
+    rest: Rest<'a>,
     patient: bool,
 }
 
-impl Work {
-    /// The file to begin next: of those that are left the first. Beside another process, which takes them in the same order,
-    /// it is any: so they seldom fetch the same.
-    fn next_of_rest(&mut self) -> Option<u32> {
-        if self.engine.in_company() && !self.rest.is_empty() {
-            let any = rand::random_range(0..self.rest.len());
-            return self.rest.swap_remove_front(any);
-        }
-        self.rest.pop_front()
-    }
-
+impl Work<'_> {
     fn begin(&mut self, file: File, listing: Option<&Listing>) {
         // What another process has staged since, no listing knows.
         let listing = listing.filter(|_| !self.engine.in_company());
@@ -229,10 +223,11 @@ impl Work {
         let (record, fetched) = match outcome {
             Ok(Outcome::Done { record, fetched }) => (record, fetched),
             Ok(Outcome::Stopped) => return,
-            Ok(Outcome::Postponed) => return self.rest.extend(u32::try_from(file.index)),
+            Ok(Outcome::Postponed) => return self.rest.postpone(file.index),
             Err(error) => return self.fail(error),
         };
         self.done += 1;
+        self.rest.seen(file.index);
         self.brought.fetched += usize::from(fetched);
         self.brought.bytes += record.size;
         if file.is_mixed() {
@@ -254,31 +249,30 @@ impl Work {
     }
 
     fn end(self, plan: &Plan) -> Result<Brought> {
+        self.engine.told_sizes.end();
         if let Some(error) = self.failure {
             return Err(error);
         }
         if self.done == self.brought.files {
             return Ok(self.brought);
         }
-        let under_way = self.engine.under_way();
-        let bytes = self.brought.bytes + under_way;
+        let (unseen, unseen_bytes) = self.rest.unseen();
+        let done = self.done + unseen;
+        let bytes = self.brought.bytes + unseen_bytes + self.engine.under_way();
         let of_all = plan
             .bytes()
             .map(|all| format!(" of {all}"))
             .unwrap_or_default();
         let progress = format!(
-            "{} of {} files are staged, {bytes}{of_all} bytes with those of files under way",
-            self.done, self.brought.files,
+            "{done} of {} files are staged, {bytes}{of_all} bytes with those of files under way",
+            self.brought.files,
         );
         let goes_on = Kind::JobInProgress.error(format!("the transfer goes on: {progress}"));
         if self.brought.fetched > 0 || self.engine.came_further() {
             return Err(goes_on);
         }
         let Some(last) = self.engine.last_wait().take() else {
-            // The same again would come to the same.
-            return Err(Kind::Transfer
-                .error(format!("nothing could be staged in the time that this call had: {progress}"))
-                .next("Give the function more time or memory, or run the command, which has no such limit. What is staged stays."));
+            return Err(self.too_short(done, &progress));
         };
         if self.patient {
             return Err(goes_on.throttle());
@@ -292,5 +286,24 @@ impl Work {
             .error(format!("all that came of this call is that a server asked for patience, as all the time before: {what} ({progress})"))
             .retry_after(last.wait())
             .throttle())
+    }
+
+    /// The same again would come to the same.
+    fn too_short(&self, done: usize, progress: &str) -> Error {
+        let what = if done == self.brought.files {
+            "not every staged file could be looked at"
+        } else {
+            "nothing could be staged"
+        };
+        let next = match self.engine.settings.deadline {
+            Some(deadline) => format!(
+                "TRANSFER_DEADLINE is {} s: set more, or leave it out, so that the command takes the time that it needs, and a function all of its own.",
+                deadline.as_secs_f64()
+            ),
+            None => "Give the function more time or memory, or run the command, which has no such limit.".to_owned(),
+        };
+        Kind::Transfer
+            .error(format!("{what} in the time that this call had: {progress}"))
+            .next(format!("{next} What is staged stays."))
     }
 }

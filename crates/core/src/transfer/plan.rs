@@ -1,7 +1,7 @@
 //! The plan of a transfer: what goes where, and in which order.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -29,6 +29,8 @@ pub struct File {
     pub url: Url,
     /// How many resources it holds, where the manifest says so.
     pub count: Option<u64>,
+    /// Another number, where the manifest names the file several times and does not always say the same.
+    pub other_count: Option<u64>,
     /// How many bytes it has, where the manifest says so.
     pub size: Option<u64>,
     /// Its key in staging.
@@ -46,14 +48,34 @@ pub struct Plan {
     list: List,
     /// Indices of outputs, in the order in which the files should begin.
     order: Vec<u32>,
+    /// What later outputs of the same URL say of the number of resources, where it is something else than the first: two of
+    /// such numbers, for they cannot both be right.
+    other_counts: OtherCounts,
     links: Option<Links>,
 }
+
+/// By the index of the first output of a URL.
+type OtherCounts = BTreeMap<u32, Vec<u64>>;
 
 impl File {
     /// Whether it holds resources of several types.
     #[must_use]
     pub fn is_mixed(&self) -> bool {
         self.resource_type.is_empty()
+    }
+
+    /// What the manifest promises of the number of resources, if any of that is not so, in words.
+    #[must_use]
+    pub fn broken_promise(&self, is_so: impl Fn(u64) -> bool) -> Option<String> {
+        match (self.count?, self.other_count) {
+            (count, None) if is_so(count) => None,
+            (count, None) => Some(count.to_string()),
+            // They differ, so one of them is wrong.
+            (count, Some(other)) if is_so(count) && is_so(other) => None,
+            (count, Some(other)) => {
+                Some(format!("{count} and {other}, for it names the file twice"))
+            }
+        }
     }
 }
 
@@ -63,12 +85,14 @@ impl Plan {
     /// Large files come first, as far as the manifest tells their size or count, so that none of them is left when all
     /// others are done. Gives [`Kind::Manifest`] for one URL under two types.
     pub fn new(run: &str, stored: Arc<Manifest>) -> Result<Self> {
-        let order = by_size(&stored, distinct(&stored)?);
+        let (distinct, other_counts) = distinct(&stored)?;
+        let order = by_size(&stored, distinct);
         Ok(Self {
             run: run.to_owned(),
             stored,
             list: List::Outputs,
             order,
+            other_counts,
             links: None,
         })
     }
@@ -85,6 +109,7 @@ impl Plan {
             stored,
             list: List::Errors,
             order,
+            other_counts: BTreeMap::new(),
             links: None,
         }
     }
@@ -167,6 +192,8 @@ impl Plan {
                 Some(url) => url,
                 None => Url::parse(&output.url).ok()?,
             };
+            let others = self.other_counts.get(&slot).into_iter().flatten().copied();
+            let mut counts = output.count.into_iter().chain(others);
             Some(File {
                 run: self.run.clone(),
                 index,
@@ -174,7 +201,8 @@ impl Plan {
                 part_key: self.list.part_key(&self.run, index),
                 resource_type: output.resource_type.to_owned(),
                 url,
-                count: output.count,
+                count: counts.next(),
+                other_count: counts.next(),
                 size: output.size,
             })
         });
@@ -230,6 +258,14 @@ impl Plan {
         self.stored.len()
     }
 
+    /// Whether a record alone is all that staging holds of the file of this index once it is done: it holds several types, or
+    /// nothing.
+    pub(super) fn is_done_without_object(&self, index: usize) -> bool {
+        self.output(index).is_some_and(|output| {
+            output.resource_type.is_empty() || output.count == Some(0) || output.size == Some(0)
+        })
+    }
+
     /// Whether the file of this index has this key.
     pub(super) fn is_key(&self, index: usize, key: &str) -> bool {
         let output = self.output(index);
@@ -282,8 +318,8 @@ impl fmt::Debug for Plan {
     }
 }
 
-/// The indices of the outputs whose URL no earlier one has.
-fn distinct(stored: &Manifest) -> Result<Vec<u32>> {
+/// The indices of the outputs whose URL no earlier one has, and what later ones say of their number.
+fn distinct(stored: &Manifest) -> Result<(Vec<u32>, OtherCounts)> {
     let state = RandomState::new();
     // By hash, for the URLs themselves are not held whole; of one hash, they are compared.
     let mut hashes: Vec<(u64, u32)> = (0..)
@@ -291,21 +327,26 @@ fn distinct(stored: &Manifest) -> Result<Vec<u32>> {
         .map(|(slot, output)| (state.hash_one(&output.url), slot))
         .collect();
     hashes.sort_unstable();
+    let mut other_counts: OtherCounts = BTreeMap::new();
     let mut first = Vec::with_capacity(hashes.len());
     for alike in hashes.chunk_by(|one, other| one.0 == other.0) {
         if let [(_, slot)] = alike {
             first.push(*slot);
         } else {
-            first.extend(different(stored, alike)?);
+            first.extend(different(stored, alike, &mut other_counts)?);
         }
     }
     drop(hashes);
     first.sort_unstable();
-    Ok(first)
+    Ok((first, other_counts))
 }
 
 /// Of outputs whose URLs seem to be the same, those that no earlier one is the same as.
-fn different(stored: &Manifest, alike: &[(u64, u32)]) -> Result<Vec<u32>> {
+fn different(
+    stored: &Manifest,
+    alike: &[(u64, u32)],
+    other_counts: &mut OtherCounts,
+) -> Result<Vec<u32>> {
     let mut first: Vec<(u32, Output<'_>)> = Vec::new();
     for (_, slot) in alike {
         let Some(output) = stored.output(*slot as usize) else {
@@ -314,7 +355,14 @@ fn different(stored: &Manifest, alike: &[(u64, u32)]) -> Result<Vec<u32>> {
         let same = first.iter().find(|(_, earlier)| earlier.url == output.url);
         match same {
             None => first.push((*slot, output)),
-            Some((_, earlier)) if earlier.resource_type == output.resource_type => {}
+            Some((at, earlier)) if earlier.resource_type == output.resource_type => {
+                if let Some(count) = output.count.filter(|count| earlier.count != Some(*count)) {
+                    let others = other_counts.entry(*at).or_default();
+                    if others.len() < 2 && !others.contains(&count) {
+                        others.push(count);
+                    }
+                }
+            }
             Some((_, earlier)) => {
                 return Err(Kind::Manifest.error(format!(
                     "the manifest says that {} holds {} and that it holds {}",

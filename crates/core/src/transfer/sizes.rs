@@ -66,11 +66,18 @@ impl PartSizes {
     #[allow(clippy::unused_self, reason = "reads as what it is")]
     fn smallest_that_does(&self, length: u64) -> u64 {
         // A missing last newline is added.
-        (length + 1).div_ceil(u64::from(PARTS))
+        length.saturating_add(1).div_ceil(u64::from(PARTS))
     }
 }
 
 fn too_large(what: &str, size: &str, part: u64) -> Error {
+    if part > LARGEST {
+        return Kind::Configuration
+            .error(format!(
+                "{what} {size}, and cannot be staged in {PARTS} parts of at most 5 GiB, which are the largest, whatever TRANSFER_MEMORY is"
+            ))
+            .next("Have the source write smaller files, then start again.");
+    }
     let memory = (part * 4).div_ceil(MIB);
     Kind::Configuration
         .error(format!(
@@ -125,6 +132,23 @@ mod tests {
         let enough = sizes(2098 << 20, Some(LARGEST_OBJECT - 1));
         enough.check("f").unwrap();
         assert!(parts(enough, LARGEST_OBJECT) <= PARTS);
+    }
+
+    #[test]
+    fn no_memory_is_named_that_would_not_do_or_that_the_setting_refuses() {
+        for length in [LARGEST * u64::from(PARTS), 1 << 48, 1 << 62, u64::MAX - 1] {
+            let error = sizes(64 << 30, Some(length)).check("f").unwrap_err();
+            assert_eq!(error.kind(), Kind::Configuration);
+            assert!(!error.advice().contains("TRANSFER_MEMORY="), "{error}");
+            assert!(error.advice().contains("smaller files"), "{error}");
+        }
+        let most = LARGEST * u64::from(PARTS) - 1;
+        let error = sizes(32 << 20, Some(most)).check("f").unwrap_err();
+        assert!(
+            error.advice().contains("TRANSFER_MEMORY=20480MiB"),
+            "{error}"
+        );
+        sizes(20480 << 20, Some(most)).check("f").unwrap();
     }
 
     #[test]

@@ -22,12 +22,17 @@ use super::engine::{Engine, Halt, name_of};
 use super::pieces;
 use super::plan::File;
 use super::sizes::PartSizes;
+use crate::config::Validate;
 use crate::error::{Kind, Result};
 use crate::manifest::is_type_name;
 use crate::staging::layout;
 use crate::staging::{DoneRecord, Hint, StagedObject, Sum};
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
+
+/// What is wrong with a line that has a carriage return elsewhere than at its end.
+const TORN: &str =
+    "has a carriage return that no line feed follows, where Pathling would end the line";
 
 /// One attempt at a file of several types.
 pub(super) struct Splitter {
@@ -189,10 +194,10 @@ impl Splitter {
         let found: u64 = resources.values().sum();
         // The specification does not say whether the headers count.
         let counts = [found, found + self.headers];
-        if let Some(count) = self.file.count.filter(|count| !counts.contains(count)) {
+        if let Some(promised) = self.file.broken_promise(|count| counts.contains(&count)) {
             return Err(Kind::Integrity
                 .error(format!(
-                    "{} holds {found} resources, and the manifest promises {count}",
+                    "{} holds {found} resources, and the manifest promises {promised}",
                     name_of(&self.file.url)
                 ))
                 .into());
@@ -224,7 +229,7 @@ impl Splitter {
             _ => line,
         };
         if !text.trim_ascii().is_empty() {
-            match type_of(text) {
+            match self.type_of(text) {
                 Ok(Some(name)) => {
                     if !self.types.contains_key(name.as_ref()) {
                         self.types
@@ -252,6 +257,15 @@ impl Splitter {
         self.lines += 1;
         self.offset += line.len() as u64 + 1;
         Ok(())
+    }
+
+    /// The type of the resource on a line, as [`type_of`] says, if the line is none that a reader would tear.
+    fn type_of<'a>(&self, line: &'a [u8]) -> Result<Option<Cow<'a, str>>, String> {
+        let (_, inside) = line.split_last().unwrap_or((&0, b""));
+        match memchr(b'\r', inside) {
+            Some(_) if self.engine.settings.validate != Validate::None => Err(TORN.to_owned()),
+            _ => type_of(line),
+        }
     }
 
     /// Stores what is held of the type of which that is most; of two, that of the name that comes later.

@@ -219,7 +219,7 @@ pub const SETTINGS: &[Setting] = &[
     optional("TRANSFER_DEADLINE", Form::Seconds(1.0, 604_800.0), Need::Absent("none; on Lambda, the function's own timeout"), &[TransferToS3],
         "After how many seconds a transfer stops and says how far it is. The next one goes on from there, in the middle of a file too."),
     optional("VALIDATE", Form::Choice(&["lines", "json", "none"]), Need::Default("lines"), &[TransferToS3],
-        "How closely files are looked at: `lines` checks of every line that it is one JSON object's text of the declared type with an `id`, `json` parses it whole, and `none` only counts."),
+        "How closely files are looked at: `lines` checks of every line that it is one JSON object's text of the declared type with an `id`, `json` parses it whole, and `none` only counts. The first two refuse a carriage return within a line, for Pathling ends the line there."),
     optional("MIXED_FILES", Form::Choice(&["refuse", "split"]), Need::Default("refuse"), &[CheckExportStatus, TransferToS3],
         "What to do with a file for which the manifest names no type, as sources give it where an export is organised by patient: `split` sorts its lines by their types into objects of their own."),
     optional("STAGING_CHECKSUM", Form::Choice(&["crc64nvme", "crc32", "none"]), Need::Default("crc64nvme"), &[TransferToS3],

@@ -48,6 +48,22 @@ async fn the_name_that_a_server_gave_a_request_is_told_where_it_is_one_printable
 }
 
 #[tokio::test]
+async fn what_a_server_says_of_its_progress_shows_no_link_that_works() {
+    let value = "writing https://store/f?sig=hush with Bearer hush2".to_owned();
+    let words = answered("x-progress", value)
+        .await
+        .words_of("x-progress", 200);
+    assert_eq!(
+        words.unwrap(),
+        "writing https://store/f?sig=… with Bearer ***"
+    );
+    let words = answered("x-progress", "y".repeat(900))
+        .await
+        .words_of("x-progress", 200);
+    assert_eq!(words.unwrap(), "y".repeat(200));
+}
+
+#[tokio::test]
 async fn only_chosen_headers_are_kept_and_none_of_them_shows_a_secret() {
     let of = async |name, value: &str| {
         let answered = answered(name, value.to_owned()).await.answered();

@@ -11,6 +11,10 @@
 //!   and the two keys, in constant memory.
 //! - `none`: lines are counted.
 //!
+//! Under `lines` and `json`, a carriage return within a line is an error unless a line feed follows it: Spark, with which
+//! Pathling reads, ends the line there too, and would make two broken lines of a resource, or two resources of one line. At
+//! the end of the file it is the line's end, as a line feed is added to it; and a blank line may hold some, for it is dropped.
+//!
 //! The checker is a state machine that bytes run through: what is kept is handed on at once as slices of the chunk,
 //! before its line has ended and been judged. That is safe because an object appears only after all checks have
 //! passed. The verdict is the same however a file is cut into chunks: the problem that comes first in the file wins. It
@@ -94,6 +98,17 @@ pub struct Checker {
     space: BytesMut,
     /// Whether the current line is known not to be blank.
     open: bool,
+    /// Where in the source file a carriage return is, with which what was looked at of the current line ends, or which is
+    /// part of the white space that it begins with. In a line that is not blank only a line feed may follow it.
+    carriage_return: Option<u64>,
+}
+
+/// What was seen in a block, by one search over many lines.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    /// What stands where two objects on one line meet.
+    joint: bool,
+    carriage_return: bool,
 }
 
 #[derive(Debug)]
@@ -126,6 +141,7 @@ impl Checker {
             bom: (mark.source_offset == 0).then_some(0),
             space: BytesMut::new(),
             open: false,
+            carriage_return: None,
         }
     }
 
@@ -182,7 +198,8 @@ impl Checker {
             return Err(self.not_utf8(self.source - pending));
         }
         if self.open {
-            self.judge(b"", true, false)?;
+            let place = self.source;
+            self.piece(b"", place, true, Seen::default())?;
             self.hand_on(Bytes::from_static(b"\n"), &mut keep);
             self.mark.resources += 1;
         }
@@ -234,12 +251,17 @@ impl Checker {
             bad = looked.bad;
             if let Some(character) = looked.carried() {
                 // Its line is open since its first byte came.
-                self.judge(character, false, false)?;
+                let place = self.source + from as u64;
+                self.piece(character, place, false, Seen::default())?;
             }
         }
-        let suspicious = match &self.rules {
-            Rules::Lines(_, scanner) => scanner.may_be_joined(&chunk[position..valid]),
-            Rules::Json(..) | Rules::None => false,
+        let text = &chunk[position..valid];
+        let seen = Seen {
+            joint: match &self.rules {
+                Rules::Lines(_, scanner) => scanner.may_be_joined(text),
+                Rules::Json(..) | Rules::None => false,
+            },
+            carriage_return: memchr(b'\r', text).is_some(),
         };
         loop {
             let newline = memchr(b'\n', &chunk[position..valid]);
@@ -268,12 +290,17 @@ impl Checker {
                     } else {
                         run = end;
                         self.space.extend_from_slice(text);
+                        if seen.carriage_return {
+                            let place = memchr(b'\r', text).map(|at| at + position);
+                            let place = place.map(|place| self.source + place as u64);
+                            self.carriage_return = self.carriage_return.or(place);
+                        }
                     }
                 }
             }
             let ends = newline.is_some();
             if self.open {
-                self.judge(text, ends, suspicious)?;
+                self.piece(text, self.source + position as u64, ends, seen)?;
                 self.mark.resources += u64::from(ends);
             }
             if !ends {
@@ -306,7 +333,47 @@ impl Checker {
         Ok(())
     }
 
-    /// Looks at a piece of the current line.
+    /// Looks at a piece of the current line, which begins at `place` of the source file, up to a carriage return that no line
+    /// feed follows. One at its end waits for what comes next.
+    fn piece(&mut self, text: &[u8], place: u64, ends: bool, seen: Seen) -> Result<(), BadLine> {
+        if matches!(self.rules, Rules::None) {
+            return Ok(());
+        }
+        let mut text = text;
+        if self.carriage_return.is_some() {
+            if !text.is_empty() {
+                return self.refuse_carriage_return();
+            }
+            if ends {
+                self.carriage_return = None;
+                text = b"\r";
+            }
+        } else if seen.carriage_return
+            && let Some(at) = memchr(b'\r', text)
+            && !(ends && at + 1 == text.len())
+        {
+            self.judge(&text[..at], false, seen.joint)?;
+            self.carriage_return = Some(place + at as u64);
+            return if at + 1 == text.len() {
+                Ok(())
+            } else {
+                self.refuse_carriage_return()
+            };
+        }
+        self.judge(text, ends, seen.joint)
+    }
+
+    /// Nothing but a line feed may follow a carriage return that has come.
+    fn refuse_carriage_return(&self) -> Result<(), BadLine> {
+        match self.carriage_return {
+            Some(place) if !matches!(self.rules, Rules::None) => Err(self.bad(format!(
+                "has a carriage return at byte {place} of the file that no line feed follows, where Pathling would end the line"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Judges a piece of the current line.
     fn judge(&mut self, text: &[u8], ends: bool, suspicious: bool) -> Result<(), BadLine> {
         match &mut self.rules {
             Rules::Lines(_, scanner) => scanner.piece(text, ends, suspicious),
@@ -321,6 +388,7 @@ impl Checker {
         self.mark.staged_offset = staged_offset;
         self.mark.line += 1;
         self.open = false;
+        self.carriage_return = None;
         if self.space.capacity() > 0 {
             self.space = BytesMut::new();
         }

@@ -467,3 +467,56 @@ fn brackets_match_however_deep_they_are() {
         }
     }
 }
+
+#[test]
+fn a_carriage_return_within_a_line_is_where_a_reader_ends_it() {
+    for (file, line, offset, place) in [
+        (
+            format!("{ONE}\n{ONE}\r{ONE}\n"),
+            2,
+            ONE.len() + 1,
+            2 * ONE.len() + 1,
+        ),
+        (format!("{ONE}\r{ONE}\r{ONE}\r"), 1, 0, ONE.len()),
+        (format!("{ONE}\r\r\n"), 1, 0, ONE.len()),
+        (format!("{ONE}\r \n"), 1, 0, ONE.len()),
+        (
+            format!("{ONE}\n \r {ONE}\n"),
+            2,
+            ONE.len() + 1,
+            ONE.len() + 2,
+        ),
+        (format!("\u{feff}\r{ONE}\n"), 1, 0, 3),
+        (
+            ONE.replace(r#""id""#, "\r\"id\"") + "\r\n",
+            1,
+            0,
+            ONE.find("\"id").unwrap(),
+        ),
+        (format!("{ONE}\r\u{e9}\n"), 1, 0, ONE.len()),
+    ] {
+        for validate in [Validate::Lines, Validate::Json] {
+            let bad = bad(validate, file.as_bytes());
+            assert_eq!((bad.line, bad.offset), (line, offset as u64), "{file:?}");
+            let says = format!("carriage return at byte {place} of the file");
+            assert!(bad.why.contains(&says), "{file:?}: {}", bad.why);
+        }
+        check(Validate::None, file.as_bytes(), 7).unwrap();
+    }
+}
+
+#[test]
+fn what_is_wrong_before_a_carriage_return_is_told_first() {
+    let file = format!("[]\r{ONE}\n");
+    assert!(
+        !bad(Validate::Lines, file.as_bytes())
+            .why
+            .contains("carriage")
+    );
+    // Lines that are parsed are judged at their end, which this one has not.
+    assert!(
+        bad(Validate::Json, file.as_bytes())
+            .why
+            .contains("carriage")
+    );
+}

@@ -81,6 +81,8 @@ struct Copy {
     at: Option<(u64, Mark)>,
     /// How many bytes there were at most before something broke.
     furthest: u64,
+    /// How many bytes the file has, where it came as it is and HTTP says that this is all of it.
+    came: Option<u64>,
     /// How many links in a row led nowhere.
     expired: u32,
     /// The leave of a request that broke, for the next one. It is kept while the file holds memory: others may have all
@@ -107,6 +109,7 @@ impl Copy {
             file,
             at: None,
             furthest: 0,
+            came: None,
             expired: 0,
             slot: None,
             began_in_company,

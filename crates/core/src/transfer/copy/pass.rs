@@ -69,7 +69,12 @@ impl Copy {
         match self.receive(opened, &slot).await {
             Ok(before) => {
                 slot.done();
-                self.conclude(&before).await
+                let done = self.conclude(&before).await?;
+                if let Some(came) = self.came {
+                    let name = name_of(&self.url);
+                    engine.told_sizes.came(&name, self.file.size, came);
+                }
+                Ok(done)
             }
             Err(halt) => {
                 self.slot = Some(slot);
@@ -120,6 +125,7 @@ impl Copy {
         if opened.open_ended {
             self.end_of(came)?;
         }
+        self.came = (opened.plain && !opened.open_ended).then_some(opened.offset + came);
         if self.splitter.is_some() {
             return Ok(LineMark::default());
         }
@@ -154,10 +160,10 @@ impl Copy {
             return splitter.finish().await;
         }
         let found = self.checker.resources();
-        if let Some(count) = self.file.count.filter(|count| *count != found) {
+        if let Some(promised) = self.file.broken_promise(|count| count == found) {
             return Err(Kind::Integrity
                 .error(format!(
-                    "{} holds {found} resources, and the manifest promises {count}",
+                    "{} holds {found} resources, and the manifest promises {promised}",
                     name_of(&self.url)
                 ))
                 .into());

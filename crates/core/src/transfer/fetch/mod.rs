@@ -6,6 +6,7 @@
 //! nothing of lines and of staging.
 
 mod gunzip;
+mod headers;
 
 use std::fmt;
 use std::io::ErrorKind;
@@ -17,12 +18,10 @@ use url::Url;
 use crate::error::{Error, Kind};
 use crate::http::{self, Body, Client, Request, Response, Side, TokenUse, shown};
 use gunzip::{Gunzip, Step};
+use headers::{ContentRange, Encoding, strong_etag};
 
 /// The media types of a file, the best first.
 const ACCEPT: &str = "application/fhir+ndjson, application/ndjson;q=0.9, */*;q=0.5";
-
-/// The longest `ETag` that is kept.
-const LONGEST_ETAG: usize = 1024;
 
 /// How many pieces are decoded in a row before other tasks get a turn.
 const PIECES_IN_A_ROW: u32 = 8;
@@ -45,6 +44,8 @@ pub struct Opened {
     pub offset: u64,
     /// The whole file's length in plain bytes, where it is known: not for gzip, nor for chunks of unknown number.
     pub length: Option<u64>,
+    /// Whether its bytes are sent as they are, without an encoding.
+    pub plain: bool,
     /// Whether nothing but the end of the connection says where the body ends, so that one that was cut looks whole.
     pub open_ended: bool,
     /// What a later request can go on with; `None` where there is nothing that proves the bytes to be the same.
@@ -89,7 +90,8 @@ pub async fn open(
         let response = client.send(rest).await?;
         match response.status().as_u16() {
             200 => return whole(client, response),
-            206 | 416 => {
+            // Some answer 412 where the file has changed, though what was sent is no precondition.
+            206 | 412 | 416 => {
                 let range = response.header("content-range").map(str::to_owned);
                 if let Some(rest) = rest_of(client, response, offset, mark) {
                     return Ok(rest);
@@ -110,16 +112,12 @@ pub async fn open(
 
 /// The file from its beginning.
 fn whole(client: &Client, response: Response) -> Result<Opened, Refused> {
-    let identity = match response.header("content-encoding").map(str::trim) {
-        None | Some("") => true,
-        Some(encoding) if encoding.eq_ignore_ascii_case("identity") => true,
-        Some(encoding)
-            if encoding.eq_ignore_ascii_case("gzip") || encoding.eq_ignore_ascii_case("x-gzip") =>
-        {
-            false
-        }
-        Some(encoding) => {
-            let encoding: String = encoding.chars().take(40).collect();
+    let encoding = response.header("content-encoding");
+    let identity = match Encoding::of(encoding) {
+        Encoding::Identity => true,
+        Encoding::Gzip => false,
+        Encoding::Other => {
+            let encoding: String = encoding.unwrap_or_default().chars().take(40).collect();
             return Err(Refused::Failed(Kind::Integrity.error(format!(
                 "GET {} came with the Content-Encoding {encoding}, which was not asked for",
                 shown(response.url())
@@ -138,6 +136,7 @@ fn whole(client: &Client, response: Response) -> Result<Opened, Refused> {
         body: FileBody::new(client.side(), response, sent, gunzip),
         offset: 0,
         length,
+        plain: identity || sent == Some(0),
         open_ended,
         mark,
     })
@@ -154,9 +153,7 @@ fn rest_of(client: &Client, response: Response, offset: u64, mark: &Mark) -> Opt
     let length = range.complete.or(mark.length)?;
     let body = match range.bytes {
         Some((first, last)) => {
-            let plain = response
-                .header("content-encoding")
-                .is_none_or(|encoding| encoding.trim().eq_ignore_ascii_case("identity"));
+            let plain = Encoding::of(response.header("content-encoding")) == Encoding::Identity;
             let same = strong_etag(&response).as_ref() == Some(&mark.etag);
             if response.status().as_u16() != 206
                 || !plain
@@ -179,52 +176,13 @@ fn rest_of(client: &Client, response: Response, offset: u64, mark: &Mark) -> Opt
         body,
         offset,
         length: Some(length),
+        plain: true,
         open_ended: false,
         mark: Some(Mark {
             etag: mark.etag.clone(),
             length: Some(length),
         }),
     })
-}
-
-fn strong_etag(response: &Response) -> Option<String> {
-    let etag = response.header("etag")?.trim();
-    let inner = etag.strip_prefix('"')?.strip_suffix('"')?;
-    (etag.len() <= LONGEST_ETAG && !inner.contains('"')).then(|| etag.to_owned())
-}
-
-/// A Content-Range of bytes (RFC 9110, section 14.4).
-#[derive(Debug, PartialEq)]
-struct ContentRange {
-    /// The first and the last, `None` where the range could not be given.
-    bytes: Option<(u64, u64)>,
-    complete: Option<u64>,
-}
-
-impl ContentRange {
-    fn parse(text: &str) -> Option<Self> {
-        let number = |text: &str| {
-            let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-            digits.then(|| text.parse().ok()).flatten()
-        };
-        let (unit, rest) = text.trim().split_once(' ')?;
-        let (range, complete) = rest.trim().split_once('/')?;
-        if !unit.eq_ignore_ascii_case("bytes") {
-            return None;
-        }
-        let bytes = if range == "*" {
-            None
-        } else {
-            let (first, last) = range.split_once('-')?;
-            Some((number(first)?, number(last)?))
-        };
-        let complete = if complete == "*" {
-            None
-        } else {
-            Some(number(complete)?)
-        };
-        Some(Self { bytes, complete })
-    }
 }
 
 /// What an answer without a file means.
@@ -392,6 +350,7 @@ impl FileBody {
     fn ended_early(&self, why: &str) -> Error {
         let of = self
             .promised
+            .filter(|promised| *promised > self.received)
             .map(|promised| format!(" of {promised}"))
             .unwrap_or_default();
         self.side.unavailable().error(format!(

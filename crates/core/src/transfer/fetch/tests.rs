@@ -192,6 +192,52 @@ async fn gzip_that_ends_early_is_tried_again_and_gzip_that_is_none_is_not() {
 }
 
 #[tokio::test]
+async fn bytes_behind_gzip_that_begin_no_other_are_told_at_once_however_few_they_are() {
+    let whole = gzip(&text(5000));
+    for behind in [
+        &b"\n"[..],
+        b"\0\0",
+        b"ok",
+        b"\x1fx",
+        b"<html>what is this?</html>",
+    ] {
+        let body = [&whole, behind].concat();
+        let error = read(GZIP, body).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Integrity, "{behind:?}: {error}");
+        assert!(
+            error.what().contains("follow the end of the gzip"),
+            "{error}"
+        );
+    }
+    // What may be the beginning of another member was cut.
+    for behind in [&b"\x1f"[..], b"\x1f\x8b", &whole[..9], &whole[..20]] {
+        let body = [&whole, behind].concat();
+        let error = read(GZIP, body).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::SourceUnavailable, "{behind:?}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn identity_in_a_list_of_encodings_is_none() {
+    let plain = text(3000);
+    for encoding in ["gzip, identity", "identity,x-gzip", " GZIP ,", "x-gzip"] {
+        let body = gzip(&plain);
+        let fake = source(move |_| answer(200, &[("content-encoding", encoding)], &body)).await;
+        let mut opened = open_at(&fake, None).await.unwrap();
+        assert_eq!(all(&mut opened.body).await.unwrap(), plain, "{encoding}");
+    }
+    for encoding in ["identity", "identity, identity", ","] {
+        let fake = source(move |_| answer(200, &[("content-encoding", encoding)], b"plain")).await;
+        let mut opened = open_at(&fake, None).await.unwrap();
+        assert_eq!(all(&mut opened.body).await.unwrap(), b"plain", "{encoding}");
+    }
+    for encoding in ["gzip, gzip", "gzip, br"] {
+        let fake = source(move |_| answer(200, &[("content-encoding", encoding)], b"x")).await;
+        assert!(open_at(&fake, None).await.is_err(), "{encoding}");
+    }
+}
+
+#[tokio::test]
 async fn an_encoding_that_was_not_asked_for_is_an_integrity_error() {
     let fake = source(|_| answer(200, &[("content-encoding", "br")], b"x")).await;
     let Err(Refused::Failed(error)) = open_at(&fake, None).await else {
@@ -257,6 +303,8 @@ async fn an_answer_that_is_not_provably_the_rest_is_a_start_from_the_beginning()
         ),
         (416, &[ETAG, ("content-range", "bytes */9")]),
         (416, &[]),
+        (412, &[]),
+        (412, &[ETAG, ("content-range", "bytes */10")]),
     ] {
         let fake = ranged(status, headers, b"456789").await;
         let mut opened = open_at(&fake, Some((4, &mark(Some(10))))).await.unwrap();

@@ -430,6 +430,7 @@ mod tests {
             index: 0,
             resource_type: "Patient".to_owned(),
             url: url::Url::parse("http://h/1").unwrap(),
+            other_count: None,
             count: None,
             size: None,
             key: "runs/a/Patient/00000-b.ndjson".to_owned(),
