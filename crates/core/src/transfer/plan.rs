@@ -210,7 +210,7 @@ impl Plan {
     }
 
     /// The run that is planned.
-    pub(super) fn run(&self) -> &str {
+    pub fn run(&self) -> &str {
         &self.run
     }
 
