@@ -241,7 +241,10 @@ async fn a_place_that_holds_credentials_or_a_query_is_refused_and_not_shown() {
     for name in ["STAGING_URL", "TARGET_STAGING_URL"] {
         for (value, word) in [
             ("s3://user:w0rd@bucket/x", "a user name, a password"),
-            ("s3a://bucket/x?X-Amz-Signature=w0rd", "a query or a fragment"),
+            (
+                "s3a://bucket/x?X-Amz-Signature=w0rd",
+                "a query or a fragment",
+            ),
             ("file:///folder#w0rd", "a query or a fragment"),
         ] {
             let finished = pathling_import(&sandbox).env(name, value).run().await;

@@ -315,6 +315,7 @@ async fn keep(
     manifest_at: &ManifestAt,
 ) -> Result<ExportComplete> {
     let text = || told.text.clone();
+    let is_instant = sync::is_instant(&told.head.transaction_time);
     let base = manifest_at.base();
     let name = manifest_at.run_of(&carried.run, &told.head);
     let kept = keep_manifest(staging, &carried.run, name, &told.head, text, base).await?;
@@ -325,6 +326,12 @@ async fn keep(
             .await;
     }
     carried.run = kept.run;
+    if !is_instant {
+        tracing::warn!(
+            run = carried.run,
+            "the source's manifest has no instant as its transactionTime, so it does not tell from when on a next delta has to ask"
+        );
+    }
     expiry::keep(staging, &kept.record, expires).await?;
     carried.since = since_of(&carried, Some(&kept.record), &told.head);
     let with_batches = context.settings().batches;
