@@ -8,7 +8,7 @@ const REACHED: [i32; 2] = [24, 23];
 
 /// What to do about it. 64 requests at most go to the store and to each origin of files at once, 128 files are at work, and a
 /// few dozen are needed beside.
-pub(crate) const ADVICE: &str = "Raise the limit of open files (ulimit -n, LimitNOFILE= of systemd) and start again. 300 are enough where all files come from one host, and 64 more for each further one; TRANSFER_CONCURRENCY=4 makes do with fewer.";
+pub(crate) const ADVICE: &str = "Raise the limit of open files (ulimit -n, LimitNOFILE= of systemd) and start again. 300 are enough where all files come from one host, unless TRANSFER_CONCURRENCY is larger than 64, and 64 more for each further host; TRANSFER_CONCURRENCY=4 makes do with fewer.";
 
 /// Whether that is why the system refused something.
 pub(crate) fn reached(error: &io::Error) -> bool {

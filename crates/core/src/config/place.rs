@@ -52,7 +52,8 @@ impl Place {
                 return Err("has no bucket: s3://bucket/prefix is expected".to_owned());
             }
             // Nothing of it is repeated: it is shown in errors, logs and to the target.
-            if bucket.contains(['@', ':']) {
+            // The name of an access point, an ARN, is a bucket's to S3.
+            if bucket.contains('@') || (bucket.contains(':') && !bucket.starts_with("arn:")) {
                 return Err(
                     "must not hold a user name, a password or a port: the AWS SDK has credentials from the environment, a profile or a role"
                         .to_owned(),
@@ -160,7 +161,12 @@ mod tests {
             let why = Place::parse(text).unwrap_err();
             assert!(!why.contains("SECRET"), "{text}: {why}");
         }
-        assert!(Place::parse("s3://bucket/me@home/a:b").is_ok());
+        for text in [
+            "s3://bucket/me@home/a:b",
+            "s3://arn:aws:s3:eu-central-1:123456789012:accesspoint/x",
+        ] {
+            assert!(Place::parse(text).is_ok(), "{text}");
+        }
     }
 
     #[test]
