@@ -221,6 +221,29 @@ async fn a_cancelled_run_is_neither_transferred_nor_imported() {
     assert_arrived(&sandbox);
 }
 
+#[tokio::test]
+async fn a_transfer_that_is_under_way_stops_and_says_so() {
+    let data = Dataset::padded("Patient", 24, 1 << 20);
+    let builder = Sandbox::builder().data(data).resources_per_file(1);
+    let sandbox = builder.fault(Fault::FileHangsMidway).start().await.unwrap();
+    for folder in [None, Some(tempfile::tempdir().unwrap())] {
+        sandbox.clear_requests();
+        let place = |run: CommandRun| match &folder {
+            Some(folder) => run.env("STAGING_URL", folder.path().display().to_string()),
+            None => run,
+        };
+        let run = place(pathling_import(&sandbox)).env("IDLE_TIMEOUT", "3");
+        let run = run.spawn();
+        until_asked(&sandbox, 4, |it| it.path.contains("/files/")).await;
+        let _ = place(cancel(&sandbox)).run().await.expect_code(0);
+        let finished = run.wait().await;
+        finished.expect_error("ExportFailedError", &["was cancelled", "Start a new run"]);
+        for told in ["answered 404", "may have expired", " goes on."] {
+            assert!(!finished.stderr.contains(told), "{}", finished.stderr);
+        }
+    }
+}
+
 const QUESTION: &str = "Cancel it there, and give this run up? [y/N] ";
 
 #[tokio::test]

@@ -236,6 +236,24 @@ async fn a_value_of_another_json_type_is_refused() {
 }
 
 #[tokio::test]
+async fn a_place_that_holds_credentials_or_a_query_is_refused_and_not_shown() {
+    let sandbox = Sandbox::builder().start().await.unwrap();
+    for name in ["STAGING_URL", "TARGET_STAGING_URL"] {
+        for (value, word) in [
+            ("s3://user:w0rd@bucket/x", "a user name, a password"),
+            (
+                "s3a://bucket/x?X-Amz-Signature=w0rd",
+                "a query or a fragment",
+            ),
+            ("file:///folder#w0rd", "a query or a fragment"),
+        ] {
+            let finished = pathling_import(&sandbox).env(name, value).run().await;
+            refused(&sandbox, &finished, &[name, word]);
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_unknown_key_is_told_with_the_nearest_known_one() {
     let sandbox = Sandbox::builder().start().await.unwrap();
     for (key, nearest) in [

@@ -95,6 +95,21 @@ async fn what_servers_leave_out_or_add_is_no_error() {
 }
 
 #[tokio::test]
+async fn a_transaction_time_that_is_no_instant_is_warned_of_and_not_offered_as_a_since() {
+    let mut told = manifest(&json!([{"type": "Patient", "url": "{source}/files/1"}]));
+    told["transactionTime"] = json!("yesterday");
+    let sandbox = Sandbox::builder().start().await.unwrap();
+    let source = ToldSource::start(&told, &[("1", PATIENT)]).await;
+    let finished = from(&source, &sandbox).run().await.expect_code(0);
+    let warned = "has no instant as its transactionTime";
+    assert!(finished.stderr.contains(warned), "{}", finished.stderr);
+    let said = "As of   yesterday, which is no instant";
+    assert!(finished.stdout.contains(said), "{}", finished.stdout);
+    let offered = "is the SINCE of";
+    assert!(!finished.stdout.contains(offered), "{}", finished.stdout);
+}
+
+#[tokio::test]
 async fn files_of_errors_and_of_deletions_are_counted_and_named() {
     let mut told = manifest(&json!([{"type": "Patient", "url": "{source}/files/1", "count": 1}]));
     let outcome = json!({"type": "OperationOutcome", "url": "{source}/files/e"});

@@ -70,6 +70,38 @@ async fn a_run_goes_on_only_under_the_same_types_target_and_since() {
 }
 
 #[tokio::test]
+async fn a_start_that_gives_an_unfinished_run_up_says_what_becomes_of_its_export() {
+    let endless = || hospital(PathlingVersion::Seven).polls(1_000_000);
+    for format in ["human", "json"] {
+        let sandbox = endless().start().await.unwrap();
+        let command = || {
+            let run = pathling_import(&sandbox).env("EXPORT_RETRY_TIMES", "0");
+            run.arg("--log-format").arg(format)
+        };
+        let first = command().run().await.expect_code(4);
+        assert!(!first.stderr.contains("given up"), "{}", first.stderr);
+        for run in [
+            command().arg("--fresh"),
+            command().env("SINCE", "2020-01-01T00:00:00Z"),
+        ] {
+            let stderr = run.run().await.expect_code(4).stderr;
+            let words = match format {
+                "human" => ["giving up the unfinished run ", "pathling-import cancel"],
+                _ => ["an unfinished run is given up", "\"complete\":false"],
+            };
+            for word in words.iter().chain(&["/fhir/jobs/", "until"]) {
+                assert!(stderr.contains(word), "{word}: {stderr}");
+            }
+        }
+        // What has ended, or was cancelled, is not given up.
+        let cancel = pathling_import(&sandbox).arg("cancel");
+        let _ = cancel.run().await.expect_code(0);
+        let next = command().arg("--fresh").run().await.expect_code(4);
+        assert!(!next.stderr.contains("unfinished"), "{}", next.stderr);
+    }
+}
+
+#[tokio::test]
 async fn the_order_and_the_place_of_settings_do_not_make_another_run() {
     let sandbox = hospital(PathlingVersion::Two)
         .polls(1)

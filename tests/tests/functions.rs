@@ -7,7 +7,7 @@ use pathling_import_tests::check::{
     assert_arrived, assert_folder_whole, assert_no_secrets, assert_no_token_leaks,
     assert_nothing_half_staged,
 };
-use pathling_import_tests::{Function, Records as _, Story, Told};
+use pathling_import_tests::{Function, Records as _, Story, Told, binary};
 use sandbox::{Answer, Dataset, Fault, PathlingVersion, Place, Sandbox};
 use serde_json::json;
 
@@ -30,6 +30,21 @@ async fn told(sandbox: &Sandbox, story: &mut Story) -> Told {
     assert_no_token_leaks(sandbox);
     assert_no_secrets(sandbox, &story.logs());
     told
+}
+
+#[tokio::test]
+async fn a_function_that_is_started_by_hand_says_what_it_is_and_ends() {
+    for step in Step::FIVE {
+        let mut program = tokio::process::Command::new(binary(&format!("{}-lambda", step.name())));
+        let output = program.env_clear().output().await.unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        let start = format!("{}-lambda is an AWS Lambda function", step.name());
+        assert!(
+            said.starts_with(&start) && said.lines().count() == 1,
+            "{said}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -15,12 +15,16 @@ use pathling_import_core::error::TABLE;
 /// How wide the help's own text is set; every terminal has as much.
 const WIDTH: usize = 79;
 
+/// Both ways to call it: clap's own line has the file before the subcommand, where it is refused.
+const USAGE: &str = "pathling-import [OPTIONS] [CONFIGURATION FILE]
+       pathling-import cancel [OPTIONS] [CONFIGURATION FILE]";
+
 /// Brings the data of a FHIR server to Pathling: exports it in bulk, stages the files, imports them.
 ///
 /// A run that was interrupted, or failed for a passing reason, goes on where it stopped when the same command is
 /// started again.
 #[derive(Debug, Parser)]
-#[command(name = "pathling-import", version, max_term_width = 100)]
+#[command(name = "pathling-import", version, max_term_width = 100, override_usage = USAGE)]
 pub(crate) struct Args {
     /// What to do instead of a synchronisation.
     #[command(subcommand)]
@@ -91,6 +95,12 @@ impl Args {
         let args = Self::from_arg_matches(matches)?;
         let of_sync = args.sync.fresh || args.sync.file.is_some() || args.sync.audit.is_some();
         if args.instead.is_some() && of_sync {
+            if args.sync.file.is_some() {
+                return Err(command().error(
+                    ErrorKind::ArgumentConflict,
+                    "cancel comes first, and the configuration file behind it",
+                ));
+            }
             return Err(command().error(
                 ErrorKind::ArgumentConflict,
                 "what stands before the subcommand is for a synchronisation alone; put the configuration file behind it",
@@ -113,9 +123,11 @@ fn settings() -> String {
     for setting in SETTINGS {
         // Writing to a String cannot fail.
         let _ = writeln!(out, "\n  {} ({})", setting.name, setting.camel());
-        let mut text = setting.help.to_owned();
+        let mut text = setting.plain_help();
         if !matches!(setting.form, Form::Text | Form::Secret) {
-            let _ = write!(text, " Expects {}.", setting.expects());
+            // Some are written to stand within a sentence.
+            let expected = setting.expects();
+            let _ = write!(text, " Expects {}.", expected.trim_end_matches(','));
         }
         let _ = match setting.need {
             Need::Default(default) => write!(text, " Default: {default}."),
@@ -205,7 +217,7 @@ mod tests {
                 "{}",
                 setting.name
             );
-            let meaning = setting.help.replace('`', "");
+            let meaning = setting.plain_help();
             assert!(flat.contains(&meaning), "{meaning}");
             assert!(
                 flat.contains(&setting.without().replace('`', "")),
@@ -228,6 +240,28 @@ mod tests {
                 row.name
             );
         }
+    }
+
+    #[test]
+    fn the_help_is_plain_text_without_leftovers() {
+        let help = help();
+        for leftover in ["](", ",.", "`"] {
+            assert!(!help.contains(leftover), "{leftover}: {help}");
+        }
+        assert!(help.contains("docs/exports.md"), "{help}");
+    }
+
+    #[test]
+    fn the_usage_has_both_ways_and_a_file_before_cancel_is_told_to_come_behind_it() {
+        for form in [
+            "pathling-import [OPTIONS] [CONFIGURATION FILE]\n",
+            "pathling-import cancel [OPTIONS] [CONFIGURATION FILE]\n",
+        ] {
+            assert!(help().contains(form), "{form}");
+        }
+        assert!(!help().contains("[COMMAND]"));
+        let wrong = parse(&["settings.json", "cancel"]).unwrap_err().to_string();
+        assert!(wrong.contains("cancel comes first"), "{wrong}");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 use pathling_import_core::config::{Settings, Step};
-use pathling_import_core::steps::{self, Context, Unfinished};
+use pathling_import_core::steps::{self, Context, LeftBehind, Unfinished};
 use pathling_import_core::sync::RunRecord;
 use pathling_import_core::{Error, Result};
 use serde_json::Value;
@@ -20,6 +20,8 @@ pub(crate) trait Steps {
     async fn run(&self, step: Step, event: Value) -> Result<Value>;
     /// The run that an earlier start left.
     async fn unfinished(&self) -> Result<Option<Unfinished>>;
+    /// The run that has not ended, where nobody goes on with it.
+    async fn left_behind(&self) -> Result<Option<LeftBehind>>;
     /// When a run was kicked off, where its record tells.
     async fn kicked_off(&self, run: &str) -> Option<String>;
     /// Waits for the export's end, while what is there of it already is staged.
@@ -38,6 +40,10 @@ impl Steps for Context {
 
     async fn unfinished(&self) -> Result<Option<Unfinished>> {
         Box::pin(steps::unfinished(self)).await
+    }
+
+    async fn left_behind(&self) -> Result<Option<LeftBehind>> {
+        Box::pin(steps::left_behind(self)).await
     }
 
     async fn kicked_off(&self, run: &str) -> Option<String> {
@@ -59,6 +65,8 @@ impl Steps for Context {
 pub(crate) trait Watch {
     /// An earlier start's run goes on, which was kicked off at `since`.
     fn resumed(&self, run: &str, step: Step, since: Option<&str>);
+    /// An earlier start's run is given up, for a new one begins.
+    fn left_behind(&self, left: &LeftBehind);
     /// A step begins.
     fn begun(&self, step: Step);
     /// A step's job goes on: it is asked again after `wait`.
@@ -149,7 +157,10 @@ impl<'a, S: Steps, W: Watch> Drive<'a, S, W> {
                 self.position.borrow_mut().run = Some(run);
                 (step, event)
             }
-            None => (Step::FhirExport, Value::Object(serde_json::Map::new())),
+            None => {
+                self.tell_left_behind().await;
+                (Step::FhirExport, Value::Object(serde_json::Map::new()))
+            }
         };
         for step in Step::FIVE.into_iter().skip_while(|step| *step != first) {
             let begun = Instant::now();
@@ -183,6 +194,13 @@ impl<'a, S: Steps, W: Watch> Drive<'a, S, W> {
     async fn find_unfinished(&self) -> Result<Option<Unfinished>> {
         self.patiently(Step::FhirExport, || self.steps.unfinished())
             .await
+    }
+
+    /// Tells of the run that is not gone on with. Best effort: a store that cannot be read says so at the first step.
+    async fn tell_left_behind(&self) {
+        if let Ok(Some(left)) = self.steps.left_behind().await {
+            self.watch.left_behind(&left);
+        }
     }
 
     /// Repeats `attempt` with the waits of `step` until it succeeds or the waits run out.

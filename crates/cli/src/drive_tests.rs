@@ -12,6 +12,7 @@ struct Script {
     answers: RefCell<VecDeque<Result<Value>>>,
     asked: RefCell<Vec<(Step, Value)>>,
     left: RefCell<VecDeque<Result<Option<Unfinished>>>>,
+    behind: RefCell<Option<LeftBehind>>,
     paused: RefCell<Vec<u64>>,
 }
 
@@ -38,6 +39,10 @@ impl Steps for Script {
         self.left.borrow_mut().pop_front().unwrap_or(Ok(None))
     }
 
+    async fn left_behind(&self) -> Result<Option<LeftBehind>> {
+        Ok(self.behind.borrow().clone())
+    }
+
     async fn kicked_off(&self, _: &str) -> Option<String> {
         Some("2026-01-01T00:00:00Z".to_owned())
     }
@@ -60,6 +65,9 @@ impl Notes {
 impl Watch for Notes {
     fn resumed(&self, run: &str, step: Step, since: Option<&str>) {
         self.note(format!("{run} since {since:?} at {}", step.name()));
+    }
+    fn left_behind(&self, left: &LeftBehind) {
+        self.note(format!("{} is left behind", left.run));
     }
     fn begun(&self, step: Step) {
         self.note(format!("{} begins", step.name()));
@@ -186,6 +194,31 @@ fn left() -> Unfinished {
         run: "c3".to_owned(),
         step: Step::TransferToS3,
         event: json!({"result": {}, "run": "c3"}),
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_is_given_up_is_told_of_and_one_that_goes_on_is_not() {
+    let behind = || {
+        RefCell::new(Some(LeftBehind {
+            run: "c3".to_owned(),
+            status_url: "https://source/1".to_owned(),
+            complete: false,
+        }))
+    };
+    for (left, fresh, told) in [
+        (None, false, true),
+        (Some(left()), true, true),
+        (Some(left()), false, false),
+    ] {
+        let mut script = Script::of(outputs().into_iter().skip(if told { 0 } else { 2 }));
+        script.left.borrow_mut().push_back(Ok(left));
+        script.behind = behind();
+        let (notes, settings) = (Notes::default(), settings(&[]));
+        let drive = Drive::new(&script, &notes, &settings);
+        drive.go(fresh).await.unwrap();
+        let first = notes.0.borrow()[0].clone();
+        assert_eq!(first == "c3 is left behind", told, "{first}");
     }
 }
 

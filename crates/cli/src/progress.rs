@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 use pathling_import_core::Error;
 use pathling_import_core::config::Step;
+use pathling_import_core::steps::LeftBehind;
 use pathling_import_core::telemetry;
 use pathling_import_core::transfer::{Event, Observer};
 
@@ -271,6 +272,29 @@ impl Watch for Progress {
         let step = step.name();
         self.line(&format!(
             "going on with the unfinished run {run}{since} at {step} (--fresh starts anew)"
+        ));
+    }
+
+    fn left_behind(&self, left: &LeftBehind) {
+        let run = left.run.as_str();
+        if self.inner.form == Form::Log {
+            tracing::warn!(
+                run,
+                status_url = left.status_url,
+                complete = left.complete,
+                "an unfinished run is given up, and its export stays at the source until it expires"
+            );
+            return;
+        }
+        let goes_on = if left.complete {
+            "its export's files stay at the source"
+        } else {
+            "its export goes on at the source"
+        };
+        let url = words::one_line(&left.status_url);
+        self.line(&format!(
+            "giving up the unfinished run {run}: {goes_on} until the export expires there. \
+             What ends it is pathling-import cancel before such a start, or now a DELETE of {url}"
         ));
     }
 

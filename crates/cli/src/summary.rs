@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use pathling_import_core::config::Step;
-use pathling_import_core::sync::{ExportIssues, RunRecord};
+use pathling_import_core::sync::{ExportIssues, RunRecord, is_instant};
 use serde_json::{Value, json};
 
 use crate::drive::{Extent, Finished};
@@ -222,6 +222,8 @@ impl Summary {
                 .is_some_and(|it| it.watermark.is_some());
             let next = if self.from_manifest {
                 ", by the manifest"
+            } else if !is_instant(as_of) {
+                ", which is no instant: for a next delta, keep the SINCE before it"
             } else if held {
                 "; for a next delta, keep the SINCE before it, because the source reports errors"
             } else {

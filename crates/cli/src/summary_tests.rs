@@ -172,3 +172,15 @@ fn a_kick_off_that_nobody_answered_is_told_because_its_export_may_still_run() {
     assert!(told.human().contains(line), "{}", told.human());
     assert_eq!(told.json()["unanswered"][0], "2026-02-01T00:00:00Z");
 }
+
+#[test]
+fn a_time_that_is_no_instant_is_not_offered_as_a_since() {
+    let mut record = record();
+    for time in ["yesterday", "2026-02-01", "2026-02-01T00:00:00"] {
+        record.manifest.as_mut().unwrap().transaction_time = time.to_owned();
+        let human = summary(finished(), &record).human();
+        let line = format!("As of   {time}, which is no instant");
+        assert!(human.contains(&line), "{human}");
+        assert!(!human.contains("is the SINCE of"), "{human}");
+    }
+}

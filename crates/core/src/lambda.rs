@@ -1,6 +1,7 @@
 //! The runtime harness of the five Lambdas: settings, telemetry, the step, and its error as the runtime wants it.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -37,7 +38,18 @@ impl From<Error> for Diagnostic {
 ///
 /// Settings are read once. What is wrong with them is the answer to every invocation: a function that ended instead would
 /// only be called "Runtime.ExitError".
+///
+/// Started by hand, where there is no Runtime API, it says so and ends the process with 2.
 pub fn serve(step: Step) -> std::result::Result<(), RuntimeError> {
+    if std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_none() {
+        let name = step.name();
+        // Where stderr is gone, nobody is left to tell.
+        let _ = writeln!(
+            std::io::stderr(),
+            "{name}-lambda is an AWS Lambda function and runs in AWS Lambda alone: docs/deployment.md says how to deploy it, and pathling-import is the command that does the same elsewhere."
+        );
+        std::process::exit(2);
+    }
     crate::runtime()?.block_on(serve_here(step))
 }
 

@@ -13,6 +13,7 @@ pub mod export;
 pub mod fuzzing;
 pub mod http;
 pub mod lambda;
+mod limits;
 pub mod manifest;
 pub mod pathling;
 pub mod progress;

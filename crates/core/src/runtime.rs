@@ -22,7 +22,26 @@ pub fn runtime() -> io::Result<Runtime> {
             builder
         }
     };
-    builder.enable_all().build()
+    let runtime = builder.enable_all().build()?;
+    {
+        let _inside = runtime.enter();
+        outlive_file_limit();
+    }
+    Ok(runtime)
+}
+
+/// Lets a write beyond the limit of file sizes (`ulimit -f`) fail, and be told of as what it is: the signal that comes with it
+/// ends a process without a word. From now on it does nothing.
+fn outlive_file_limit() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        // On Linux (but for MIPS) and on macOS.
+        const SIGXFSZ: i32 = 25;
+        if let Err(error) = signal(SignalKind::from_raw(SIGXFSZ)) {
+            tracing::debug!(%error, "a file that grows too large ends the process");
+        }
+    }
 }
 
 fn threads(asked: Option<&str>, cores: usize) -> usize {

@@ -67,7 +67,9 @@ struct Arguments {
     /// [default: 1000, or what the profile does]
     #[arg(long)]
     resources_per_file: Option<usize>,
-    /// How the settings are printed
+    /// How the settings are printed: env for a shell, json for programs
+    ///
+    /// JSON has the names of the environment too, so it is no configuration file for pathling-import, whose names are others.
     #[arg(long, value_enum, default_value = "env")]
     format: Format,
     /// A file that the settings are written to when everything runs

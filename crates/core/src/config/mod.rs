@@ -41,6 +41,7 @@ pub use key::{Algorithm, SigningKey};
 pub use manifest::SourceManifest;
 pub(crate) use origin::has_userinfo;
 pub use origin::{Origin, is_loopback};
+pub(crate) use parse::instant_in_utc;
 pub use place::Place;
 pub use reference::{Keeper, Reference, SecretSource};
 pub use retries::{Retries, Retry};

@@ -41,7 +41,7 @@ pub(super) fn parse_url(text: &str) -> Result<Url, Option<String>> {
 }
 
 /// A FHIR instant (R4, section 2.24.0.1: at least to the second, always with a zone) in UTC.
-pub(super) fn instant_in_utc(text: &str) -> Option<String> {
+pub(crate) fn instant_in_utc(text: &str) -> Option<String> {
     let (date, time) = text.split_once('T')?;
     if date.len() != 10
         || time.len() < 9

@@ -35,6 +35,9 @@ impl Place {
                 "is longer than {LONGEST} bytes: the names below it would not fit"
             ));
         }
+        if text.contains("://") && text.contains(['?', '#']) {
+            return Err("must not hold a query or a fragment".to_owned());
+        }
         if let Some(found) = text
             .chars()
             .find(|c| FORBIDDEN.contains(c) || c.is_control())
@@ -47,6 +50,14 @@ impl Place {
             let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
             if bucket.is_empty() {
                 return Err("has no bucket: s3://bucket/prefix is expected".to_owned());
+            }
+            // Nothing of it is repeated: it is shown in errors, logs and to the target.
+            // The name of an access point, an ARN, is a bucket's to S3.
+            if bucket.contains('@') || (bucket.contains(':') && !bucket.starts_with("arn:")) {
+                return Err(
+                    "must not hold a user name, a password or a port: the AWS SDK has credentials from the environment, a profile or a role"
+                        .to_owned(),
+                );
             }
             let prefix = prefix.trim_matches('/');
             if prefix.split('/').any(|part| part == "." || part == "..") || prefix.contains("//") {
@@ -131,6 +142,30 @@ mod tests {
                 Ok(shown.to_owned()),
                 "{text}"
             );
+        }
+    }
+
+    #[test]
+    fn credentials_and_what_is_meant_for_one_request_are_refused_and_not_repeated() {
+        for text in [
+            "s3://user:SECRET@bucket/x",
+            "s3a://SECRET@bucket",
+            "s3://user:SECRET/x",
+            "file://user:SECRET@host/x",
+            "https://user:SECRET@host/x",
+            "s3://bucket/x?X-Amz-Signature=SECRET",
+            "s3://bucket/x#SECRET",
+            "file:///x?SECRET",
+            "file:///x#SECRET",
+        ] {
+            let why = Place::parse(text).unwrap_err();
+            assert!(!why.contains("SECRET"), "{text}: {why}");
+        }
+        for text in [
+            "s3://bucket/me@home/a:b",
+            "s3://arn:aws:s3:eu-central-1:123456789012:accesspoint/x",
+        ] {
+            assert!(Place::parse(text).is_ok(), "{text}");
         }
     }
 

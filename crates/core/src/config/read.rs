@@ -14,6 +14,9 @@ use super::parse::{Pairs, bytes, instant_in_utc, parse_url};
 use super::table::{Form, Need, SETTINGS, Setting, Step, setting};
 use crate::error::{Error, Kind, Result};
 
+/// How like the name of a setting a name must be, from 0 to 1, to be taken for a misspelling of it.
+const NEAR: f64 = 0.85;
+
 /// Where a value was found, for messages.
 struct Found {
     text: String,
@@ -120,8 +123,10 @@ impl Reader {
                 _ if meant.starts_with("aws") => {
                     "; settings of the AWS SDK are read from the environment alone".to_owned()
                 }
-                Some(name) => format!("; the nearest setting is \"{name}\""),
-                None => String::new(),
+                Some(name) if likeness(&name) >= NEAR => {
+                    format!("; the nearest setting is \"{name}\"")
+                }
+                _ => "; pathling-import --help lists all settings".to_owned(),
             };
             self.problems
                 .push(format!("\"{key}\" in {file} is no setting{hint}"));
@@ -202,7 +207,8 @@ impl Reader {
                 _ => String::new(),
             };
             // The first sentence says what it is; the rest is for those who read on.
-            let help = first_sentence(row.help).replace('`', "");
+            let help = row.plain_help();
+            let help = first_sentence(&help);
             let instead = match (row.form, row.instead) {
                 (Form::Secret, [some @ .., last]) => {
                     format!(" Other ways are {} or {last}.", some.join(", "))

@@ -191,6 +191,15 @@ fn an_unknown_key_is_an_error_with_the_nearest_known_name() {
 }
 
 #[test]
+fn a_name_that_is_near_no_setting_has_none_suggested() {
+    for name in ["foo", "bar", "password", "bucket", "url", "verbose", "x"] {
+        let error = error(from_file(&format!("{{\"{name}\": 1}}"), WHOLE));
+        assert!(error.what().contains("is no setting"), "{error}");
+        assert!(!error.what().contains("nearest"), "{error}");
+    }
+}
+
+#[test]
 fn a_key_that_is_given_twice_is_an_error() {
     let error = error(from_file(
         r#"{"types": "Patient", "types": "Condition"}"#,

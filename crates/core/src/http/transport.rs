@@ -23,6 +23,7 @@ use super::shown::{shown, shown_str};
 use super::words;
 use crate::config::Origin;
 use crate::error::{Error, Kind, Result};
+use crate::limits;
 
 /// How many redirects are followed.
 const HOPS: usize = 5;
@@ -190,6 +191,13 @@ impl Transport {
             return Kind::Configuration
                 .error(format!("{method} {url}: {why}"))
                 .next(roots::NO_ROOTS)
+                .unsent();
+        }
+        if words::files_ran_out(error) {
+            let cause = words::deepest(error);
+            return Kind::Configuration
+                .error(format!("{method} {url}: no connection ({cause})"))
+                .next(limits::ADVICE)
                 .unsent();
         }
         let origin = Origin::from(&request.url);

@@ -4,6 +4,8 @@ use std::error::Error as StdError;
 use std::io;
 use std::time::Duration;
 
+use crate::limits;
+
 /// That the server stayed silent: `no answer within 60 s (IDLE_TIMEOUT)`.
 pub(super) fn no_answer(idle: Duration) -> String {
     format!("no answer within {} (IDLE_TIMEOUT)", span(idle))
@@ -41,6 +43,13 @@ pub(super) fn of_request(error: &reqwest::Error, connect: Duration) -> String {
         _ if error.is_connect() => format!("no connection ({cause})"),
         _ => format!("the exchange failed ({cause})"),
     }
+}
+
+/// Whether the system lets this process open no more files, of which a connection is one.
+pub(super) fn files_ran_out(error: &reqwest::Error) -> bool {
+    causes(error)
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(limits::reached)
 }
 
 /// The innermost cause's own words: those of the operating system, the TLS library or the protocol.

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::state::jitter;
 use super::sums::Sum;
 use super::under_way::UnderWay;
-use super::{Created, Head, Object, Replaced, Staging, Version, layout};
+use super::{Backend, Created, Head, Object, Replaced, Staging, Version, folder, layout};
 use crate::error::{Error, Kind, Result};
 
 /// The version of the record that this program writes; one it does not know counts as no record.
@@ -184,7 +184,10 @@ impl Staging {
     pub(super) async fn expect_readable(&self, key: &str) -> Result<Head> {
         match self.head(key).await? {
             Some(head) => Ok(head),
-            None => Err(unreadable(&self.url(key))),
+            None => Err(match &self.inner.backend {
+                Backend::Folder(_) => folder::leads_nowhere(&self.url(key)),
+                Backend::S3(_) => unreadable(&self.url(key)),
+            }),
         }
     }
 

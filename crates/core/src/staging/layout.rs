@@ -237,13 +237,20 @@ pub fn role_of(run: &str, key: &str) -> Role {
     {
         return Role::Part(index);
     }
+    // Pathling's readers skip both.
+    if below.split('/').any(|name| name.starts_with(['_', '.'])) {
+        return Role::Elsewhere;
+    }
+    // The pattern matches folders too, whose files Spark then reads, whatever their names.
+    if let Some((folders, name)) = below.rsplit_once('/')
+        && !name.is_empty()
+        && folders.split('/').any(|folder| folder.ends_with(".ndjson"))
+    {
+        return Role::Stray;
+    }
     let Some(names) = below.strip_suffix(".ndjson") else {
         return Role::Elsewhere;
     };
-    // Pathling's readers skip both.
-    if names.split('/').any(|name| name.starts_with(['_', '.'])) {
-        return Role::Elsewhere;
-    }
     match names.split_once('/') {
         Some((_, "empty")) => Role::Empty,
         Some((_, name)) => {
@@ -498,6 +505,9 @@ mod tests {
             "x.ndjson",
             "Patient/x/y.ndjson",
             "Patient/-1.ndjson",
+            "Patient/alien.ndjson/part-0",
+            "Patient/alien.ndjson/year=2026/part-0.txt",
+            "Patient/00001-0.ndjson/00001-0.ndjson",
         ] {
             assert_eq!(of(below), Role::Stray, "{below}");
         }
@@ -510,6 +520,11 @@ mod tests {
             "Patient/.x/y.ndjson",
             "_parts/error-00001.json",
             "Patient/.00001-0.ndjson",
+            "Patient/alien.ndjson/_SUCCESS",
+            "Patient/alien.ndjson/.part-0.crc",
+            "Patient/_alien.ndjson/part-0",
+            // What a console makes for an empty folder.
+            "Patient/alien.ndjson/",
         ] {
             assert_eq!(of(below), Role::Elsewhere, "{below}");
         }

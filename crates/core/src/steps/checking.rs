@@ -16,7 +16,7 @@ use crate::export::{GoesOn, Polled, Room, Status, Text, Told};
 use crate::manifest::{self, Head};
 use crate::progress::Event;
 use crate::staging::{Staging, layout};
-use crate::sync::{KickOff, RunRecord};
+use crate::sync::{self, KickOff, RunRecord};
 
 /// The largest manifest, in bytes of JSON, that an output holds itself: Step Functions carries 256 KiB in all.
 const CARRIED_WHOLE: usize = 192 * 1024;
@@ -195,6 +195,12 @@ async fn keep(
             .await;
     }
     carried.run = kept.run;
+    if !sync::is_instant(&head.transaction_time) {
+        tracing::warn!(
+            run = carried.run,
+            "the source's manifest has no instant as its transactionTime, so it does not tell from when on a next delta has to ask"
+        );
+    }
     expiry::keep(staging, &kept.record, expires).await?;
     carried.since = since_of(&carried, Some(&kept.record), &head);
     let result = match small {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use url::Url;
 
 use super::published::ManifestAt;
-use super::run::{move_newest_kick_off, saw_manifest, stored_head};
+use super::run::{self, Stored, move_newest_kick_off, saw_manifest, stored_head};
 use crate::error::{Kind, Result};
 use crate::export::{Room, Status, Text};
 use crate::http::Client;
@@ -96,7 +96,18 @@ pub(super) async fn keep_manifest(
     let names = name.map_or_else(|| vec![run.to_owned(), suffixed()], |name| vec![name]);
     for candidate in names {
         let key = layout::manifest_key(&candidate);
-        let mut stored = stored_head(staging, &key, base).await?;
+        let mut found = run::stored(staging, &key, base).await?;
+        if let (Stored::Broken(error), Whole::Here(text)) = (&found, &text)
+            && run::is_of(staging, &candidate, head).await?
+        {
+            run::mend(staging, &key, text.clone(), error).await?;
+            found = run::stored(staging, &key, base).await?;
+        }
+        let mut stored = match found {
+            Stored::Head(stored) => Some(stored),
+            Stored::Broken(error) => return Err(error),
+            Stored::Absent => None,
+        };
         let is_new = stored.is_none() && text.write(staging, &key, head).await?;
         if stored.is_none() && !is_new {
             stored = stored_head(staging, &key, base).await?;

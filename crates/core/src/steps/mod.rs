@@ -15,6 +15,7 @@ mod exporting;
 mod importing;
 pub(crate) mod issues;
 mod keeping;
+mod leaving;
 mod mode;
 mod published;
 mod renewal;
@@ -39,6 +40,7 @@ use contract::{Carried, ManifestPlace};
 pub use cancelling::{AtSource, Cancelled, GivenUp, cancel};
 pub use context::{Context, Deadline};
 pub use early::ahead;
+pub use leaving::{LeftBehind, left_behind};
 
 /// How long after its deadline a transfer may take to say how far it is.
 const LAST_WORDS: Duration = Duration::from_millis(250);
@@ -177,8 +179,9 @@ pub async fn unfinished(context: &Context) -> Result<Option<Unfinished>> {
         event["mode"] = json!(mode);
     }
     let key = layout::manifest_key(&run);
+    let base = crate::export::parse_status_url(&kick_off.status_url).ok();
     let step = match record.manifest {
-        Some(manifest) if seen && staging.head(&key).await?.is_some() => {
+        Some(manifest) if seen && run::is_stored_whole(staging, &run, base.as_ref()).await? => {
             event["result"] = json(&ManifestPlace {
                 manifest: staging.url(&key),
                 transaction_time: manifest.transaction_time,

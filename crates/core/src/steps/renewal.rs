@@ -1,32 +1,66 @@
-//! Links that expired, had anew from the source.
+//! Links that expired, had anew from the source; and where a person has given the run up meanwhile, no more than that.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use url::Url;
 
 use super::published::ManifestAt;
+use super::run::refuse_cancelled;
+use crate::error::Kind;
 use crate::http::Client;
-use crate::transfer::{Links, Plan, Renew};
+use crate::staging::Staging;
+use crate::sync::RunRecord;
+use crate::transfer::{Links, Plan, Renew, Unrenewed};
 
-/// How links that expired are had anew: by asking for the manifest once more, where it is known where.
+/// When the run's record is looked at again where the source no longer has the export: whoever cancels a run ends its export
+/// first, and writes it down then.
+const LOOKS: [Duration; 3] = [
+    Duration::ZERO,
+    Duration::from_millis(500),
+    Duration::from_millis(1500),
+];
+
+/// How links that expired are had anew: by asking for the manifest once more, where it is known where. A run that was
+/// cancelled has none.
 pub(super) fn renewal(
     source: &Client,
     endpoint: &Url,
+    staging: &Staging,
     manifest_at: Option<Arc<ManifestAt>>,
     plan: &Arc<Plan>,
 ) -> Option<Renew> {
     let manifest_at = manifest_at?;
     let (source, endpoint, plan) = (source.clone(), endpoint.clone(), Arc::clone(plan));
+    let staging = staging.clone();
     Some(Arc::new(move || {
-        let (source, endpoint) = (source.clone(), endpoint.clone());
+        let (source, endpoint, staging) = (source.clone(), endpoint.clone(), staging.clone());
         let (manifest_at, plan) = (Arc::clone(&manifest_at), Arc::clone(&plan));
         async move {
-            let fresh = manifest_at.again(&source, &endpoint).await?;
-            Ok(Links::of(&plan, fresh))
+            look(&staging, plan.run()).await?;
+            let fresh = manifest_at.again(&source, &endpoint).await;
+            let links = fresh.map(|fresh| Links::of(&plan, fresh));
+            let gone = matches!(&links, Err(error) if error.kind() == Kind::ExportFailed);
+            for wait in LOOKS.into_iter().take(if gone { LOOKS.len() } else { 1 }) {
+                tokio::time::sleep(wait).await;
+                look(&staging, plan.run()).await?;
+            }
+            Ok(links?)
         }
         .boxed()
     }))
+}
+
+/// Sees that nobody has given the run up. A record that cannot be read says nothing about that.
+async fn look(staging: &Staging, run: &str) -> Result<(), Unrenewed> {
+    match RunRecord::load(staging, run).await {
+        Ok(record) => refuse_cancelled(&record).map_err(Unrenewed::Over),
+        Err(error) => {
+            tracing::debug!(run, error = error.what(), "the run's record cannot be read");
+            Ok(())
+        }
+    }
 }
 
 #[cfg(test)]
@@ -37,8 +71,11 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::config::Place;
     use crate::http::{ClientOptions, Side};
     use crate::manifest::Manifest;
+    use crate::staging::Options;
+    use crate::sync::{CANCELLED, end_run};
 
     fn manifest(time: &str, url: &str) -> Value {
         json!({"transactionTime": time, "output": [{"type": "Patient", "url": url}]})
@@ -46,6 +83,21 @@ mod tests {
 
     /// What is lent where the status URL answers so.
     async fn lent(status: u16, answer: Value) -> Option<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let links = links(status, answer, folder.path()).await;
+        links
+            .ok()?
+            .get(0)
+            .map(|url| url.query().unwrap_or_default().to_owned())
+    }
+
+    async fn links(
+        status: u16,
+        answer: Value,
+        folder: &std::path::Path,
+    ) -> Result<Links, Unrenewed> {
+        let place = Place::Folder(folder.to_owned());
+        let staging = Staging::open(&place, Options::default()).await.unwrap();
         let answer =
             move || async move { (StatusCode::from_u16(status).unwrap(), axum::Json(answer)) };
         let router = Router::new().route("/status", get(answer));
@@ -70,13 +122,29 @@ mod tests {
         let stored = Manifest::read(&manifest("t", "files/1?sig=old"), Some(&status_url)).unwrap();
         let plan = Arc::new(Plan::new("a1", Arc::new(stored)).unwrap());
         let manifest_at = Some(Arc::new(ManifestAt::at(status_url)));
-        let renew = renewal(&client.unwrap(), &endpoint, manifest_at, &plan).unwrap();
+        let client = client.unwrap();
+        let renew = renewal(&client, &endpoint, &staging, manifest_at, &plan).unwrap();
         let links = renew().await;
         serving.abort();
         links
-            .ok()?
-            .get(0)
-            .map(|url| url.query().unwrap_or_default().to_owned())
+    }
+
+    #[tokio::test]
+    async fn a_run_that_was_cancelled_has_no_links_whatever_the_status_url_answers() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place::Folder(folder.path().to_owned());
+        let staging = Staging::open(&place, Options::default()).await.unwrap();
+        end_run(&staging, "a1", None, CANCELLED, None)
+            .await
+            .unwrap();
+        for status in [200, 404] {
+            let answer = manifest("t", "files/1?sig=new");
+            let links = links(status, answer, folder.path()).await;
+            let Err(Unrenewed::Over(error)) = links else {
+                panic!("{status}: {links:?}");
+            };
+            assert!(error.what().contains("was cancelled"), "{error}");
+        }
     }
 
     #[tokio::test]

@@ -1,5 +1,6 @@
 //! What a run is: its manifest that never changes, its record, and what its export asked for.
 
+use bytes::Bytes;
 use url::Url;
 
 use super::contract::Carried;
@@ -39,10 +40,8 @@ pub(super) async fn stored_manifest(
         return Ok(None);
     };
     let url = staging.url(&key);
-    match Manifest::of_stream(chunks, base, || no_json(&url)).await {
-        Ok(manifest) => Ok(Some(manifest)),
-        Err(error) => Err(within(error, &url)),
-    }
+    let read = Manifest::of_stream(chunks, base, no_json).await;
+    read.map(Some).map_err(|error| broken(&url, error))
 }
 
 /// What the manifest of a run says beside its files.
@@ -51,27 +50,82 @@ pub(super) async fn stored_head(
     key: &str,
     base: Option<&Url>,
 ) -> Result<Option<Head>> {
+    match stored(staging, key, base).await? {
+        Stored::Absent => Ok(None),
+        Stored::Broken(error) => Err(error),
+        Stored::Head(head) => Ok(Some(head)),
+    }
+}
+
+/// Whether the manifest of a run is there and can be read.
+pub(super) async fn is_stored_whole(
+    staging: &Staging,
+    run: &str,
+    base: Option<&Url>,
+) -> Result<bool> {
+    let found = stored(staging, &layout::manifest_key(run), base).await?;
+    if let Stored::Broken(error) = &found {
+        tracing::warn!(run, error = error.what(), "the manifest is asked for again");
+    }
+    Ok(matches!(found, Stored::Head(_)))
+}
+
+/// What is where a run's manifest should be.
+pub(super) enum Stored {
+    Absent,
+    /// Something else, as this error says: a disk that was full, or a person, has left it.
+    Broken(Error),
+    Head(Head),
+}
+
+/// Looks.
+pub(super) async fn stored(staging: &Staging, key: &str, base: Option<&Url>) -> Result<Stored> {
     let Some(chunks) = staging.read_stream(key).await? else {
-        return Ok(None);
+        return Ok(Stored::Absent);
     };
-    let url = staging.url(key);
-    match Head::of_stream(chunks, base, || no_json(&url)).await {
-        Ok(head) => Ok(Some(head)),
-        Err(error) => Err(within(error, &url)),
+    match Head::of_stream(chunks, base, no_json).await {
+        Ok(head) => Ok(Stored::Head(head)),
+        Err(error) if error.kind() == Kind::Manifest => {
+            Ok(Stored::Broken(broken(&staging.url(key), error)))
+        }
+        Err(error) => Err(error),
     }
 }
 
-fn no_json(url: &str) -> Error {
-    Kind::StagingDenied.error(format!("{url} is no JSON"))
+/// Whether a manifest that is told now may take the place of a broken one: as far as is known, that was of the same export.
+pub(super) async fn is_of(staging: &Staging, run: &str, head: &Head) -> Result<bool> {
+    let seen = RunRecord::load(staging, run).await?.manifest;
+    Ok(seen.is_none_or(|seen| seen.transaction_time == head.transaction_time))
 }
 
-/// What is wrong with a stored manifest, with where it is; other errors say that themselves.
-fn within(error: Error, url: &str) -> Error {
-    if error.kind() == Kind::Manifest {
-        error.within(url)
-    } else {
-        error
+/// Puts the manifest that is told now in the place of a broken one, unless another process has done so.
+pub(super) async fn mend(staging: &Staging, key: &str, text: Bytes, error: &Error) -> Result<()> {
+    if let Some(object) = staging.read(key).await? {
+        staging.replace(key, text, &object.version).await?;
+        tracing::warn!(
+            error = error.what(),
+            "the manifest that is told now takes its place"
+        );
     }
+    Ok(())
+}
+
+fn no_json() -> Error {
+    Kind::Manifest.error("it is no JSON")
+}
+
+/// What is wrong with a stored manifest, and what to do about it; other errors say that themselves.
+fn broken(url: &str, error: Error) -> Error {
+    if error.kind() != Kind::Manifest {
+        return error;
+    }
+    let what = format!(
+        "{url}, which this program wrote, is broken: {}",
+        error.what()
+    );
+    Kind::StagingDenied.error(what).next(
+        "Remove it and start again: where the source still has the export, its manifest is fetched once more, and what is staged stays. Otherwise start with --fresh.",
+    )
 }
 
 /// The kick-off that led to a reused status URL was recorded under the name without the suffix. It is written to its own

@@ -108,7 +108,7 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
         deadline: until,
         settings: settings.transfer.clone(),
         retry_after_max: settings.retry_after_max,
-        renew: renewal(source, endpoint, manifest_at, &plan),
+        renew: renewal(source, endpoint, staging, manifest_at, &plan),
         expires,
         listing,
         patient: may_stand_still(&record),
@@ -215,7 +215,7 @@ async fn batch(
         deadline: by(settings, deadline),
         settings: settings.transfer.clone(),
         retry_after_max: settings.retry_after_max,
-        renew: renewal(source, endpoint, manifest_at, &plan),
+        renew: renewal(source, endpoint, staging, manifest_at, &plan),
         expires: expiry::of(&record),
         // One listing of all files for each of many batches is more than a request for each file.
         listing: None,

@@ -21,6 +21,7 @@ use crate::staging::{Staging, layout};
 
 pub use self::issues::{ExportIssues, FirstIssue, HELD};
 pub use self::job::{CANCELLED, JobDeleted, StagedEarly};
+pub use self::next::is_instant;
 pub use self::published::{FromManifest, SUCCEEDED};
 
 /// How many ended runs the state remembers.

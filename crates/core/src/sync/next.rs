@@ -5,6 +5,14 @@ use std::time::SystemTime;
 use jiff::Timestamp;
 
 use super::RunRecord;
+use crate::config::instant_in_utc;
+
+/// Whether a time that a manifest tells is an instant, as it should be (Bulk Data, "Export - Complete Status"): nothing else
+/// can be asked from.
+#[must_use]
+pub fn is_instant(time: &str) -> bool {
+    instant_in_utc(time).is_some()
+}
 
 impl RunRecord {
     /// The `SINCE` of a next delta, where it is not the manifest's own time: that should be when the job began, and some

@@ -25,9 +25,10 @@ use crate::error::{Error, Kind};
 const FLUSH: Duration = Duration::from_secs(3);
 
 /// Libraries never say more than this, whatever level is asked for: at the finest, some print bodies, which here are
-/// patients' data. The runtime would log every error of a handler a second time.
+/// patients' data. The runtime would log every error of a handler a second time, and the AWS SDK that it found no credentials,
+/// in the form that its programmers know.
 const LIBRARIES: &str = "lambda_runtime=off,hyper=off,hyper_util=info,h2=off,rustls=off,reqwest=info,sentry=warn,\
-    aws_config=warn,aws_runtime=info,aws_sdk_s3=info,aws_sdk_sts=info,aws_sigv4=info,aws_smithy_http_client=info,\
+    aws_config=off,aws_runtime=info,aws_sdk_s3=info,aws_sdk_sts=info,aws_sigv4=info,aws_smithy_http_client=info,\
     aws_smithy_runtime=info,aws_smithy_runtime_api=info,aws_smithy_checksums=info";
 
 /// How log lines look.

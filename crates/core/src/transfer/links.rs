@@ -23,7 +23,22 @@ const NEWEST: Duration = Duration::from_secs(10);
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// Fetches the manifest again, for links that have expired. Its links lend URLs and nothing else.
-pub type Renew = Arc<dyn Fn() -> BoxFuture<'static, Result<Links>> + Send + Sync>;
+pub type Renew = Arc<dyn Fn() -> BoxFuture<'static, Result<Links, Unrenewed>> + Send + Sync>;
+
+/// Why links cannot be had anew.
+#[derive(Clone, Debug)]
+pub enum Unrenewed {
+    /// Nobody goes on with the run, so no link is of any use.
+    Over(Error),
+    /// The manifest was not to be had.
+    Failed(Error),
+}
+
+impl From<Error> for Unrenewed {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
 
 /// What a newer copy of the manifest lends to the files of a plan: URLs, and nothing else.
 #[derive(Clone)]
@@ -96,7 +111,7 @@ pub(super) struct Newest {
     renew: Option<Renew>,
     retry_after_max: Duration,
     expires: Option<Timestamp>,
-    had: Mutex<Option<(Instant, Result<Links>)>>,
+    had: Mutex<Option<(Instant, Result<Links, Unrenewed>)>>,
 }
 
 /// Why there is no other link to a file.
@@ -105,6 +120,8 @@ pub(super) enum NoLink {
     None(String),
     /// The source cannot say just now; the error says when it may be asked again.
     NotNow(Error),
+    /// No link is of any use, for nobody goes on with the run.
+    Over(Error),
 }
 
 /// What becomes of a link that leads nowhere.
@@ -183,20 +200,25 @@ impl Newest {
                 ),
                 None => none("the manifest was fetched again and has no other link".into()),
             },
-            Some((at, links @ Err(error))) if error.kind() == Kind::SourceUnavailable => {
+            Some((_, Err(Unrenewed::Over(error)))) => Err(NoLink::Over(error.clone())),
+            Some((at, links @ Err(Unrenewed::Failed(error))))
+                if error.kind() == Kind::SourceUnavailable =>
+            {
                 let rest = self.good_for(links).saturating_sub(at.elapsed());
                 let error = error.clone().within(failed);
                 Err(NoLink::NotNow(error.retry_after(Some(rest))))
             }
-            Some((_, Err(error))) => none(format!("{failed} ({})", error.what())),
+            Some((_, Err(Unrenewed::Failed(error)))) => {
+                none(format!("{failed} ({})", error.what()))
+            }
             None => none("the manifest was not fetched again".into()),
         }
     }
 
     /// For how long an answer is the newest that there can be.
-    fn good_for(&self, links: &Result<Links>) -> Duration {
+    fn good_for(&self, links: &Result<Links, Unrenewed>) -> Duration {
         match links {
-            Err(error) if error.kind() == Kind::SourceUnavailable => {
+            Err(Unrenewed::Failed(error)) if error.kind() == Kind::SourceUnavailable => {
                 let asked = error.wait().unwrap_or_default();
                 asked.min(self.retry_after_max).max(AGAIN)
             }
@@ -344,7 +366,7 @@ mod tests {
                 let (plan, number) = (Arc::clone(&plan), asked.fetch_add(1, Ordering::SeqCst) + 1);
                 async move {
                     if let Some(kind) = fails {
-                        return Err(kind.error("no answer"));
+                        return Err(kind.error("no answer").into());
                     }
                     let urls = [1, 2].map(|file| format!("http://h/{file}?sig={number}"));
                     let fresh = manifest(&[("Patient", &urls[0]), ("Patient", &urls[1])]);
@@ -361,6 +383,7 @@ mod tests {
         match newest.link(file, &expired).await {
             Ok(link) => Ok(link.query().unwrap_or_default().to_owned()),
             Err(NoLink::NotNow(error)) => Err(format!("not now: {}", error.what())),
+            Err(NoLink::Over(error)) => Err(format!("over: {}", error.what())),
             Err(NoLink::None(why)) => Err(why),
         }
     }
@@ -409,6 +432,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn that_nobody_goes_on_with_the_run_is_asked_once_and_told_to_every_file() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let times = Arc::clone(&asked);
+        let renew: Renew = Arc::new(move || {
+            times.fetch_add(1, Ordering::Relaxed);
+            let over = Unrenewed::Over(Kind::ExportFailed.error("cancelled"));
+            Box::pin(async move { Err(over) })
+        });
+        let newest = Newest::new(Some(renew), Duration::ZERO);
+        for file in 0..3 {
+            assert_eq!(link(&newest, file, 0).await.unwrap_err(), "over: cancelled");
+        }
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
     async fn a_source_that_cannot_answer_now_is_not_asked_again_before_it_may_be() {
         let expired = Url::parse("http://h/1?sig=old").unwrap();
         let most = Duration::from_mins(1);
@@ -420,7 +459,7 @@ mod tests {
             let renew: Renew = Arc::new(move || {
                 times.fetch_add(1, Ordering::Relaxed);
                 let error = Kind::SourceUnavailable.error("503").retry_after(wanted);
-                Box::pin(async move { Err(error) })
+                Box::pin(async move { Err(error.into()) })
             });
             let newest = Newest::new(Some(renew), most);
             for index in 0..5 {

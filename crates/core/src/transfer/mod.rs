@@ -43,7 +43,7 @@ pub use crate::progress::{self, Event, Observer};
 use crate::staging::{Hint, Staging};
 use copy::Outcome;
 use engine::Engine;
-pub use links::{Links, Renew};
+pub use links::{Links, Renew, Unrenewed};
 pub use listing::Listing;
 pub use pieces::{remove_left_over, remove_other_pieces};
 pub use plan::{File, Plan};

@@ -249,7 +249,8 @@ impl Plan {
     }
 
     /// The run that is planned.
-    pub(super) fn run(&self) -> &str {
+    #[must_use]
+    pub fn run(&self) -> &str {
         &self.run
     }
 

@@ -228,6 +228,21 @@ impl Setting {
         }
     }
 
+    /// What it is, for people who read it as plain text: without Markdown, and with the documents' names for links to them.
+    #[must_use]
+    pub fn plain_help(&self) -> String {
+        let mut out = String::new();
+        let mut rest = self.help;
+        while let Some((before, name, after)) = first_link(rest) {
+            out.push_str(before);
+            out.push_str("docs/");
+            out.push_str(name);
+            rest = after;
+        }
+        out.push_str(rest);
+        out.replace('`', "")
+    }
+
     /// What separates the items of a JSON array when they are one text, where the form takes several.
     pub(super) fn separator(&self) -> Option<&'static str> {
         match self.form {
@@ -253,6 +268,14 @@ impl Setting {
                 | Form::Headers
         )
     }
+}
+
+/// What stands before the first link of a text, the name that it shows, and what stands behind it.
+fn first_link(text: &str) -> Option<(&str, &str, &str)> {
+    let (shown, rest) = text.split_once("](")?;
+    let (before, name) = shown.rsplit_once('[')?;
+    let (_, after) = rest.split_once(')')?;
+    Some((before, name, after))
 }
 
 /// A number of bytes as a person writes it: `32MiB`.
@@ -316,6 +339,22 @@ mod tests {
             Some("exportRetryBackOff")
         );
         assert_eq!(name("TYPES").as_deref(), Some("types"));
+    }
+
+    #[test]
+    fn a_link_is_a_documents_name_in_plain_text() {
+        let link = "(see `X`). [exports.md](exports.md#a-b) says more, [a.md](a.md) too.";
+        let setting = Setting {
+            help: link,
+            ..*setting("TYPES").unwrap()
+        };
+        assert_eq!(
+            setting.plain_help(),
+            "(see X). docs/exports.md says more, docs/a.md too."
+        );
+        for setting in SETTINGS {
+            assert!(!setting.plain_help().contains("]("), "{}", setting.name);
+        }
     }
 
     #[test]

@@ -15,6 +15,10 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::staging::layout;
+use crate::staging::sums::{Algorithm, Sum};
+
+/// How much of a file is in memory while it is read.
+const PIECE: usize = 1 << 20;
 
 /// A file on its way, under its temporary name. Dropped before it was published or is to be kept, it leaves nothing behind.
 #[derive(Debug)]
@@ -52,7 +56,7 @@ impl Temporary {
     /// Opens a temporary file that another process has left; `None` where there is none, or where its process still has it.
     pub(super) fn left(target: &Path, id: &str) -> io::Result<Option<Self>> {
         let path = hidden(target, &format!("{id}.tmp"))?;
-        let file = match OpenOptions::new().write(true).open(&path) {
+        let file = match OpenOptions::new().read(true).write(true).open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
@@ -102,8 +106,22 @@ impl Temporary {
         self.file.sync_data()
     }
 
-    pub(super) fn length(&self) -> io::Result<u64> {
-        self.file.metadata().map(|found| found.len())
+    /// The sum of the bytes of a part, as far as they are there. Only a piece of it is in memory.
+    pub(super) fn sum(&self, algorithm: Algorithm, offset: u64, size: u64) -> io::Result<Sum> {
+        let mut piece = vec![0; PIECE];
+        let mut sum = Sum::empty(algorithm);
+        while sum.length < size {
+            let rest = usize::try_from(size - sum.length).unwrap_or(usize::MAX);
+            let room = rest.min(PIECE);
+            let at = offset.saturating_add(sum.length);
+            match self.file.read_at(&mut piece[..room], at) {
+                Ok(0) => break,
+                Ok(read) => sum = sum.and(Sum::of(algorithm, &piece[..read])),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(sum)
     }
 
     pub(super) fn cut(&self, length: u64) -> io::Result<()> {

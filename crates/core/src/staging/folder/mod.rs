@@ -20,6 +20,7 @@ pub(super) use self::parts::Parts;
 use super::{Created, Head, Object, Replaced, Version};
 use crate::config::Place;
 use crate::error::{Error, Kind, Result};
+use crate::limits;
 
 /// A folder that files rest in.
 #[derive(Debug)]
@@ -84,6 +85,13 @@ impl Folder {
             if let Some(object) = self.read(key).await? {
                 return Ok(Created::Exists(object));
             }
+            let at = path.clone();
+            let link = blocking(move || there(fs::symlink_metadata(&at))).await;
+            let link = link.map_err(|error| fault(&error, &path))?;
+            if link.is_some_and(|found| found.is_symlink()) {
+                let url = Place::Folder(path.clone()).to_string();
+                return Err(leads_nowhere(&url));
+            }
         }
     }
 
@@ -128,6 +136,15 @@ impl Folder {
     }
 }
 
+/// The name is taken, for a file could not get it; yet there is no file.
+pub(super) fn leads_nowhere(url: &str) -> Error {
+    Kind::StagingDenied
+        .error(format!(
+            "{url} is there, but is no file: a symbolic link that leads nowhere, or a folder"
+        ))
+        .next("Remove it, and start again: the run goes on.")
+}
+
 /// An absent file is an answer, not an error.
 fn there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
     match found {
@@ -154,6 +171,9 @@ fn fault(error: &io::Error, path: &Path) -> Error {
             .error(format!("{url}: {what} ({error})"))
             .next(next)
     };
+    if limits::reached(error) {
+        return denied("no more files can be opened", limits::ADVICE);
+    }
     match error.kind() {
         ErrorKind::PermissionDenied => denied(
             "permission denied",
@@ -163,7 +183,11 @@ fn fault(error: &io::Error, path: &Path) -> Error {
             "the file system is read-only",
             "Mount it for writing, or set STAGING_URL to a folder that can be written.",
         ),
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => denied(
+        ErrorKind::FileTooLarge => denied(
+            "the file would be larger than allowed here",
+            "Raise the limit of file sizes (ulimit -f, LimitFSIZE= of systemd), or set STAGING_URL to a file system that holds larger files, and start again: files that are complete are not fetched twice.",
+        ),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => denied(
             "no room is left",
             "Make room (old folders below runs/ may go) and start again: files that are complete are not fetched twice.",
         ),
@@ -190,6 +214,7 @@ mod tests {
             ErrorKind::ReadOnlyFilesystem,
             ErrorKind::StorageFull,
             ErrorKind::QuotaExceeded,
+            ErrorKind::FileTooLarge,
             ErrorKind::NotADirectory,
         ] {
             let error = fault(&kind.into(), Path::new("/staging/runs"));
@@ -198,6 +223,11 @@ mod tests {
                 error.what().starts_with("file:///staging/runs: "),
                 "{error}"
             );
+        }
+        for (code, words) in [(24, "ulimit -n"), (27, "ulimit -f")] {
+            let error = fault(&io::Error::from_raw_os_error(code), Path::new("/staging"));
+            assert_eq!(error.kind(), Kind::StagingDenied, "{error}");
+            assert!(error.advice().contains(words), "{error}");
         }
         let error = fault(&ErrorKind::TimedOut.into(), Path::new("/staging"));
         assert_eq!(error.kind(), Kind::StagingUnavailable);

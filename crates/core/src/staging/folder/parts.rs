@@ -9,6 +9,7 @@ use tokio::sync::OnceCell;
 use super::disk::{self, Temporary};
 use super::{Folder, blocking, fault};
 use crate::error::Result;
+use crate::staging::under_way::Part;
 
 /// A file that is on its way.
 #[derive(Debug)]
@@ -31,40 +32,30 @@ impl Folder {
         }
     }
 
-    /// Goes on with a file that another process has left, and says how long it is; `None` where it is gone or another
-    /// process has it.
+    /// Goes on with a file that another process has left; `None` where it is gone or another process has it.
     pub(in crate::staging) async fn parts_left(
         &self,
         key: &str,
         id: &str,
-    ) -> Result<Option<(Parts, u64)>> {
+    ) -> Result<Option<Parts>> {
         // It came out of a file, and becomes a name.
         if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
             return Ok(None);
         }
         let target = self.path(key)?;
         let (at, name) = (target.clone(), id.to_owned());
-        let left = blocking(move || match Temporary::left(&at, &name)? {
-            Some(left) => {
-                let length = left.length()?;
-                Ok(Some((left, length)))
-            }
-            None => Ok(None),
-        });
-        let left = left.await.map_err(|error| fault(&error, &target))?;
-        Ok(left.map(|(left, length)| {
-            let parts = Parts {
-                id: OnceLock::from(id.to_owned()),
-                begun: OnceCell::new_with(Some(Arc::new(left))),
-                ..self.parts(key)
-            };
-            (parts, length)
+        let left = blocking(move || Temporary::left(&at, &name)).await;
+        let left = left.map_err(|error| fault(&error, &target))?;
+        Ok(left.map(|left| Parts {
+            id: OnceLock::from(id.to_owned()),
+            begun: OnceCell::new_with(Some(Arc::new(left))),
+            ..self.parts(key)
         }))
     }
 
     /// Whether a process is at work on a temporary file. One that is nobody's any more is removed.
     pub(in crate::staging) async fn taken(&self, key: &str, id: &str) -> Result<bool> {
-        if let Some((nobodys, _)) = self.parts_left(key, id).await? {
+        if let Some(nobodys) = self.parts_left(key, id).await? {
             nobodys.abort().await;
             return Ok(false);
         }
@@ -105,6 +96,25 @@ impl Parts {
         let begun = self.begun.initialized();
         self.temporary(&self.target()?).await?;
         Ok(!begun)
+    }
+
+    /// Those of the parts, from the first, whose bytes are what was written down of them: a disk that lost power, or a person,
+    /// may have left others.
+    pub(in crate::staging) async fn whole(&self, parts: Vec<Part>) -> Result<Vec<Part>> {
+        let target = self.target()?;
+        let temporary = Arc::clone(self.temporary(&target).await?);
+        let found = blocking(move || {
+            let mut whole = Vec::with_capacity(parts.len());
+            for part in parts {
+                let Some(told) = part.sum else { break };
+                if temporary.sum(told.algorithm, part.offset, part.size)? != told {
+                    break;
+                }
+                whole.push(part);
+            }
+            Ok(whole)
+        });
+        found.await.map_err(|error| fault(&error, &target))
     }
 
     /// Writes a part at its place.

@@ -35,15 +35,23 @@ impl Staging {
     ) -> Result<Option<Upload>> {
         let (sink, parts) = match &self.inner.backend {
             Backend::Folder(folder) => {
-                let Some((sink, length)) = folder.parts_left(key, &state.upload).await? else {
+                let Some(sink) = folder.parts_left(key, &state.upload).await? else {
                     return Ok(None);
                 };
                 if state.algorithm != self.algorithm() {
                     sink.abort().await;
                     return Ok(None);
                 }
-                let mut parts = state.parts;
-                parts.retain(|part| part.offset.checked_add(part.size) <= Some(length));
+                let named = state.parts.len();
+                let parts = sink.whole(state.parts).await?;
+                if parts.len() < named {
+                    tracing::warn!(
+                        file = self.url(key),
+                        parts = named,
+                        whole = parts.len(),
+                        "what is there of a file is not what was written down of it; it is fetched anew from there on"
+                    );
+                }
                 (Sink::Folder(sink), parts)
             }
             Backend::S3(store) => {

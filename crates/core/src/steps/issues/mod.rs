@@ -230,6 +230,7 @@ impl Fetching<'_> {
             renew: renewal(
                 source,
                 endpoint,
+                self.staging,
                 self.manifest_at.cloned(),
                 &Arc::new(plan.clone()),
             ),

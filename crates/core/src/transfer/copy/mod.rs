@@ -285,6 +285,7 @@ impl Copy {
             Ok(_) => error.within("fresh links of the manifest lead nowhere either"),
             // The source has no time for the manifest, which says nothing about the link.
             Err(NoLink::NotNow(why)) => return Err(why.within(error.what()).into()),
+            Err(NoLink::Over(why)) => return Err(why.into()),
             Err(NoLink::None(why)) => error.within(&why),
         };
         let error = match engine.links.verdict(error) {

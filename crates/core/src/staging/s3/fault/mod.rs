@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Kind};
 use crate::http::NO_ROOTS;
+use crate::limits;
 
 pub(super) use self::reading::{NO_CREDENTIALS, deepest};
 pub(super) use crate::http::aws::passes;
@@ -184,7 +185,15 @@ impl Fault {
         if self.no_roots {
             return Kind::Configuration.error(&what).next(NO_ROOTS);
         }
-        if self.unsigned || CREDENTIALS.contains(&code) {
+        if self.status.is_none() && limits::reached_in(&self.text) {
+            return denied(limits::ADVICE.to_owned());
+        }
+        if self.unsigned {
+            return denied(
+                "Give this program AWS credentials (variables, profile or role): AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in its environment, a profile that AWS_PROFILE names, or a role of the machine that it runs on.".to_owned(),
+            );
+        }
+        if CREDENTIALS.contains(&code) {
             return denied(
                 "Check the AWS credentials that this program finds (variables, profile or role): that they are there, right and not expired.".to_owned(),
             );

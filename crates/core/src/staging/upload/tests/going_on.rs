@@ -41,6 +41,42 @@ async fn another_process_goes_on_where_one_has_stopped() {
 }
 
 #[tokio::test]
+async fn a_part_in_a_folder_whose_bytes_are_others_is_sent_anew_with_all_behind_it() {
+    for spoil in [
+        |text: &mut Vec<u8>| text[PART + 7] ^= 1,
+        |text: &mut Vec<u8>| text.truncate(PART + 7),
+    ] {
+        let room = Room::folder();
+        let content = large();
+        let staging = room.open().await;
+        let upload = room.upload(&staging);
+        send_all(&upload, &content).await;
+        upload.save(&position(3), 77).await.unwrap();
+        drop(upload);
+        staging.settle().await;
+        drop(staging);
+        let folder = room.path(&room.file);
+        let hidden = std::fs::read_dir(folder.parent().unwrap()).unwrap();
+        let mut paths = hidden.map(|entry| entry.unwrap().path());
+        let left = paths.find(|path| path.extension().is_some_and(|it| it == "tmp"));
+        let left = left.unwrap();
+        let mut text = std::fs::read(&left).unwrap();
+        spoil(&mut text);
+        std::fs::write(&left, text).unwrap();
+
+        let staging = room.open().await;
+        let upload = room.resume(&staging).await.unwrap();
+        let confirmed = [1, 2, 3].map(|number| upload.confirmed(number).is_some());
+        assert_eq!(confirmed, [true, false, false]);
+        for number in 2..=3 {
+            send(&upload, &content, number).await.unwrap();
+        }
+        complete(&upload, &content, 9).await.unwrap();
+        assert!(room.content().unwrap() == content);
+    }
+}
+
+#[tokio::test]
 async fn what_was_begun_with_another_checksum_is_begun_anew() {
     for mut room in Room::both().await {
         let content = large();
