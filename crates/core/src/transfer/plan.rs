@@ -210,6 +210,7 @@ impl Plan {
     }
 
     /// The run that is planned.
+    #[must_use]
     pub fn run(&self) -> &str {
         &self.run
     }
