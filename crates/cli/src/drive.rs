@@ -150,17 +150,14 @@ impl<'a, S: Steps, W: Watch> Drive<'a, S, W> {
             extent: None,
             phases: Vec::new(),
         };
-        let (first, mut event) = match left {
-            Some(Unfinished { run, step, event }) => {
-                let since = self.steps.kicked_off(&run).await;
-                self.watch.resumed(&run, step, since.as_deref());
-                self.position.borrow_mut().run = Some(run);
-                (step, event)
-            }
-            None => {
-                self.tell_left_behind().await;
-                (Step::FhirExport, Value::Object(serde_json::Map::new()))
-            }
+        let (first, mut event) = if let Some(Unfinished { run, step, event }) = left {
+            let since = self.steps.kicked_off(&run).await;
+            self.watch.resumed(&run, step, since.as_deref());
+            self.position.borrow_mut().run = Some(run);
+            (step, event)
+        } else {
+            self.tell_left_behind().await;
+            (Step::FhirExport, Value::Object(serde_json::Map::new()))
         };
         for step in Step::FIVE.into_iter().skip_while(|step| *step != first) {
             let begun = Instant::now();
