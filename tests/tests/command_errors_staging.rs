@@ -336,3 +336,40 @@ async fn a_link_that_leads_nowhere_where_a_file_should_be_is_told_as_that() {
     let _ = command().run().await.expect_code(0);
     assert_arrived(&sandbox);
 }
+
+#[tokio::test]
+async fn a_folder_that_is_named_like_a_file_is_refused_where_something_is_in_it() {
+    for over_s3 in [true, false] {
+        let data = Dataset::of(&[("Patient", 6)]);
+        let sandbox = Sandbox::builder().data(data).start().await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let command = || {
+            let run = pathling_import(&sandbox);
+            if over_s3 {
+                run
+            } else {
+                run.env("STAGING_URL", folder.path().display().to_string())
+            }
+        };
+        let refuses = Fault::answers(Place::ImportKickOff, Answer::new(400));
+        sandbox.faults().on(refuses);
+        command().run().await.expect_error("ImportFailedError", &[]);
+        sandbox.faults().clear();
+        let below = if over_s3 {
+            sandbox.bucket().join("pathling")
+        } else {
+            folder.path().to_owned()
+        };
+        let alien = manifest_below(&below).with_file_name("Patient/alien.ndjson");
+        std::fs::create_dir(&alien).unwrap();
+        std::fs::write(alien.join("_SUCCESS"), "").unwrap();
+        std::fs::write(alien.join("part-0"), "{}").unwrap();
+        let finished = command().run().await;
+        let words = ["/Patient/alien.ndjson/part-0", "does not name"];
+        let said = finished.expect_error("StagingDeniedError", &words);
+        assert!(!said.contains("_SUCCESS"), "{said}");
+        std::fs::remove_dir_all(&alien).unwrap();
+        let _ = command().run().await.expect_code(0);
+        assert_arrived(&sandbox);
+    }
+}
