@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,6 +19,18 @@ pub(crate) fn open(path: &Path) -> Result<Sink> {
         return Err(Kind::Configuration
             .error("--audit -: standard output is where the summary goes")
             .next("Name a file, or ./- for one of that name."));
+    }
+    // To open one waits for a reader, and a reader that does not read would stop the run.
+    let kind = std::fs::metadata(path).map(|found| found.file_type());
+    let is_pipe = kind.is_ok_and(|kind| kind.is_fifo() || kind.is_socket());
+    // What stands under /dev is open already.
+    if is_pipe && !path.starts_with("/dev") {
+        return Err(Kind::Configuration
+            .error(format!(
+                "--audit {} is a pipe, and a log that nobody reads would stop the run",
+                shown(path)
+            ))
+            .next("Name a file; tail -f shows it while it grows."));
     }
     let open = || -> std::io::Result<File> {
         let mut file = OpenOptions::new().append(true).create(true).open(path)?;

@@ -195,6 +195,15 @@ async fn keep(
             .await;
     }
     carried.run = kept.run;
+    if !kept.is_new
+        && let Some(at) = kept.record.imported_under_an_earlier_kick_off()
+    {
+        tracing::warn!(
+            run = carried.run,
+            imported = at,
+            "the source answered the kick-off with an export that was imported before: what changed since then is not in it"
+        );
+    }
     if !sync::is_instant(&head.transaction_time) {
         tracing::warn!(
             run = carried.run,

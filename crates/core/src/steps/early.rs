@@ -181,8 +181,8 @@ async fn note(staging: &Staging, run: &str, plan: &Plan) -> Result<()> {
         text.add(format!("{}\n", json!([plan.export()])).as_bytes())
             .await?;
         for slot in plan.order() {
-            let key = plan.file(slot)?.key;
-            text.add(format!("{}\n", json!([slot, key])).as_bytes())
+            let file = plan.file(slot)?;
+            text.add(format!("{}\n", json!([slot, file.key, file.count])).as_bytes())
                 .await?;
         }
         // One that is there already was left by a process that ended before it wrote that down, or is another's.
@@ -229,9 +229,11 @@ pub(super) async fn settle(staging: &Staging, record: &RunRecord, plan: &Plan) -
             for line in lines.split(|byte| *byte == b'\n') {
                 match Noted::read(line) {
                     Some(Noted::Export(of)) => of_this_export = of == export,
-                    Some(Noted::File(index, key))
+                    Some(Noted::File(index, key, count))
                         if layout::role_of(run, &key) == Role::File(index)
-                            && !(of_this_export && names(index, &key)) =>
+                            && !(of_this_export
+                                && names(index, &key)
+                                && same_count(plan, index, count)) =>
                     {
                         remove_left_over(staging, &key).await?;
                         remove_left_over(staging, &layout::part_key(run, index)).await?;
@@ -260,12 +262,19 @@ pub(super) async fn settle(staging: &Staging, record: &RunRecord, plan: &Plan) -
     Ok(())
 }
 
+/// Whether the complete manifest promises no other number of resources than the one before.
+fn same_count(plan: &Plan, index: usize, count: Option<u64>) -> bool {
+    let slot = u32::try_from(index).ok();
+    let file = slot.and_then(|slot| plan.file(slot).ok());
+    file.is_none_or(|file| file.count.is_none() || file.count == count)
+}
+
 /// A line of a note.
 enum Noted {
     /// Of which export the files below it are.
     Export(String),
-    /// The index and the key of a file.
-    File(usize, String),
+    /// The index and the key of a file, and how many resources it was to hold.
+    File(usize, String, Option<u64>),
 }
 
 impl Noted {
@@ -273,9 +282,9 @@ impl Noted {
         let line: Vec<Value> = serde_json::from_slice(line).ok()?;
         match line.as_slice() {
             [export] => Some(Self::Export(export.as_str()?.to_owned())),
-            [index, key] => {
+            [index, key, count] => {
                 let index = usize::try_from(index.as_u64()?).ok()?;
-                Some(Self::File(index, key.as_str()?.to_owned()))
+                Some(Self::File(index, key.as_str()?.to_owned(), count.as_u64()))
             }
             _ => None,
         }

@@ -181,6 +181,10 @@ pub async fn unfinished(context: &Context) -> Result<Option<Unfinished>> {
     let key = layout::manifest_key(&run);
     let base = crate::export::parse_status_url(&kick_off.status_url).ok();
     let step = match record.manifest {
+        // Another publication may have taken its place, to which some of the files may belong.
+        Some(_) if kick_off.manifest.is_some() && record.transfer.is_none() => {
+            Step::CheckExportStatus
+        }
         Some(manifest) if seen && run::is_stored_whole(staging, &run, base.as_ref()).await? => {
             event["result"] = json(&ManifestPlace {
                 manifest: staging.url(&key),

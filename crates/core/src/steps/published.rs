@@ -4,7 +4,9 @@
 //! settings say, and each of its publications, told apart by their `transactionTime`, is a run of its own, which is imported
 //! once.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde_json::Value;
 use url::Url;
@@ -12,11 +14,13 @@ use url::Url;
 use super::brought;
 use super::contract::{Carried, ExportStarted};
 use super::{Context, exporting};
+use crate::answered::Answered;
 use crate::config::{ImportMode, Settings, SourceManifest};
 use crate::error::{Error, Kind, Result};
-use crate::export::{self, Partial, Polled, Room};
+use crate::export::{self, Partial, Polled, Room, Status};
 use crate::http;
 use crate::manifest::{Head, Manifest};
+use crate::progress::{self, Event};
 use crate::staging::{Staging, layout};
 use crate::sync::{self, FromManifest, KickOff, RunRecord, SyncState};
 use crate::transfer::Plan;
@@ -39,6 +43,13 @@ pub(super) async fn begin(context: &Context, manifest: &SourceManifest) -> Resul
         ..Carried::default()
     };
     context.of_run(&carried.run, None);
+    // Whoever reads the audit log looks for how it began.
+    context.tell(Event::KickedOff(Arc::new(progress::KickOff {
+        url: http::shown(manifest.url()),
+        parameters: BTreeMap::new(),
+        software: progress::Software::default(),
+        outcome: Ok(Answered::default()),
+    })));
     if let Some(staging) = context.staging_if_any().await? {
         let begun = KickOff {
             at: sync::now(),
@@ -121,7 +132,16 @@ impl ManifestAt {
     /// publication.
     pub(super) fn run_of(&self, run: &str, head: &Head) -> Option<String> {
         let begun = run.split('-').next().unwrap_or(run);
-        let suffixed = || layout::suffixed(begun, &head.transaction_time);
+        // A publisher may mend a manifest without giving it another time.
+        let Head {
+            transaction_time,
+            outputs,
+            deleted,
+            errors,
+            ..
+        } = head;
+        let publication = format!("{transaction_time} {outputs} {deleted} {errors}");
+        let suffixed = || layout::suffixed(begun, &publication);
         self.is_published.then(suffixed)
     }
 
@@ -184,6 +204,40 @@ impl ManifestAt {
                 "Check SOURCE_MANIFEST, and ask whoever publishes it whether it is still there.",
             ),
         )
+    }
+}
+
+/// Refuses what was staged of a publication that another has taken the place of meanwhile: where files keep their names from
+/// one to the next, some of them may be of either.
+pub(super) async fn refuse_replaced(
+    manifest_at: &ManifestAt,
+    client: &http::Client,
+    endpoint: &Url,
+    stored: &Head,
+) -> Result<()> {
+    if !manifest_at.is_published {
+        return Ok(());
+    }
+    let now = match Box::pin(manifest_at.poll(client, endpoint, None, None)).await {
+        Ok(polled) => polled.status,
+        Err(error) => {
+            tracing::warn!(
+                error = error.what(),
+                "whether the manifest is still the same could not be asked, so nothing shows that its files are"
+            );
+            return Ok(());
+        }
+    };
+    match now {
+        Status::Complete(now) if now.head.transaction_time != stored.transaction_time => {
+            Err(Kind::ExportFailed
+                .error(format!(
+                    "{}: another publication took the place of this one while its files were fetched, which may be of either",
+                    manifest_at.shown()
+                ))
+                .next("Start again: the new one is taken."))
+        }
+        _ => Ok(()),
     }
 }
 

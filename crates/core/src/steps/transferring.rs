@@ -101,6 +101,7 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
         expiry::warn(&carried.run, expires, until);
         stored.head.warn_of_odd_number(&carried.run);
     }
+    let published = manifest_at.clone().filter(|_| record.transfer.is_none());
     let transfer = Transfer {
         source: source.clone(),
         staging: staging.clone(),
@@ -122,6 +123,9 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
         }
         ended => ended?,
     };
+    if let Some(published) = published {
+        published::refuse_replaced(&published, source, endpoint, &stored.head).await?;
+    }
     if stored.head.untyped.is_some() {
         remove_other_pieces(staging, &plan, &brought.pieces).await?;
     }
@@ -139,18 +143,28 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
     if brought.fetched > 0 || record.transfer.is_none() {
         context.tell(brought::total(&brought, &record, started));
     }
-    if let Some(ending) = ending.filter(|_| to_end) {
-        ending
-            .carry_out(context, staging, &carried.run, deadline)
-            .await;
-    }
-    sweep(staging, &carried.run, deadline).await;
+    let ending = ending.filter(|_| to_end);
+    clear_away(context, staging, &carried.run, ending, deadline).await;
     let deletions = Some(stored.head.deleted).filter(|deleted| *deleted > 0);
     Ok(Staged {
         parameters,
         deletions,
         carried,
     })
+}
+
+/// What is left to do when everything is staged: at the source, where it is to end its job, and in staging.
+async fn clear_away(
+    context: &Context,
+    staging: &Staging,
+    run: &str,
+    ending: Option<Ending>,
+    deadline: Deadline,
+) {
+    if let Some(ending) = ending {
+        ending.carry_out(context, staging, run, deadline).await;
+    }
+    sweep(staging, run, deadline).await;
 }
 
 /// Whether the transfer has come further lately, as far as is known.

@@ -41,6 +41,17 @@ impl RunRecord {
         (is_earlier && attempt.outcome.as_deref() == Some(SUCCEEDED)).then_some(attempt)
     }
 
+    /// When the same export was imported under an earlier kick-off than the newest, to which the source has answered with it
+    /// again. A manifest that takes the place of an export may come back, and is no export.
+    #[must_use]
+    pub fn imported_under_an_earlier_kick_off(&self) -> Option<&str> {
+        let newest = self.newest_kick_off()?;
+        let attempt = self.attempts.last()?;
+        let succeeded = attempt.outcome.as_deref() == Some(SUCCEEDED);
+        let earlier = succeeded && attempt.at < newest.at && newest.manifest.is_none();
+        earlier.then(|| attempt.ended.as_deref().unwrap_or(&attempt.at))
+    }
+
     /// Takes in that there was nothing to do. Of earlier starts that had nothing to do, none is kept: a manifest may stay the
     /// same for years.
     pub fn note_imported_before(&mut self, at: &str) {
