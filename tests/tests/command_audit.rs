@@ -279,6 +279,11 @@ async fn a_file_that_cannot_be_written_is_told_before_anybody_is_asked() {
         let shown = format!("--audit {}", file.display());
         finished.expect_error("ConfigurationError", &[&shown, words]);
     }
+    let pipe = folder.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    let finished = audited(&sandbox, &pipe).run().await;
+    finished.expect_error("ConfigurationError", &["is a pipe"]);
     let both = audited(&sandbox, &folder.path().join("log")).arg("cancel");
     let finished = both.run().await.expect_code(2);
     assert!(

@@ -202,7 +202,7 @@ async fn a_folder_without_room_is_denied_by_name_and_holds_only_whole_files() {
     let event = story.until(TransferToS3).await.unwrap();
     let failed = story.call(TransferToS3, &event).await.unwrap_err();
     denied(&sandbox, &failed, &url(folder));
-    assert!(failed.error_message.contains("room"), "{failed:?}");
+    assert!(failed.error_message.contains("ulimit -f"), "{failed:?}");
     assert_folder_whole(folder);
     // With room, the next call goes on.
     let mut story = Story::of(&sandbox).with("STAGING_URL", url(folder));

@@ -263,7 +263,11 @@ async fn an_export_of_others_is_waited_for_imported_and_left_alone() {
     let run = pathling_import(&sandbox).env("SOURCE_MANIFEST", &status_url);
     let finished = run.run().await.expect_code(0);
     assert_arrived(&sandbox);
-    assert_eq!(sandbox.polls().len(), 4, "three times it was under way");
+    let polls = sandbox.polls().len();
+    assert_eq!(
+        polls, 5,
+        "three times it was under way, once it was complete, and once it was still the same"
+    );
     assert_eq!(sandbox.deletions().len(), 0);
     assert_eq!(sandbox.export_kick_offs().len(), 1, "that of the others");
     assert!(
@@ -545,6 +549,56 @@ async fn a_run_of_a_manifest_goes_on_where_it_was_killed() {
         );
         assert_arrived(&sandbox);
         assert_only_read(&sandbox);
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_was_left_half_way_takes_the_publication_that_has_come_meanwhile() {
+    let builder = hospital().source_auth(false);
+    let builder = builder.fault(Fault::Hang(Place::File));
+    let sandbox = builder.start().await.unwrap();
+    let run = manifest_alone(&sandbox, published(&sandbox)).spawn();
+    until_asked(&sandbox, 1, |it| it.path.contains("/files/")).await;
+    run.kill().await;
+    sandbox.faults().clear();
+    assert!(sandbox.source_put(&json!({"resourceType": "Patient", "id": "new"})));
+    let _ = manifest_alone(&sandbox, published(&sandbox))
+        .run()
+        .await
+        .expect_code(0);
+    assert_arrived(&sandbox);
+    assert_only_read(&sandbox);
+}
+
+#[tokio::test]
+async fn files_that_keep_their_names_from_one_publication_to_the_next_are_not_imported_mixed() {
+    let sandbox = hospital().source_auth(false).start().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("m.json");
+    for same_names in [false, true] {
+        let mut manifest = manifest_now(&sandbox).await;
+        std::fs::write(&file, manifest.to_string()).unwrap();
+        sandbox.clear_requests();
+        sandbox.faults().on(Fault::Hang(Place::File));
+        let run = manifest_alone(&sandbox, file.to_str().unwrap())
+            .env("ALLOW_PRIVATE_HOSTS", "true")
+            .env("IDLE_TIMEOUT", "1")
+            .arg("--fresh")
+            .spawn();
+        until_asked(&sandbox, 1, |it| it.path.contains("/files/")).await;
+        manifest["transactionTime"] = json!("2999-01-01T00:00:00Z");
+        if !same_names {
+            manifest["output"] = json!([]);
+        }
+        std::fs::write(&file, manifest.to_string()).unwrap();
+        sandbox.faults().clear();
+        let finished = run.wait().await;
+        if same_names {
+            let words = ["another publication took the place", "Start again"];
+            finished.expect_error("ExportFailedError", &words);
+        } else {
+            let _ = finished.expect_code(0);
+        }
     }
 }
 

@@ -53,6 +53,8 @@ async fn hapi_gives_an_old_job_for_the_same_kick_off_and_that_is_no_success_of_y
     arrives(&sandbox, pathling_import(&sandbox)).await;
     let again = pathling_import(&sandbox).run().await;
     assert_eq!(again.code, Some(0), "{}", again.stderr);
+    let said = "with an export that was imported before";
+    assert!(again.stderr.contains(said), "{}", again.stderr);
     let jobs: BTreeSet<String> = sandbox.polls().into_iter().map(|poll| poll.path).collect();
     assert_eq!((sandbox.export_kick_offs().len(), jobs.len()), (2, 1));
     assert_arrived(&sandbox);

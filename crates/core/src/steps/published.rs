@@ -4,7 +4,8 @@
 //! settings say, and each of its publications, told apart by their `transactionTime`, is a run of its own, which is imported
 //! once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{BuildHasher as _, RandomState};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use super::{Context, exporting};
 use crate::answered::Answered;
 use crate::config::{ImportMode, Settings, SourceManifest};
 use crate::error::{Error, Kind, Result};
-use crate::export::{self, Partial, Polled, Room, Status};
+use crate::export::{self, Partial, Polled, Room};
 use crate::http;
 use crate::manifest::{Head, Manifest};
 use crate::progress::{self, Event};
@@ -207,19 +208,19 @@ impl ManifestAt {
     }
 }
 
-/// Refuses what was staged of a publication that another has taken the place of meanwhile: where files keep their names from
-/// one to the next, some of them may be of either.
+/// Refuses what was staged of a publication that another has taken the place of meanwhile, under the same names of files: some
+/// of them may be of either.
 pub(super) async fn refuse_replaced(
     manifest_at: &ManifestAt,
     client: &http::Client,
     endpoint: &Url,
-    stored: &Head,
+    stored: &Manifest,
 ) -> Result<()> {
     if !manifest_at.is_published {
         return Ok(());
     }
-    let now = match Box::pin(manifest_at.poll(client, endpoint, None, None)).await {
-        Ok(polled) => polled.status,
+    let now = match Box::pin(manifest_at.again(client, endpoint)).await {
+        Ok(now) => now,
         Err(error) => {
             tracing::warn!(
                 error = error.what(),
@@ -228,17 +229,25 @@ pub(super) async fn refuse_replaced(
             return Ok(());
         }
     };
-    match now {
-        Status::Complete(now) if now.head.transaction_time != stored.transaction_time => {
-            Err(Kind::ExportFailed
-                .error(format!(
-                    "{}: another publication took the place of this one while its files were fetched, which may be of either",
-                    manifest_at.shown()
-                ))
-                .next("Start again: the new one is taken."))
-        }
-        _ => Ok(()),
+    if now.head.transaction_time == stored.head.transaction_time || !share_a_name(&now, stored) {
+        return Ok(());
     }
+    Err(Kind::ExportFailed
+        .error(format!(
+            "{}: another publication took the place of this one while its files were fetched, which may be of either, for they have the same names",
+            manifest_at.shown()
+        ))
+        .next("Start again: the new one is taken."))
+}
+
+/// Whether the manifests have a file in common, by its URL less the signature.
+fn share_a_name(one: &Manifest, other: &Manifest) -> bool {
+    let state = RandomState::new();
+    let name = |url: &str| state.hash_one(layout::manifest_source(url));
+    let names: HashSet<u64> = one.outputs().map(|output| name(&output.url)).collect();
+    other
+        .outputs()
+        .any(|output| names.contains(&name(&output.url)))
 }
 
 /// Whether files of this type are taken: where a manifest takes the place of an export, `TYPES` chooses from it.
@@ -287,7 +296,8 @@ pub(super) async fn imported_before(
         return Ok(None);
     }
     // Another publication may have been imported since, of which this one is the correction.
-    let state = SyncState::load(staging, &sync::key(settings)).await?;
+    let key = record.newest_kick_off().map(|begun| begun.key.as_str());
+    let state = SyncState::load(staging, key.unwrap_or_default()).await?;
     if state.imported_last() != Some(run) {
         return Ok(None);
     }

@@ -124,7 +124,7 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
         ended => ended?,
     };
     if let Some(published) = published {
-        published::refuse_replaced(&published, source, endpoint, &stored.head).await?;
+        published::refuse_replaced(&published, source, endpoint, &stored).await?;
     }
     if stored.head.untyped.is_some() {
         remove_other_pieces(staging, &plan, &brought.pieces).await?;
