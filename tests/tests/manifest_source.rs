@@ -576,6 +576,10 @@ async fn files_that_keep_their_names_from_one_publication_to_the_next_are_not_im
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("m.json");
     for same_names in [false, true] {
+        // What is published now was not staged before.
+        assert!(
+            sandbox.source_put(&json!({"resourceType": "Basic", "id": same_names.to_string()}))
+        );
         let mut manifest = manifest_now(&sandbox).await;
         std::fs::write(&file, manifest.to_string()).unwrap();
         sandbox.clear_requests();
