@@ -37,7 +37,7 @@ def test_an_export_without_files_has_no_workers(run_distributed):
 
 def test_a_worker_whose_time_runs_out_is_called_again_and_goes_on(run_distributed):
     options = ("--resources-per-file", "10", "--fault", "delay=file:1000")
-    execution, sandbox = run_distributed(*options, timeouts={"transfer-to-s3": 3})
+    execution, sandbox = run_distributed(*options, timeouts={"transfer-to-s3": 3}, TransferConcurrency="8")
     assert execution.status == "SUCCEEDED", execution
     errors = [error for worker in execution.workers for error in worker.failures]
     assert set(errors) == {"JobInProgressError"}

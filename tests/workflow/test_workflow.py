@@ -31,7 +31,7 @@ def test_everything_arrives_and_each_poll_of_a_running_job_is_repeated(run, path
 
 def test_a_transfer_whose_time_runs_out_is_called_again_and_goes_on(run):
     files = ("--resources-per-file", "10", "--fault", "delay=file:1000")
-    execution, sandbox = run(*files, timeouts={"transfer-to-s3": 3})
+    execution, sandbox = run(*files, timeouts={"transfer-to-s3": 3}, TransferConcurrency="8")
     assert execution.status == "SUCCEEDED", execution
     assert set(execution.errors["Transfer to S3"]) == {"JobInProgressError"}
     source, target = sandbox.counts()
