@@ -26,6 +26,8 @@ pub(super) struct Journal {
     on: bool,
     held: Mutex<Held>,
     many: Notify,
+    /// One writes at a time: a poll's end and files that are staged beside it have the same block to write.
+    writing: tokio::sync::Mutex<()>,
 }
 
 /// What is not written yet, and where it goes.
@@ -46,6 +48,7 @@ impl Journal {
             on,
             held: Mutex::default(),
             many: Notify::new(),
+            writing: tokio::sync::Mutex::default(),
         }
     }
 
@@ -132,6 +135,7 @@ impl Journal {
 
     /// Writes as long as there are so many bytes of lines.
     async fn write(&self, staging: &Staging, least: usize) -> Result<()> {
+        let _alone = self.writing.lock().await;
         while let Some((run, block, number)) = self.next(least) {
             let key = |number| layout::log_key(&run, number);
             // A store that has no time gets no more to do for this.
