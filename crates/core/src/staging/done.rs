@@ -146,18 +146,16 @@ impl DoneRecord {
 
 impl PartState {
     /// What an object below `_parts/` says, as far as this version knows it.
+    ///
+    /// Only a state without a record has its version, and can be replaced on that alone: of a record, the object may appear
+    /// at any time, and whoever would replace it must look first.
     pub(super) fn of(object: &Object) -> Self {
         let mut state = match serde_json::from_slice(&object.bytes) {
             Ok(Self::Done { record, .. }) if record.version != VERSION => Self::Other,
             Ok(state) => state,
             Err(_) => Self::Other,
         };
-        if let Self::UnderWay(state)
-        | Self::Done {
-            under_way: Some(state),
-            ..
-        } = &mut state
-        {
+        if let Self::UnderWay(state) = &mut state {
             state.version = Some(object.version.clone());
         }
         state

@@ -29,7 +29,7 @@ pub struct UnderWay {
     pub part_limit: u64,
     /// Who has written this.
     pub(super) writer: String,
-    /// What the object was when this was read.
+    /// What the object was when this was read, where nothing but this was in it.
     pub(super) version: Option<Version>,
 }
 

@@ -415,8 +415,10 @@ impl Upload {
             return;
         };
         let (record, state) = PartState::of(&there).taken_apart();
-        let is_ours = state
-            .is_some_and(|state| state.writer == inner.writer || state.version == stored.version);
+        let is_ours = state.is_some_and(|state| {
+            state.writer == inner.writer
+                || (state.version.is_some() && state.version == stored.version)
+        });
         let is_true = match record {
             Some(record) => inner.staging.all_there(&record).await.unwrap_or(true),
             None => false,

@@ -1,6 +1,8 @@
 //! What uploads promise on S3 alone: few requests, few permissions, and what refusals and accidents come to.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::os::unix::fs::MetadataExt as _;
+
 use sandbox::{Fault, S3Policy};
 
 use super::*;
@@ -289,6 +291,36 @@ async fn a_completion_that_collides_begins_the_file_anew() {
     send_all(&upload, &content).await;
     let done = complete(&upload, &content, 9).await.unwrap();
     assert_eq!(room.state(&staging).await, FileState::Done(done));
+}
+
+#[tokio::test]
+async fn who_takes_a_file_up_whose_completion_is_late_leaves_it_as_it_comes() {
+    for saves in [false, true] {
+        let room = Room::on_s3().await;
+        let content = large();
+        let (one, other) = (room.open().await, room.open().await);
+        let first = room.upload(&one);
+        send_all(&first, &content).await;
+        first.save(&position(3), 1).await.unwrap();
+        room.on(Fault::S3CompleteFails);
+        complete(&first, &content, 9).await.unwrap_err();
+        room.sandbox.as_ref().unwrap().faults().clear();
+        // The record is there, and the object comes after the other process has looked for it.
+        let second = room.resume(&other).await.unwrap();
+        let done = complete(&first, &content, 9).await.unwrap();
+        let made = std::fs::metadata(room.path(&room.file)).unwrap().ino();
+
+        if saves {
+            let saved = second.save(&position(3), 1).await.unwrap();
+            assert_eq!(saved, Saved::Done(done.clone()));
+        }
+        for resources in [9, 8] {
+            assert_eq!(complete(&second, &content, resources).await.unwrap(), done);
+        }
+        assert_eq!(room.state(&other).await, FileState::Done(done));
+        let there = std::fs::metadata(room.path(&room.file)).unwrap().ino();
+        assert_eq!(there, made, "another object took its place");
+    }
 }
 
 #[tokio::test]
