@@ -10,11 +10,12 @@ use futures_util::StreamExt as _;
 use futures_util::future::{Either, select};
 use tokio::sync::Notify;
 
+use super::Sink;
 use crate::error::Result;
-use crate::staging::{Staging, layout};
+use crate::staging::{LARGE_ADDITION, Staging, layout};
 
-/// So many bytes of lines are written without waiting for the call's end.
-const MANY: usize = 512 << 10;
+/// So many bytes of lines are written without waiting for the call's end: enough for an object of their own.
+const MANY: usize = LARGE_ADDITION;
 
 /// So many bytes of lines are held at most: what a store that does not take them leaves here.
 const MOST: usize = 4 << 20;
@@ -71,21 +72,28 @@ impl Journal {
         self.held().run.clone()
     }
 
-    pub(super) fn add(&self, line: &[u8]) {
-        if !self.on {
+    /// Adds the line that `line` adds to a text, given the run, and shows it to `sink`.
+    pub(super) fn add(&self, line: impl FnOnce(&mut Vec<u8>, Option<&str>), sink: Option<&Sink>) {
+        if !self.on && sink.is_none() {
             return;
         }
         let mut held = self.held();
-        if held.block.len() + held.lines.len() + line.len() > MOST {
-            if !std::mem::replace(&mut held.left_out, true) {
-                tracing::warn!(
-                    run = held.run,
-                    "the store does not take the audit log as fast as it grows, so events are left out of it"
-                );
-            }
-            return;
+        let Held { run, lines, .. } = &mut *held;
+        let before = lines.len();
+        line(lines, run.as_deref());
+        if let Some(sink) = sink {
+            sink(&lines[before..]);
         }
-        held.lines.extend_from_slice(line);
+        let is_too_much = held.block.len() + held.lines.len() > MOST;
+        if is_too_much && self.on && !std::mem::replace(&mut held.left_out, true) {
+            tracing::warn!(
+                run = held.run,
+                "the store does not take the audit log as fast as it grows, so events are left out of it"
+            );
+        }
+        if is_too_much || !self.on {
+            held.lines.truncate(before);
+        }
         if held.lines.len() >= MANY {
             self.many.notify_one();
         }

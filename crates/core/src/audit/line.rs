@@ -1,19 +1,21 @@
 //! The lines of the log, in the format of SMART's Bulk Data client: its wiki, "Bulk Data Export Log Items", and what
 //! cumulus-etl and smart-fetch write and read. What this program adds begins with `_`, as theirs does.
+//!
+//! Two are written for each file, so they are written as they are made, straight from the event.
+
+use std::collections::BTreeMap;
 
 use serde::Serialize;
-use serde_json::{Map, Value, json};
 
 use super::Item;
-use crate::answered::Answered;
 use crate::error::Error;
-use crate::progress::{Event, KickOff, Page};
+use crate::progress::{Event, KickOff, Page, Total};
 use crate::sync;
 
 /// One line that is not written yet.
-pub(super) struct Line {
+pub(super) struct Line<'a> {
     event: &'static str,
-    detail: Value,
+    detail: Detail<'a>,
     index: Option<usize>,
 }
 
@@ -23,7 +25,7 @@ struct Row<'a> {
     export_id: &'a str,
     timestamp: String,
     event_id: &'static str,
-    event_detail: &'a Value,
+    event_detail: &'a Detail<'a>,
     #[serde(rename = "_run", skip_serializing_if = "Option::is_none")]
     run: Option<&'a str>,
     #[serde(rename = "_index", skip_serializing_if = "Option::is_none")]
@@ -34,8 +36,81 @@ struct Row<'a> {
     client_version: Option<&'static str>,
 }
 
-impl Line {
-    fn new(event: &'static str, detail: Value) -> Self {
+/// What is said of each kind of event. The format has `body` for the text of an answer, which may hold anything, so here it
+/// is always null.
+#[derive(Serialize)]
+#[serde(untagged, rename_all_fields = "camelCase")]
+enum Detail<'a> {
+    KickOff {
+        export_url: &'a str,
+        error_code: Option<u16>,
+        error_body: Option<&'a str>,
+        software_name: Option<&'a str>,
+        software_version: Option<&'a str>,
+        software_release_date: Option<&'a str>,
+        fhir_version: Option<&'a str>,
+        request_parameters: &'a BTreeMap<String, String>,
+        response_headers: Option<&'a BTreeMap<String, String>>,
+    },
+    Progress {
+        body: (),
+        x_progress: Option<&'a str>,
+        retry_after: Option<String>,
+    },
+    Page {
+        transaction_time: &'a str,
+        output_file_count: usize,
+        deleted_file_count: usize,
+        error_file_count: usize,
+    },
+    Complete {
+        transaction_time: &'a str,
+    },
+    Manifest {
+        transaction_time: &'a str,
+        total_output_file_count: usize,
+        total_deleted_file_count: usize,
+        total_error_file_count: usize,
+        total_manifests: usize,
+    },
+    Failure(Failure<'a>),
+    FileAsked {
+        file_url: &'a str,
+        item_type: &'static str,
+        resource_type: Option<&'a str>,
+    },
+    FileFailed {
+        file_url: &'a str,
+        #[serde(flatten)]
+        failure: Failure<'a>,
+    },
+    FileDone {
+        file_url: &'a str,
+        resource_count: u64,
+        file_size: u64,
+    },
+    Transferred {
+        files: usize,
+        resources: u64,
+        bytes: u64,
+        attachments: u64,
+        /// In milliseconds.
+        duration: u64,
+    },
+}
+
+/// What went wrong, in the words of the program's own messages.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Failure<'a> {
+    body: (),
+    code: Option<u16>,
+    message: &'a str,
+    response_headers: Option<&'a BTreeMap<String, String>>,
+}
+
+impl<'a> Line<'a> {
+    fn new(event: &'static str, detail: Detail<'a>) -> Self {
         Self {
             event,
             detail,
@@ -43,15 +118,15 @@ impl Line {
         }
     }
 
-    fn of_file(index: usize, event: &'static str, detail: Value) -> Self {
+    fn of_file(index: usize, event: &'static str, detail: Detail<'a>) -> Self {
         Self {
             index: Some(index),
             ..Self::new(event, detail)
         }
     }
 
-    /// The line with its end.
-    pub(super) fn text(&self, id: &str, run: Option<&str>) -> Option<Vec<u8>> {
+    /// Adds the line to a text, with its end.
+    pub(super) fn add_to(&self, text: &mut Vec<u8>, id: &str, run: Option<&str>) {
         let begins = self.event == "kickoff";
         let row = Row {
             export_id: id,
@@ -63,43 +138,52 @@ impl Line {
             client: begins.then_some("pathling-import"),
             client_version: begins.then_some(env!("CARGO_PKG_VERSION")),
         };
-        let mut text = serde_json::to_vec(&row).ok()?;
-        text.push(b'\n');
-        Some(text)
+        let before = text.len();
+        match serde_json::to_writer(&mut *text, &row) {
+            Ok(()) => text.push(b'\n'),
+            Err(_) => text.truncate(before),
+        }
     }
 }
 
-/// What is written of an event. `url` is where the file was asked for that is done.
-pub(super) fn lines(event: &Event, item: Item, url: &str) -> Vec<Line> {
+/// Gives `write` what is written of an event. `url` is where the file was asked for that is done.
+pub(super) fn lines(event: &Event, item: Item, url: &str, mut write: impl FnMut(&Line<'_>)) {
     let line = match event {
         Event::KickedOff(told) => Line::new("kickoff", kick_off(told)),
         Event::ExportGoesOn {
             progress,
             retry_after,
         } => {
-            let retry_after = retry_after.map(|wait| wait.as_secs().to_string());
-            let detail = json!({"body": null, "xProgress": progress, "retryAfter": retry_after});
+            let detail = Detail::Progress {
+                body: (),
+                x_progress: progress.as_deref(),
+                retry_after: retry_after.map(|wait| wait.as_secs().to_string()),
+            };
             Line::new("status_progress", detail)
         }
-        Event::StatusFailed(error) => Line::new("status_error", failure(error).into()),
-        Event::ExportComplete(pages) => return manifest(pages),
+        Event::StatusFailed(error) => Line::new("status_error", Detail::Failure(failure(error))),
+        Event::ExportComplete(pages) => return manifest(pages, write),
         Event::FileAsked {
             index,
             resource_type,
             url,
         } => {
-            let resource_type = Some(resource_type).filter(|name| !name.is_empty());
-            let item = match item {
-                Item::Output => "output",
-                Item::Error => "error",
+            let detail = Detail::FileAsked {
+                file_url: url,
+                item_type: match item {
+                    Item::Output => "output",
+                    Item::Error => "error",
+                },
+                resource_type: Some(resource_type.as_str()).filter(|name| !name.is_empty()),
             };
-            let detail = json!({"fileUrl": url, "itemType": item, "resourceType": resource_type});
             Line::of_file(*index, "download_request", detail)
         }
         Event::FileFailed { index, url, error } => {
-            let mut detail = failure(error);
-            detail.insert("fileUrl".to_owned(), url.as_str().into());
-            Line::of_file(*index, "download_error", detail.into())
+            let detail = Detail::FileFailed {
+                file_url: url,
+                failure: failure(error),
+            };
+            Line::of_file(*index, "download_error", detail)
         }
         Event::FileDone {
             index,
@@ -107,104 +191,87 @@ pub(super) fn lines(event: &Event, item: Item, url: &str) -> Vec<Line> {
             resources,
             ..
         } => {
-            let detail = json!({"fileUrl": url, "resourceCount": resources, "fileSize": bytes});
+            let detail = Detail::FileDone {
+                file_url: url,
+                resource_count: *resources,
+                file_size: *bytes,
+            };
             Line::of_file(*index, "download_complete", detail)
         }
-        Event::TransferComplete(total) => Line::new(
-            "export_complete",
-            json!({
-                "files": total.files,
-                "resources": total.resources,
-                "bytes": total.bytes,
-                "attachments": 0,
-                "duration": u64::try_from(total.took.as_millis()).unwrap_or(u64::MAX),
-            }),
-        ),
+        Event::TransferComplete(total) => Line::new("export_complete", transferred(total)),
         Event::Planned { .. }
         | Event::FileStarted { .. }
         | Event::Bytes(_)
         | Event::Retrying { .. }
         | Event::Waiting { .. }
-        | Event::Ahead { .. } => return Vec::new(),
+        | Event::Ahead { .. } => return,
     };
-    vec![line]
+    write(&line);
 }
 
-fn kick_off(told: &KickOff) -> Value {
+fn kick_off(told: &KickOff) -> Detail<'_> {
     let software = &told.software;
-    let (code, body, headers) = match &told.outcome {
-        Ok(answered) => (None, None, Some(&answered.headers)),
-        Err(error) => {
-            let answered = error.answer();
-            (
-                answered.map(|answered| answered.status),
-                Some(error.what()),
-                answered.map(|answered| &answered.headers),
-            )
-        }
+    let (answered, failed) = match &told.outcome {
+        Ok(answered) => (Some(answered), None),
+        Err(error) => (error.answer(), Some(error)),
     };
-    json!({
-        "exportUrl": told.url,
-        "errorCode": code,
-        "errorBody": body,
-        "softwareName": software.name,
-        "softwareVersion": software.version,
-        "softwareReleaseDate": software.release_date,
-        "fhirVersion": software.fhir_version,
-        "requestParameters": told.parameters,
-        "responseHeaders": headers,
-    })
+    Detail::KickOff {
+        export_url: &told.url,
+        error_code: failed.and(answered).map(|answered| answered.status),
+        error_body: failed.map(Error::what),
+        software_name: software.name.as_deref(),
+        software_version: software.version.as_deref(),
+        software_release_date: software.release_date.as_deref(),
+        fhir_version: software.fhir_version.as_deref(),
+        request_parameters: &told.parameters,
+        response_headers: answered.map(|answered| &answered.headers),
+    }
 }
 
 /// The pages of a manifest, and that all of it is there.
-fn manifest(pages: &[Page]) -> Vec<Line> {
-    let Some(time) = pages.first().map(|page| &page.transaction_time) else {
-        return Vec::new();
+fn manifest(pages: &[Page], mut write: impl FnMut(&Line<'_>)) {
+    let Some(first) = pages.first() else {
+        return;
     };
-    let mut lines: Vec<Line> = pages
-        .iter()
-        .map(|page| {
-            let detail = json!({
-                "transactionTime": page.transaction_time,
-                "outputFileCount": page.outputs,
-                "deletedFileCount": page.deleted,
-                "errorFileCount": page.errors,
-            });
-            Line::new("status_page_complete", detail)
-        })
-        .collect();
+    let transaction_time = first.transaction_time.as_str();
+    for page in pages {
+        let detail = Detail::Page {
+            transaction_time: &page.transaction_time,
+            output_file_count: page.outputs,
+            deleted_file_count: page.deleted,
+            error_file_count: page.errors,
+        };
+        write(&Line::new("status_page_complete", detail));
+    }
+    let complete = Detail::Complete { transaction_time };
+    write(&Line::new("status_complete", complete));
     let all = |of: fn(&Page) -> usize| pages.iter().map(of).sum::<usize>();
-    lines.push(Line::new(
-        "status_complete",
-        json!({"transactionTime": time}),
-    ));
-    lines.push(Line::new(
-        "manifest_complete",
-        json!({
-            "transactionTime": time,
-            "totalOutputFileCount": all(|page| page.outputs),
-            "totalDeletedFileCount": all(|page| page.deleted),
-            "totalErrorFileCount": all(|page| page.errors),
-            "totalManifests": pages.len(),
-        }),
-    ));
-    lines
+    let whole = Detail::Manifest {
+        transaction_time,
+        total_output_file_count: all(|page| page.outputs),
+        total_deleted_file_count: all(|page| page.deleted),
+        total_error_file_count: all(|page| page.errors),
+        total_manifests: pages.len(),
+    };
+    write(&Line::new("manifest_complete", whole));
 }
 
-/// What went wrong, in the words of the program's own messages: the body itself may hold anything.
-fn failure(error: &Error) -> Map<String, Value> {
+fn transferred(total: &Total) -> Detail<'static> {
+    Detail::Transferred {
+        files: total.files,
+        resources: total.resources,
+        bytes: total.bytes,
+        attachments: 0,
+        duration: u64::try_from(total.took.as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+fn failure(error: &Error) -> Failure<'_> {
     let answered = error.answer();
-    let headers = |answered: &Answered| Value::from_iter(answered.headers.clone());
-    let mut detail = Map::new();
-    detail.insert("body".to_owned(), Value::Null);
-    detail.insert(
-        "code".to_owned(),
-        answered.map(|answered| answered.status).into(),
-    );
-    detail.insert("message".to_owned(), error.what().into());
-    detail.insert(
-        "responseHeaders".to_owned(),
-        answered.map_or(Value::Null, headers),
-    );
-    detail
+    Failure {
+        body: (),
+        code: answered.map(|answered| answered.status),
+        message: error.what(),
+        response_headers: answered.map(|answered| &answered.headers),
+    }
 }

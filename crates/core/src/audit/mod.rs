@@ -104,7 +104,7 @@ impl Audit {
                 let url = self.asked().remove(&(item, *index));
                 // One that was there before was written down by whoever fetched it.
                 if *fetched && let Some(url) = url {
-                    self.write(&line::lines(event, item, &url));
+                    self.write(event, item, &url);
                 }
                 return;
             }
@@ -116,20 +116,15 @@ impl Audit {
             | Event::Waiting { .. } => return,
             _ => {}
         }
-        self.write(&line::lines(event, item, ""));
+        self.write(event, item, "");
     }
 
-    fn write(&self, lines: &[line::Line]) {
-        let (id, run) = (self.id.get().unwrap_or_default(), self.journal.run());
-        for line in lines {
-            let Some(text) = line.text(&id, run.as_deref()) else {
-                continue;
-            };
-            if let Some(sink) = self.sink.get() {
-                sink(&text);
-            }
-            self.journal.add(&text);
-        }
+    fn write(&self, event: &Event, item: Item, url: &str) {
+        let (id, sink) = (self.id.get().unwrap_or_default(), self.sink.get());
+        line::lines(event, item, url, |line| {
+            self.journal
+                .add(|text, run| line.add_to(text, &id, run), sink);
+        });
     }
 
     /// Does `work`, and meanwhile brings to the run's folder what there is a lot of.

@@ -11,27 +11,30 @@ pub(super) const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 const LONGEST: usize = 64;
 
 /// The name, for all clients that work on the same run. A process may work on one run after another, so it can change.
+///
+/// It is kept as the header that each request clones.
 #[derive(Clone, Debug, Default)]
-pub struct RequestId(Arc<RwLock<Option<String>>>);
+pub struct RequestId(Arc<RwLock<Option<HeaderValue>>>);
 
 impl RequestId {
     /// Sends this name from now on; or none, until it is known.
     pub fn set(&self, name: Option<&str>) {
-        let name = name.filter(|name| is_request_id(name)).map(str::to_owned);
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = name;
+        let name = name.filter(|name| is_request_id(name));
+        let header = name.and_then(|name| HeaderValue::from_str(name).ok());
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = header;
     }
 
     /// The name, where there is one.
     #[must_use]
     pub fn get(&self) -> Option<String> {
+        self.header()?.to_str().ok().map(str::to_owned)
+    }
+
+    pub(super) fn header(&self) -> Option<HeaderValue> {
         self.0
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
-    }
-
-    pub(super) fn header(&self) -> Option<HeaderValue> {
-        HeaderValue::from_str(&self.get()?).ok()
     }
 }
 

@@ -1,5 +1,5 @@
 //! Lines added to a log of ours, which several processes write at once: in objects that are numbered, none of them large,
-//! for each addition reads and writes the last one whole.
+//! for a small addition reads and writes the last one whole. A large one becomes an object of its own.
 
 use bytes::Bytes;
 
@@ -9,6 +9,9 @@ use crate::error::{Kind, Result};
 
 /// An object has no more than this, unless what is added at once has.
 const LARGEST: usize = 2 << 20;
+
+/// From so many bytes on, an addition is not joined with what is there.
+pub const LARGE_ADDITION: usize = LARGEST / 2;
 
 /// How often an addition is tried against others before it is given up.
 const ATTEMPTS: u32 = 12;
@@ -25,19 +28,29 @@ impl Staging {
         lines: &Bytes,
         last: Option<u32>,
     ) -> Result<u32> {
-        let mut number = last.unwrap_or_default();
+        let is_large = lines.len() >= LARGE_ADDITION;
+        let mut number = match last {
+            Some(last) if is_large => last + 1,
+            last => last.unwrap_or_default(),
+        };
         for attempt in 0..ATTEMPTS {
             let at = key(number);
-            let Some(object) = self.read(&at).await? else {
-                match self.create(&at, lines.clone(), layout::JSON_LINES).await? {
+            let there = if is_large {
+                None
+            } else {
+                self.read(&at).await?
+            };
+            let object = match there {
+                Some(object) => object,
+                None => match self.create(&at, lines.clone(), layout::JSON_LINES).await? {
                     Created::New(_) => return Ok(number),
-                    Created::Exists(_) => continue,
-                }
+                    Created::Exists(object) => object,
+                },
             };
             if memchr::memmem::find(&object.bytes, lines).is_some() {
                 return Ok(number);
             }
-            if object.bytes.len() + lines.len() > LARGEST {
+            if is_large || object.bytes.len() + lines.len() > LARGEST {
                 let newest = self.newest(&key, number).await?;
                 number = newest.max(number + 1);
                 continue;

@@ -38,6 +38,7 @@ use crate::config::{Checksum, Place};
 use crate::error::Result;
 use crate::http::Backoff;
 
+pub use self::append::LARGE_ADDITION;
 pub use self::done::{DoneRecord, StagedObject};
 pub use self::files::{FileState, Hint, Listed};
 pub use self::stream::Chunks;
