@@ -311,3 +311,18 @@ async fn a_line_too_long_for_the_memory_is_told_with_what_to_set() {
     let words = ["TRANSFER_MEMORY", "line 2"];
     transfer.fail("ConfigurationError", &words).await;
 }
+
+#[tokio::test]
+async fn a_file_of_more_types_than_fhir_could_have_is_told() {
+    let letter = |number: u32| char::from_digit(10 + number % 26, 36).unwrap();
+    let name = |number| {
+        let letters = [number, number / 26, number / 676].map(letter);
+        format!("T{}", String::from_iter(letters))
+    };
+    let names: Vec<String> = (0..1001).map(name).collect();
+    let sizes: Vec<_> = names.iter().map(|name| (name.as_str(), 1)).collect();
+    let builder = Sandbox::builder().data(Dataset::of(&sizes));
+    let mut transfer = Transferring::of(builder.mixed_files(true), &[SPLIT]).await;
+    let words = ["line ", "than the 1000 that a file may hold"];
+    transfer.fail("IntegrityError", &words).await;
+}

@@ -34,6 +34,12 @@ const BOM: &[u8] = b"\xef\xbb\xbf";
 const TORN: &str =
     "has a carriage return that no line feed follows, where Pathling would end the line";
 
+/// A file has no more types than this: each takes memory that no budget knows of. FHIR has some 160.
+const MOST_TYPES: usize = 1000;
+
+/// What is wrong with a line that has one more.
+const TOO_MANY: &str = "is of one more resourceType than the 1000 that a file may hold";
+
 /// One attempt at a file of several types.
 pub(super) struct Splitter {
     engine: Arc<Engine>,
@@ -262,10 +268,16 @@ impl Splitter {
     /// The type of the resource on a line, as [`type_of`] says, if the line is none that a reader would tear.
     fn type_of<'a>(&self, line: &'a [u8]) -> Result<Option<Cow<'a, str>>, String> {
         let (_, inside) = line.split_last().unwrap_or((&0, b""));
-        match memchr(b'\r', inside) {
-            Some(_) if self.engine.settings.validate != Validate::None => Err(TORN.to_owned()),
-            _ => type_of(line),
+        let torn = memchr(b'\r', inside).is_some();
+        if torn && self.engine.settings.validate != Validate::None {
+            return Err(TORN.to_owned());
         }
+        let name = type_of(line)?;
+        let is_new = |name: &Cow<'_, str>| !self.types.contains_key(name.as_ref());
+        if self.types.len() == MOST_TYPES && name.as_ref().is_some_and(is_new) {
+            return Err(TOO_MANY.to_owned());
+        }
+        Ok(name)
     }
 
     /// Stores what is held of the type of which that is most; of two, that of the name that comes later.
