@@ -226,10 +226,15 @@ impl Transport {
             request.method,
             shown(&request.url)
         ));
-        let next = format!(
-            "If it is meant, set ALLOW_PRIVATE_HOSTS=true, or name its origin in {}, which then gets the token too.",
-            self.side.setting("TRUSTED_ORIGINS")
-        );
+        let next = if refused.may_be_allowed {
+            format!(
+                "If it is meant, set ALLOW_PRIVATE_HOSTS=true, or name its origin in {}, which then gets the token too.",
+                self.side.setting("TRUSTED_ORIGINS")
+            )
+        } else {
+            "No setting allows it: ask whoever runs the server why it names such an address."
+                .to_owned()
+        };
         error.next(next).unsent()
     }
 

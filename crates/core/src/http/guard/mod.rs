@@ -50,11 +50,36 @@ struct Rules {
 
 /// An address that is not gone to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Refused(String);
+pub(super) struct Refused {
+    address: IpAddr,
+    what: &'static str,
+    /// Whether the operator may allow it.
+    pub(super) may_be_allowed: bool,
+}
+
+impl Refused {
+    /// One that the operator may allow.
+    fn until_allowed(address: IpAddr, what: &'static str) -> Self {
+        Self {
+            may_be_allowed: true,
+            ..Self::for_ever(address, what)
+        }
+    }
+
+    /// One that nobody may allow.
+    fn for_ever(address: IpAddr, what: &'static str) -> Self {
+        Self {
+            address,
+            what,
+            may_be_allowed: false,
+        }
+    }
+}
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        let Self { address, what, .. } = self;
+        write!(f, "the address {address} is {what}, and not gone to")
     }
 }
 
@@ -130,7 +155,7 @@ impl Guard {
             here && port == Some(runtime.port())
         };
         if self.0.runtime.is_some_and(is_runtime) {
-            return Err(refused(address, "the Lambda Runtime API's own"));
+            return Err(Refused::for_ever(address, "the Lambda Runtime API's own"));
         }
         self.judge(address, named).await
     }
@@ -149,13 +174,16 @@ impl Guard {
     async fn judge(&self, address: IpAddr, named: bool) -> Result<(), Refused> {
         let what = match Reach::of(address) {
             Reach::Public => return Ok(()),
-            Reach::Never => return Err(refused(address, "one that no server has reason to name")),
+            Reach::Never => {
+                let what = "one that no server has reason to name";
+                return Err(Refused::for_ever(address, what));
+            }
             _ if named || self.0.allow_private => return Ok(()),
             reach if reach <= self.endpoint_reach().await => return Ok(()),
             Reach::Private => "one of a private network",
             Reach::Loopback => "this machine's own",
         };
-        Err(refused(address, what))
+        Err(Refused::until_allowed(address, what))
     }
 
     /// Where the endpoint is. A name that cannot be resolved is taken for a public one.
@@ -195,7 +223,7 @@ impl Guard {
         let mut refusal = None;
         for address in found {
             let judged = if not_here && Reach::of(address) == Reach::Loopback {
-                Err(refused(
+                Err(Refused::for_ever(
                     address,
                     "this machine's own, where the Lambda Runtime API has that port",
                 ))
@@ -235,10 +263,6 @@ impl fmt::Debug for Guard {
 /// What is wrong with an address, where an error was about one.
 pub(super) fn refusal<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Refused> {
     words::causes(error).find_map(|cause| cause.downcast_ref())
-}
-
-fn refused(address: IpAddr, what: &str) -> Refused {
-    Refused(format!("the address {address} is {what}, and not gone to"))
 }
 
 /// A host name without its case and its last dot.
