@@ -65,7 +65,7 @@ impl SigningKey {
     /// Reads a key. `kid` chooses from a JWKS, and is the id of a key that has none of its own. The error says what is
     /// wrong, and nothing of the text.
     pub fn read(text: &str, kid: Option<&str>) -> Result<Self, String> {
-        let text = text.trim();
+        let text = without_mark(text).trim();
         if text.starts_with('{') {
             return from_json(text, kid);
         }
@@ -138,7 +138,12 @@ impl fmt::Debug for SigningKey {
 
 /// A PEM as it was: its line ends are often lost on the way into a variable, or written as two characters.
 pub(super) fn with_line_ends(text: &str) -> String {
-    text.replace("\\n", "\n")
+    without_mark(text).replace("\\n", "\n")
+}
+
+/// A text without the byte-order mark that editors on Windows put in front.
+fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
 /// Whether a PEM's key is under a passphrase (RFC 5958, or as OpenSSL did before it).

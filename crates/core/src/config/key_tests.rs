@@ -30,6 +30,8 @@ fn the_rfcs_key_signs_as_the_rfc_says() {
     assert_eq!(URL_SAFE_NO_PAD.encode(signed), signature);
     assert_eq!(key.algorithms()[0], Algorithm::Rs384);
     assert_eq!(key.sign(Algorithm::Es384, b"x"), None);
+    let marked = SigningKey::read(&format!("\u{feff}{jwk}"), None);
+    assert!(marked.is_ok(), "{marked:?}");
 }
 
 #[test]

@@ -70,10 +70,15 @@ pub async fn manifest_in_file(client: &Client, endpoint: &Url, path: &Path) -> R
 pub async fn look_for_file(path: &Path) -> Result<()> {
     let found = tokio::fs::metadata(path).await;
     let found = found.map_err(|error| unreadable(path, &error))?;
-    if found.is_dir() {
-        return Err(unreadable(path, &ErrorKind::IsADirectory.into()));
+    if found.is_file() {
+        return Ok(());
     }
-    Ok(())
+    let why = if found.is_dir() {
+        ErrorKind::IsADirectory
+    } else {
+        ErrorKind::NotSeekable
+    };
+    Err(unreadable(path, &why.into()))
 }
 
 /// The file's bytes, as they are read.
@@ -95,6 +100,7 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Error {
     let why = match error.kind() {
         ErrorKind::NotFound => "does not exist".to_owned(),
         ErrorKind::IsADirectory => "is a directory".to_owned(),
+        ErrorKind::NotSeekable => "is no regular file, and it is read more than once".to_owned(),
         _ => format!("cannot be read: {error}"),
     };
     Kind::Configuration

@@ -94,11 +94,10 @@ impl<'a> Intake<'a> {
 
     /// The whole; or what is wrong with it, with its text where that is held.
     pub(super) async fn end(self) -> Result<Told, (Option<Vec<u8>>, Error)> {
-        let begins_with = self.held.trim_ascii_start().first();
-        let other = if begins_with == Some(&b'<') {
-            no_page
-        } else {
-            no_json
+        let other = match self.held.trim_ascii_start() {
+            [b'<', ..] => no_page,
+            [0x1f, 0x8b, ..] => no_gzip,
+            _ => no_json,
         };
         let head = match self.reading.end(other).await {
             Ok(head) => head,
@@ -126,4 +125,11 @@ impl<'a> Intake<'a> {
 
 fn no_page() -> Error {
     Kind::Manifest.error("the answer is an HTML page, something else than JSON")
+}
+
+/// It begins as RFC 1952 (section 2.3.1) says.
+fn no_gzip() -> Error {
+    Kind::Manifest
+        .error("it is compressed with gzip and nothing says so, which is something else than JSON")
+        .next("Unpack it where it is a file; a server has to send Content-Encoding: gzip with it.")
 }
