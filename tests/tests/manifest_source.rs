@@ -9,7 +9,7 @@ use pathling_import_tests::check::{
 };
 use pathling_import_tests::moment::until_asked;
 use pathling_import_tests::{
-    CommandRun, Env, Function, Records as _, Story, ToldSource, pathling_import,
+    AuditLog, CommandRun, Env, Function, Records as _, Story, ToldSource, pathling_import,
 };
 use sandbox::{Builder, Dataset, Fault, Place, Recorded, Sandbox, Service};
 use serde_json::{Value, json};
@@ -121,7 +121,16 @@ async fn a_manifest_that_did_not_change_is_not_imported_again_and_a_new_publicat
     );
     // Who wants it all the same says so.
     sandbox.clear_requests();
-    let anew = night().arg("--fresh").run().await.summary();
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log.ndjson");
+    let anew = night().arg("--fresh").arg("--audit").arg(&log);
+    let anew = anew.run().await.summary();
+    let log = AuditLog::read(&std::fs::read_to_string(log).unwrap());
+    assert_eq!(
+        log.events().last(),
+        Some(&"export_complete"),
+        "all was there"
+    );
     assert_eq!(
         (&anew["outcome"], &anew["run"]),
         (&json!("imported"), &first["run"])
@@ -209,6 +218,11 @@ async fn two_manifests_or_two_targets_are_two_synchronisations() {
     let signed = format!("{}?X-Amz-Signature=abc", published(&sandbox));
     let signed = manifest_alone(&sandbox, signed).arg("--log-format=json");
     assert_eq!(signed.run().await.summary()["run"], one.run());
+    let record = record(&sandbox, &one.run());
+    assert!(
+        !record.to_string().contains("Signature"),
+        "no record has a signature: {record}"
+    );
 }
 
 #[tokio::test]
@@ -327,6 +341,14 @@ async fn a_manifest_may_be_a_file_whose_urls_are_absolute() {
         .run()
         .await
         .expect_error("ConfigurationError", &["here/m.json does not exist"]);
+    let packed = with_file(&manifest);
+    std::fs::write(packed.folder().join("here/m.json"), [0x1f, 0x8b, 8, 0, 0]).unwrap();
+    packed
+        .run()
+        .await
+        .expect_error("ManifestError", &["gzip", "here/m.json", "Unpack it"]);
+    let pipe = run().env("SOURCE_MANIFEST", "/dev/null").run().await;
+    pipe.expect_error("ConfigurationError", &["/dev/null is no regular file"]);
     with_file(&json!({"a": 1}))
         .run()
         .await

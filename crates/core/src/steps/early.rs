@@ -290,3 +290,61 @@ impl Noted {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::config::Place;
+    use crate::manifest::Manifest;
+    use crate::staging::Options;
+
+    const RUN: &str = "0123456789abcdef";
+
+    fn plan(second: &Value) -> Plan {
+        let output = json!([
+            {"type": "Patient", "url": "http://h/0", "count": 3},
+            second,
+            {"type": "Patient", "url": "http://h/2"},
+        ]);
+        let manifest = json!({"transactionTime": "t", "output": output});
+        Plan::new(RUN, Arc::new(Manifest::read(&manifest, None).unwrap())).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_the_complete_manifest_has_otherwise_is_removed_and_the_rest_stays() {
+        let file = |url: &str, count: Value| json!({"type": "Patient", "url": url, "count": count});
+        let ahead = plan(&file("http://h/1", json!(3)));
+        for (second, stays) in [
+            (file("http://h/1", json!(3)), true),
+            (file("http://h/1", Value::Null), true),
+            (file("http://h/1", json!(4)), false),
+            (file("http://h/other", json!(3)), false),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let place = Place::Folder(folder.path().to_owned());
+            let staging = Staging::open(&place, Options::default()).await.unwrap();
+            note(&staging, RUN, &ahead).await.unwrap();
+            for slot in 0..3 {
+                let file = ahead.file(slot).unwrap();
+                for key in [&file.key, &file.part_key] {
+                    let mut text = staging.write(key, layout::NDJSON);
+                    text.add(b"{}\n").await.unwrap();
+                    assert!(text.finish().await.unwrap());
+                }
+            }
+            let record = RunRecord::load(&staging, RUN).await.unwrap();
+            settle(&staging, &record, &plan(&second)).await.unwrap();
+            for slot in 0..3 {
+                let file = ahead.file(slot).unwrap();
+                for key in [&file.key, &file.part_key] {
+                    let there = staging.head(key).await.unwrap().is_some();
+                    assert_eq!(there, stays || slot != 1, "{second} {key}");
+                }
+            }
+            let record = RunRecord::load(&staging, RUN).await.unwrap();
+            assert!(record.early.unwrap().settled);
+        }
+    }
+}

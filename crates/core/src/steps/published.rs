@@ -35,7 +35,8 @@ pub(super) async fn begin(context: &Context, manifest: &SourceManifest) -> Resul
     for name in manifest.unheeded() {
         tracing::warn!("{name} changes nothing beside SOURCE_MANIFEST: no export is asked for");
     }
-    let status_url = manifest.url().as_str().to_owned();
+    // It goes into records and the history of the workflow, where no signature belongs.
+    let status_url = layout::manifest_source(manifest.url().as_str());
     let key = sync::key(settings);
     let mut carried = Carried {
         // Two synchronisations of one manifest have it in common, and neither its files nor their imports.

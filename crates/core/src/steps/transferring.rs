@@ -129,6 +129,13 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
     if stored.head.untyped.is_some() {
         remove_other_pieces(staging, &plan, &brought.pieces).await?;
     }
+    // Another process may have staged ahead meanwhile, from a manifest that said otherwise.
+    early::settle(
+        staging,
+        &RunRecord::load(staging, &carried.run).await?,
+        &plan,
+    )
+    .await?;
 
     let transferred =
         brought::transferred(settings, &carried.run, mode, &stored, &brought, started)?;
@@ -140,7 +147,7 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
         true
     })
     .await?;
-    if brought.fetched > 0 || record.transfer.is_none() {
+    if brought.fetched > 0 || !record.is_staged() {
         context.tell(brought::total(&brought, &record, started));
     }
     let ending = ending.filter(|_| to_end);

@@ -332,6 +332,15 @@ impl RunRecord {
             .filter(|outcome| newest.is_none_or(|kick_off| outcome.at >= kick_off.at))
     }
 
+    /// Whether everything was found staged since the newest kick-off.
+    #[must_use]
+    pub fn is_staged(&self) -> bool {
+        let newest = self.newest_kick_off();
+        let is_since =
+            |transfer: &Transferred| newest.is_none_or(|kick_off| transfer.at >= kick_off.at);
+        self.transfer.as_ref().is_some_and(is_since)
+    }
+
     /// The newest kick-off.
     #[must_use]
     pub fn newest_kick_off(&self) -> Option<&KickOff> {
