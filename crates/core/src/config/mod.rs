@@ -12,6 +12,7 @@ mod job;
 mod key;
 mod lists;
 mod manifest;
+mod metrics;
 mod origin;
 mod parse;
 mod place;
@@ -49,6 +50,7 @@ pub use secret::Secret;
 pub use table::Step;
 pub use transfer::{Checksum, TransferSettings, Validate};
 
+use self::metrics::metrics_namespace;
 use self::sentry::sentry;
 use crate::error::Result;
 use endpoint::{SOURCE, TARGET, endpoint};
@@ -97,6 +99,8 @@ pub struct Settings {
     pub retry_after_max: Duration,
     /// Where failures are reported to.
     pub sentry: Option<Sentry>,
+    /// The namespace of CloudWatch that the functions write metrics for.
+    pub metrics_namespace: Option<String>,
 }
 
 /// How a full export is imported.
@@ -190,6 +194,7 @@ impl Settings {
             batches: reader.flag("TRANSFER_BATCHES"),
             retry_after_max: reader.seconds("RETRY_AFTER_MAX"),
             sentry: sentry(&mut reader),
+            metrics_namespace: metrics_namespace(&mut reader),
         };
         let organized = settings.export.organize_output_by.is_some();
         if step == Step::Command && organized && settings.mixed_files == MixedFiles::Refuse {
@@ -214,6 +219,12 @@ impl Settings {
         file: Option<&Path>,
     ) -> Option<Sentry> {
         sentry(&mut Reader::new(Step::Command, environment, file).ok()?)
+    }
+
+    /// The namespace of metrics alone, where it can be read: a failure to read the rest is counted too.
+    #[must_use]
+    pub fn metrics_namespace_only(environment: &BTreeMap<String, String>) -> Option<String> {
+        metrics_namespace(&mut Reader::new(Step::Command, environment, None).ok()?)
     }
 }
 

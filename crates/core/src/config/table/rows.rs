@@ -194,6 +194,8 @@ pub const SETTINGS: &[Setting] = &[
         "The environment's name in what is reported, e.g. `production`."),
     optional("SENTRY_RELEASE", Form::Text, Need::Absent("this program's version"), ALL,
         "The release in what is reported."),
+    optional("METRICS_NAMESPACE", Form::Text, Need::Absent("none: no metrics are written"), ALL,
+        "The namespace of CloudWatch for which the functions write metrics into their logs, e.g. `PathlingImport`; [telemetry.md](telemetry.md) lists them. The command writes none."),
     optional("EXPORT_RETRY_TIMES", TIMES, Need::Default("24"), COMMAND,
         "How many times the command waits for the export before it gives up; 0 means not at all. The defaults make six hours."),
     optional("EXPORT_RETRY_WAIT", WAIT, Need::Default("900"), COMMAND,
