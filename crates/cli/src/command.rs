@@ -220,7 +220,8 @@ impl Ending<'_> {
         } else {
             say(&self.failure(error, goes_on));
         }
-        self.telemetry.report(error, step, run);
+        self.telemetry
+            .report(error, &[("step", Some(step)), ("run", run)]);
         self.telemetry.flush();
         error.kind().row().exit_code
     }

@@ -172,7 +172,8 @@ impl Progress {
             | Event::ExportComplete(_)
             | Event::FileAsked { .. }
             | Event::FileFailed { .. }
-            | Event::TransferComplete(_) => {}
+            | Event::TransferComplete(_)
+            | Event::Arrived(_) => {}
             // The log has it from where it happens.
             Event::Ahead { .. } | Event::Retrying { .. } | Event::Waiting { .. }
                 if inner.form == Form::Log => {}

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
@@ -12,7 +13,12 @@ use tokio::time::Instant;
 
 use crate::config::{Settings, Step};
 use crate::error::{Error, Kind, Result};
-use crate::steps::{self, Context, Deadline};
+use crate::http;
+use crate::progress::{Event, Observer};
+use crate::staging::layout;
+use crate::steps::{self, Context, Deadline, contract};
+use crate::telemetry::meter::Meter;
+use crate::telemetry::metrics::{self, Ended};
 use crate::telemetry::{self, LogFormat, Telemetry, TelemetryOptions};
 use crate::transfer::logged;
 
@@ -57,76 +63,208 @@ async fn serve_here(step: Step) -> std::result::Result<(), RuntimeError> {
     let environment: BTreeMap<String, String> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
-    let settings = Settings::load(step, &environment, None);
-    let sentry = match &settings {
-        Ok(settings) => settings.sentry.clone(),
-        Err(_) => Settings::sentry_only(&environment, None),
-    };
-    let level = environment
-        .get("AWS_LAMBDA_LOG_LEVEL")
-        .map_or("info".to_owned(), |level| level.to_lowercase());
-    let telemetry = telemetry::start(&TelemetryOptions {
-        format: LogFormat::Json,
-        level: &level,
-        colours: false,
-        output: telemetry::to_stderr,
-        sentry: sentry.as_ref(),
-    });
-    let context = settings.map(|settings| Context::new(settings).observed_by(logged::observer()));
-    let (context, telemetry) = (Arc::new(context), Arc::new(telemetry));
+    let function = Arc::new(Function::new(step, &environment));
     // Behind a pointer: the runtime wraps what it is given in many layers.
     let handler =
         move |event: LambdaEvent<Value>| -> Pin<Box<dyn Future<Output = Result<Value>> + Send>> {
-            Box::pin(answer(
-                step,
-                Arc::clone(&context),
-                Arc::clone(&telemetry),
-                event,
-            ))
+            Box::pin(Arc::clone(&function).answer(event))
         };
     lambda_runtime::run(service_fn(handler)).await
 }
 
-async fn answer(
+/// What a process keeps between invocations.
+struct Function {
     step: Step,
-    context: Arc<Result<Context>>,
-    telemetry: Arc<Telemetry>,
-    event: LambdaEvent<Value>,
-) -> Result<Value> {
-    let run = event
-        .payload
-        .get("run")
-        .and_then(Value::as_str)
-        .map(str::to_owned);
-    let outcome = match &*context {
-        Ok(context) => {
-            let deadline = deadline(event.context.deadline());
-            steps::run_until(step, context, event.payload, Deadline(Some(deadline)))
-                .await
-                .and_then(|output| carried(output, context.settings().staging.is_some()))
-        }
-        Err(error) => Err(error.clone()),
-    };
-    match &outcome {
-        Ok(output) => {
-            let run = output.get("run").and_then(Value::as_str);
-            tracing::info!(step = step.name(), run, "step done");
-        }
-        Err(error) if error.kind() == Kind::JobInProgress => {
-            tracing::info!(
-                step = step.name(),
-                run,
-                progress = error.what(),
-                "job in progress"
-            );
-        }
-        Err(error) => {
-            tracing::error!(step = step.name(), run, error = error.name(), message = %error, "step failed");
-            telemetry.report(error, step.name(), run.as_deref());
-            telemetry.flush();
+    context: Result<Context>,
+    telemetry: Telemetry,
+    meter: Arc<Meter>,
+    /// Where metrics go.
+    namespace: Option<String>,
+    level: Level,
+    is_warm: AtomicBool,
+}
+
+impl Function {
+    fn new(step: Step, environment: &BTreeMap<String, String>) -> Self {
+        let settings = Settings::load(step, environment, None);
+        let (sentry, namespace) = match &settings {
+            Ok(settings) => (settings.sentry.clone(), settings.metrics_namespace.clone()),
+            Err(_) => (
+                Settings::sentry_only(environment, None),
+                Settings::metrics_namespace_only(environment),
+            ),
+        };
+        let level = environment.get("AWS_LAMBDA_LOG_LEVEL");
+        let level = Level::of(level.map_or("", String::as_str));
+        let telemetry = telemetry::start(&TelemetryOptions {
+            format: LogFormat::Json,
+            level: level.filter,
+            colours: false,
+            output: telemetry::to_stderr,
+            sentry: sentry.as_ref(),
+        });
+        let meter = Arc::<Meter>::default();
+        let (logged, counted) = (logged::observer(), Arc::clone(&meter));
+        let observer: Observer = Arc::new(move |event: Event| {
+            counted.count(&event);
+            logged(event);
+        });
+        Self {
+            step,
+            context: settings.map(|settings| Context::new(settings).observed_by(observer)),
+            telemetry,
+            meter,
+            namespace,
+            level,
+            is_warm: AtomicBool::new(false),
         }
     }
-    outcome
+
+    async fn answer(self: Arc<Self>, event: LambdaEvent<Value>) -> Result<Value> {
+        // A process stands still between two invocations, for as long as it pleases Lambda.
+        http::leave_connections();
+        let LambdaEvent { payload, context } = event;
+        let call = Call::begin(self.step, &payload, context.request_id.clone());
+        let cold_start = !self.is_warm.swap(true, Ordering::Relaxed);
+        let outcome = match &self.context {
+            Ok(with) => {
+                let has_staging = with.settings().staging.is_some();
+                let deadline = Deadline(Some(deadline(context.deadline())));
+                steps::run_until(self.step, with, payload, deadline)
+                    .await
+                    .and_then(|output| carried(output, has_staging))
+            }
+            Err(error) => Err(error.clone()),
+        };
+        let counts = self.meter.take();
+        let ended = Ended {
+            step: self.step.name(),
+            seconds: call.begun.elapsed().as_secs_f64(),
+            cold_start,
+            error: outcome.as_ref().err(),
+            counts: &counts,
+        };
+        call.summarise(&ended);
+        if let Some(namespace) = &self.namespace {
+            let run = telemetry::run();
+            let level = self.level.told;
+            for line in metrics::lines(&ended, namespace, level, run.as_deref()) {
+                telemetry::to_stdout(&line);
+            }
+        }
+        if let Err(error) = &outcome
+            && error.kind() != Kind::JobInProgress
+        {
+            let run = telemetry::run();
+            let tags = [
+                ("step", Some(ended.step)),
+                ("run", run.as_deref()),
+                ("execution", call.execution.as_deref()),
+                ("aws_request_id", Some(call.aws_request_id.as_str())),
+            ];
+            self.telemetry.report(error, &tags);
+            self.telemetry.flush();
+        }
+        outcome
+    }
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Level {
+    /// In Lambda's words.
+    told: &'static str,
+    /// In those of `tracing`, which has nothing above an error.
+    filter: &'static str,
+}
+
+impl Level {
+    /// What `AWS_LAMBDA_LOG_LEVEL` means; INFO, where it is none of Lambda's levels.
+    fn of(text: &str) -> Self {
+        const LEVELS: [(&str, &str); 6] = [
+            ("INFO", "info"),
+            ("TRACE", "trace"),
+            ("DEBUG", "debug"),
+            ("WARN", "warn"),
+            ("ERROR", "error"),
+            ("FATAL", "error"),
+        ];
+        let is_it = |(told, _): &&(&str, &str)| told.eq_ignore_ascii_case(text.trim());
+        let (told, filter) = *LEVELS.iter().find(is_it).unwrap_or(&LEVELS[0]);
+        Self { told, filter }
+    }
+}
+
+/// An invocation under way.
+struct Call {
+    begun: Instant,
+    aws_request_id: String,
+    /// The workflow's execution, where the event names it.
+    execution: Option<String>,
+}
+
+impl Call {
+    fn begin(step: Step, event: &Value, aws_request_id: String) -> Self {
+        telemetry::begin();
+        // The first step's event has nothing to do with the run that it begins.
+        let run = event.get("run").and_then(Value::as_str);
+        let run = run.filter(|run| step != Step::FhirExport && layout::is_run_name(run));
+        telemetry::set_run(run);
+        Self {
+            begun: Instant::now(),
+            aws_request_id,
+            execution: contract::execution(event).map(str::to_owned),
+        }
+    }
+
+    /// The one line that says how it ended.
+    fn summarise(&self, ended: &Ended<'_>) {
+        let Ended {
+            step,
+            seconds,
+            cold_start,
+            error,
+            counts,
+        } = *ended;
+        let moved = counts.moved.as_ref();
+        let resources: u64 = counts.resources.values().sum();
+        // Macros take no level or name that is not known when this is built.
+        macro_rules! summary {
+            ($macro:ident, $outcome:literal, $text:literal $(, $field:ident = $value:expr)*) => {
+                tracing::$macro!(
+                    step,
+                    outcome = $outcome,
+                    seconds,
+                    cold_start,
+                    aws_request_id = self.aws_request_id,
+                    execution = self.execution,
+                    $($field = $value,)*
+                    files = moved.map(|moved| moved.files),
+                    bytes = moved.map(|moved| moved.bytes),
+                    retries = moved.map(|moved| moved.retries),
+                    resources = Some(resources).filter(|number| *number > 0),
+                    freshness_seconds = counts.freshness.map(|age| age.as_secs()),
+                    $text
+                )
+            };
+        }
+        match error {
+            None => summary!(info, "success", "step done"),
+            Some(error) if error.kind() == Kind::JobInProgress => {
+                summary!(info, "wait", "job in progress", progress = error.what());
+            }
+            Some(error) => {
+                let what = error.to_string();
+                summary!(
+                    error,
+                    "failure",
+                    "step failed",
+                    error = error.name(),
+                    what = what
+                );
+            }
+        }
+    }
 }
 
 /// The moment at which a step has to answer: the runtime's deadline less a margin, which is never more than a fifth of
@@ -151,4 +289,24 @@ fn carried(output: Value, has_staging: bool) -> Result<Value> {
     Err(Kind::Configuration
         .error(format!("this step's output has {size} bytes, and Step Functions carries at most {CARRIED_LIMIT}"))
         .next(advice))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Level;
+
+    #[test]
+    fn lambdas_levels_are_those_of_the_log_and_what_is_none_is_info() {
+        for (text, told, filter) in [
+            ("TRACE", "TRACE", "trace"),
+            ("debug", "DEBUG", "debug"),
+            ("Warn", "WARN", "warn"),
+            ("ERROR", "ERROR", "error"),
+            ("FATAL", "FATAL", "error"),
+            ("", "INFO", "info"),
+            ("hyper=trace", "INFO", "info"),
+        ] {
+            assert_eq!(Level::of(text), Level { told, filter }, "{text}");
+        }
+    }
 }

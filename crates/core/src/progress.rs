@@ -97,6 +97,17 @@ pub enum Event {
         /// What it said.
         why: String,
     },
+    /// The target has all that a run brought.
+    Arrived(Arrival),
+}
+
+/// How a run came to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// Whether the target imported anything; otherwise there was nothing to import.
+    pub imported: bool,
+    /// The time of the run's manifest, where that is known: the source was like this then.
+    pub transaction_time: Option<String>,
 }
 
 /// A kick-off and what came of it.
@@ -143,10 +154,12 @@ pub struct Page {
 pub struct Total {
     /// How many files there are.
     pub files: usize,
-    /// Their resources.
-    pub resources: u64,
+    /// Their resources, by type.
+    pub resources: BTreeMap<String, u64>,
     /// Their bytes in staging.
     pub bytes: u64,
+    /// Whether an earlier call found all of this run staged.
+    pub again: bool,
     /// How long it is since the kick-off, or where nobody knows of one, since this call began.
     pub took: Duration,
 }

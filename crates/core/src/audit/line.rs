@@ -204,7 +204,8 @@ pub(super) fn lines(event: &Event, item: Item, url: &str, mut write: impl FnMut(
         | Event::Bytes(_)
         | Event::Retrying { .. }
         | Event::Waiting { .. }
-        | Event::Ahead { .. } => return,
+        | Event::Ahead { .. }
+        | Event::Arrived(_) => return,
     };
     write(&line);
 }
@@ -259,7 +260,7 @@ fn manifest(pages: &[Page], mut write: impl FnMut(&Line<'_>)) {
 fn transferred(total: &Total) -> Detail<'static> {
     Detail::Transferred {
         files: total.files,
-        resources: total.resources,
+        resources: total.resources.values().sum(),
         bytes: total.bytes,
         attachments: 0,
         duration: u64::try_from(total.took.as_millis()).unwrap_or(u64::MAX),

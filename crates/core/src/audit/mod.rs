@@ -113,7 +113,8 @@ impl Audit {
             | Event::Planned { .. }
             | Event::FileStarted { .. }
             | Event::Retrying { .. }
-            | Event::Waiting { .. } => return,
+            | Event::Waiting { .. }
+            | Event::Arrived(_) => return,
             _ => {}
         }
         self.write(event, item, "");

@@ -156,8 +156,9 @@ fn polls_and_failures_and_the_end_are_written_as_the_format_has_them() {
     );
     let total = Event::TransferComplete(Total {
         files: 2,
-        resources: 3,
+        resources: BTreeMap::from([("Patient".to_owned(), 2), ("Group".to_owned(), 1)]),
         bytes: 4,
+        again: false,
         took: Duration::from_millis(5),
     });
     assert_eq!(

@@ -1,6 +1,7 @@
 //! What this program's HTTP clients have in common: TLS by the system's root certificates, and nothing done unasked.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use reqwest::{Client, redirect};
@@ -15,43 +16,87 @@ use crate::config::Identity;
 
 const USER_AGENT: &str = concat!("pathling-import/", env!("CARGO_PKG_VERSION"));
 
+/// How many idle connections a pool keeps for one server, where nothing speaks against it.
+const ANY_NUMBER: usize = usize::MAX;
+
+/// How often all connections were left behind so far.
+static LEFT: AtomicU64 = AtomicU64::new(0);
+
+/// Leaves all idle connections behind: the next request to any server is sent over a new one.
+///
+/// To be called when this process may have stood still. A server, or what stands between, may have closed or forgotten a
+/// connection meanwhile. Whoever sends a request over it learns that from its failure alone, and a request for an import that
+/// failed like that may not just be sent again. No clock of the pool's tells how long it was: that stood still too.
+pub(crate) fn leave_connections() {
+    LEFT.fetch_add(1, Ordering::Relaxed);
+}
+
+/// A client that keeps no connection, for whoever sends a request once in a while.
+pub(crate) fn lone_client(connect: Duration) -> Result<Client, String> {
+    build(connect, None, tls()?, 0)
+}
+
 /// Connections to any server, made when they are first needed. Clients that share these share a pool.
 #[derive(Debug)]
 pub(crate) struct Connections {
     connect: Duration,
     guard: Option<Guard>,
     shown: Arc<Shown>,
-    client: OnceLock<Result<Client, String>>,
+    /// With the sessions that servers gave, which outlive connections.
+    tls: OnceLock<Result<ClientConfig, String>>,
+    /// The client, and how often connections had been left behind when it was made.
+    client: RwLock<Option<(u64, Client)>>,
 }
 
 impl Connections {
     /// To what the operator named. Nothing is built yet. `connect` is how long a connection may take to be made.
     pub(crate) fn new(connect: Duration) -> Self {
-        Self {
-            connect,
-            guard: None,
-            shown: Arc::new(Shown::new(None)),
-            client: OnceLock::new(),
-        }
+        Self::of(connect, None, None)
     }
 
     /// To what a server named: only to addresses that the guard lets pass, with a client certificate for whoever asks for
     /// one, or without.
     pub(super) fn guarded(connect: Duration, guard: Guard, identity: Option<&Identity>) -> Self {
+        Self::of(connect, Some(guard), identity)
+    }
+
+    fn of(connect: Duration, guard: Option<Guard>, identity: Option<&Identity>) -> Self {
         Self {
             connect,
-            guard: Some(guard),
+            guard,
             shown: Arc::new(Shown::new(identity)),
-            client: OnceLock::new(),
+            tls: OnceLock::new(),
+            client: RwLock::default(),
         }
     }
 
     /// The client; or why there can be none, as the end of a message. Whoever comes while it is being built waits.
-    pub(crate) fn client(&self) -> Result<&Client, &str> {
-        let client = self
-            .client
-            .get_or_init(|| build(self.connect, self.guard.as_ref(), &self.shown));
-        client.as_ref().map_err(String::as_str)
+    pub(crate) fn client(&self) -> Result<Client, String> {
+        let left = LEFT.load(Ordering::Relaxed);
+        let current = |held: &Option<(u64, Client)>| {
+            let held = held.as_ref().filter(|(made, _)| *made == left);
+            held.map(|(_, client)| client.clone())
+        };
+        let held = self.client.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = current(&held) {
+            return Ok(client);
+        }
+        drop(held);
+        let mut held = self.client.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = current(&held) {
+            return Ok(client);
+        }
+        let tls = self.tls.get_or_init(|| {
+            let mut tls = tls()?;
+            tls.client_auth_cert_resolver = Arc::clone(&self.shown) as _;
+            // A session that was begun with a certificate is gone on with by nobody else.
+            tls.resumption = Resumption::default();
+            Ok(tls)
+        });
+        let client = build(self.connect, self.guard.as_ref(), tls.clone()?, ANY_NUMBER)?;
+        // The one before goes, and with it its idle connections.
+        *held = Some((left, client.clone()));
+        Ok(client)
     }
 
     /// How it stands with a client certificate here.
@@ -60,15 +105,16 @@ impl Connections {
     }
 }
 
-fn build(connect: Duration, guard: Option<&Guard>, shown: &Arc<Shown>) -> Result<Client, String> {
+fn build(
+    connect: Duration,
+    guard: Option<&Guard>,
+    tls: ClientConfig,
+    most_idle: usize,
+) -> Result<Client, String> {
     let mut builder = Client::builder();
     if let Some(guard) = guard {
         builder = builder.dns_resolver(guard.clone());
     }
-    let mut tls = tls()?;
-    tls.client_auth_cert_resolver = Arc::clone(shown) as _;
-    // A session that was begun with a certificate is gone on with by nobody else.
-    tls.resumption = Resumption::default();
     // Proxy variables count, as they do for the AWS SDK.
     builder
         .user_agent(USER_AGENT)
@@ -81,6 +127,7 @@ fn build(connect: Duration, guard: Option<&Guard>, shown: &Arc<Shown>) -> Result
         .no_deflate()
         // Less than what servers usually keep: a connection that the server closes meanwhile costs a request.
         .pool_idle_timeout(Duration::from_secs(30))
+        .pool_max_idle_per_host(most_idle)
         .tls_backend_preconfigured(tls)
         .build()
         .map_err(|error| words::deepest(&error))

@@ -46,7 +46,7 @@ mod tests;
 pub use address::{below, status_url_for_polling};
 pub use body::Body;
 pub use client::{Client, ClientOptions};
-pub(crate) use connections::Connections;
+pub(crate) use connections::{Connections, leave_connections, lone_client};
 pub use failure::{failure, failure_as, said};
 pub(crate) use flight::Flight;
 pub use outcome::{Issue, OperationOutcome};

@@ -16,7 +16,7 @@ use crate::config::{Dialect, ImportMode};
 use crate::error::{Error, Kind, Result};
 use crate::http::{self, Client, Request, TokenUse, shown};
 
-pub use types::holds;
+pub use types::{holds, is_r4};
 
 /// Letter by letter what both Pathlings expect.
 const FHIR_JSON: &str = "application/fhir+json";

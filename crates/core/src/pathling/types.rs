@@ -29,8 +29,9 @@ pub fn holds(dialect: Option<Dialect>, resource_type: &str) -> bool {
     }
 }
 
-/// Both Pathlings are servers of FHIR R4, and refuse the types of other releases.
-fn is_r4(resource_type: &str) -> bool {
+/// Whether it is a type of FHIR R4. Both Pathlings are servers of that, and refuse the types of other releases.
+#[must_use]
+pub fn is_r4(resource_type: &str) -> bool {
     R4_TYPES.binary_search(&resource_type).is_ok()
 }
 

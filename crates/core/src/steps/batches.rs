@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use url::Url;
 
-use super::contract::{BatchStaged, BatchTransfer, BatchesPlace};
+use super::contract::{BatchStaged, BatchTransfer, BatchesPlace, Carried};
 use super::early;
 use super::json;
 use super::published;
@@ -38,13 +38,14 @@ const FILE: u64 = 1 << 20;
 pub(super) async fn write(
     settings: &Settings,
     staging: &Staging,
-    run: &str,
+    carried: &Carried,
     status_url: &str,
     base: Option<&Url>,
 ) -> Result<Option<BatchesPlace>> {
     if !settings.batches {
         return Ok(None);
     }
+    let run = carried.run.as_str();
     let key = layout::batches_key(run);
     let place = place(staging, &key)?;
     if staging.head(&key).await?.is_some() {
@@ -64,6 +65,7 @@ pub(super) async fn write(
         items: Vec::new(),
         manifest: staging.url(&layout::manifest_key(run)),
         status_url: Some(status_url.to_owned()),
+        execution: carried.execution.clone(),
     };
     let mut lines = String::new();
     for items in batches(&plan.weights(), &empty)? {
@@ -154,6 +156,7 @@ mod tests {
             items: Vec::new(),
             manifest: "s3://bucket/prefix/runs/0123456789abcdef-01234567/_manifest.json".to_owned(),
             status_url: Some("https://fhir.example.org/status/1".to_owned()),
+            execution: Some("e".repeat(80)),
         }
     }
 

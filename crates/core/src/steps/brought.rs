@@ -41,14 +41,15 @@ pub(super) fn transferred(
     })
 }
 
-/// What is told of a complete transfer that this call began at `started`.
+/// What is told of a complete transfer that this call began at `started`; `record` is as it was then.
 pub(super) fn total(brought: &Brought, record: &RunRecord, started: Instant) -> Event {
     let kick_off = record.newest_kick_off();
     let since = kick_off.and_then(|kick_off| sync::since(&kick_off.at));
     Event::TransferComplete(Total {
         files: brought.files,
-        resources: brought.resources.values().sum(),
+        resources: brought.resources.clone(),
         bytes: brought.bytes,
+        again: record.transfer.is_some(),
         took: since.unwrap_or_else(|| started.elapsed()),
     })
 }

@@ -189,10 +189,7 @@ async fn keep(
     let name = manifest_at.run_of(&carried.run, &head);
     let kept = keep_manifest(staging, &carried.run, name, &head, text, base).await?;
     if kept.run != carried.run {
-        context
-            .audit()
-            .moved(staging, &carried.run, &kept.run)
-            .await;
+        context.moved(staging, &carried.run, &kept.run).await;
     }
     carried.run = kept.run;
     if !kept.is_new
@@ -216,8 +213,8 @@ async fn keep(
         Some(text) => value(&text)?,
         None => by_reference(staging, &carried.run, &head)?,
     };
-    let (settings, run) = (context.settings(), &carried.run);
-    let batches = batches::write(settings, staging, run, &status_url, base).await?;
+    let settings = context.settings();
+    let batches = batches::write(settings, staging, &carried, &status_url, base).await?;
     Ok(ExportComplete {
         result,
         status_url,
@@ -260,8 +257,8 @@ async fn told_before(
         Some(object) => value(&object.bytes)?,
         None => by_reference(staging, &record.run, &head)?,
     };
-    let (settings, run) = (context.settings(), &record.run);
-    let batches = batches::write(settings, staging, run, status_url, base).await?;
+    let settings = context.settings();
+    let batches = batches::write(settings, staging, &carried, status_url, base).await?;
     tracing::info!(
         run = record.run,
         "the export's job is deleted, so its stored manifest is given"

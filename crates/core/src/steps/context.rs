@@ -15,7 +15,7 @@ use crate::export::{self, Capability, Wanted};
 use crate::http::{Client, ClientOptions, Side};
 use crate::pathling;
 use crate::progress::{self, Event, Observer};
-use crate::staging::{Options, Staging};
+use crate::staging::{Options, Staging, layout};
 use crate::sync::RunRecord;
 use crate::telemetry;
 
@@ -86,6 +86,7 @@ impl Context {
     /// Begins with the work on a run whose requests have this name, as far as either is known now.
     pub(super) fn begin(&self, id: Option<&str>, run: Option<&str>) {
         self.audit.begin(id, run);
+        telemetry::set_run(run.filter(|run| layout::is_run_name(run)));
         telemetry::set_request_id(self.request_id());
     }
 
@@ -95,7 +96,14 @@ impl Context {
         let kick_off = record.and_then(RunRecord::newest_kick_off);
         let id = kick_off.and_then(|kick_off| kick_off.request_id.as_deref());
         self.audit.of_run(run, id);
+        telemetry::set_run(Some(run));
         telemetry::set_request_id(self.request_id());
+    }
+
+    /// Says that the run has another name than the one that its kick-off was written down under.
+    pub(super) async fn moved(&self, staging: &Staging, from: &str, to: &str) {
+        self.audit.moved(staging, from, to).await;
+        telemetry::set_run(Some(to));
     }
 
     /// The name under which the run's requests go out.

@@ -25,13 +25,27 @@ pub struct Carried {
     /// The name of the synchronisation's state, where it is used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+    /// The name of the workflow's execution, for logs and reports alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub execution: Option<String>,
+}
+
+/// The name of the workflow's execution in an event. Nothing depends on it, so what is no such name is none.
+#[must_use]
+pub fn execution(event: &Value) -> Option<&str> {
+    let name = event.get("execution")?.as_str()?;
+    let fits = |c: char| c.is_alphanumeric() || "-_.".contains(c);
+    let is_name = (1..=80).contains(&name.chars().count()) && name.chars().all(fits);
+    Some(name).filter(|_| is_name)
 }
 
 impl Carried {
     /// Takes from an event what the previous step carried.
     ///
     /// Gives [`Kind::Input`] for a field of another type than it has in the contract: names become paths.
-    pub fn read(step: Step, event: &Map<String, Value>) -> Result<Self> {
+    pub fn read(step: Step, event: &Value) -> Result<Self> {
+        let execution = execution(event).map(str::to_owned);
+        let event = object(step, event)?;
         let text = |name: &str| match event.get(name) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone())),
@@ -73,11 +87,12 @@ impl Carried {
             since,
             mode,
             key,
+            execution,
         })
     }
 }
 
-/// What `fhir-export` gives. It takes nothing: of any event, no field passes on.
+/// What `fhir-export` gives. It takes nothing: of any event, no field passes on but the name of the workflow's execution.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ExportStarted {
@@ -114,7 +129,7 @@ impl StatusQuery {
         };
         Ok(Self {
             status_url,
-            carried: Carried::read(step, object)?,
+            carried: Carried::read(step, event)?,
         })
     }
 }
@@ -204,6 +219,9 @@ pub struct BatchTransfer {
     /// The export's status URL, where it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status_url: Option<String>,
+    /// The name of the execution that made the batch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub execution: Option<String>,
 }
 
 /// What `transfer-to-s3` gives when a batch is staged. It is short, for a Map gathers the answers of all workers.
@@ -226,7 +244,7 @@ impl TransferRequest {
             .get("statusUrl")
             .and_then(Value::as_str)
             .map(str::to_owned);
-        let carried = Carried::read(step, object)?;
+        let carried = Carried::read(step, &event)?;
         let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
         if let Some(items) = object.get("items") {
             if carried.run.is_empty() {
@@ -245,6 +263,7 @@ impl TransferRequest {
                 manifest: text(object.get("manifest"))
                     .ok_or_else(|| bad(step, "manifest", "the place of the run's manifest"))?,
                 status_url,
+                execution: carried.execution,
             }));
         }
         let place = object
@@ -309,7 +328,7 @@ impl ImportRequest {
         };
         Ok(Self {
             parameters,
-            carried: Carried::read(step, object)?,
+            carried: Carried::read(step, event)?,
         })
     }
 }

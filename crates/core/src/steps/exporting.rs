@@ -1,6 +1,8 @@
 //! `fhir-export`: an export is asked for, and that it was is written down.
 
-use super::contract::{Carried, ExportStarted};
+use serde_json::Value;
+
+use super::contract::{self, Carried, ExportStarted};
 use super::published;
 use super::told::KickOffTold;
 use super::{Context, Deadline};
@@ -13,10 +15,15 @@ use crate::sync::{self, InProgress, KickOff, RunRecord, SyncState};
 /// Asks the source for an export, and gives its status URL.
 ///
 /// With staging, the kick-off is written into the run's record, and the run becomes the one in progress of its key.
-pub(super) async fn fhir_export(context: &Context, deadline: Deadline) -> Result<ExportStarted> {
+pub(super) async fn fhir_export(
+    context: &Context,
+    event: &Value,
+    deadline: Deadline,
+) -> Result<ExportStarted> {
     let settings = context.settings();
+    let execution = contract::execution(event).map(str::to_owned);
     if let Some(manifest) = &settings.manifest {
-        return published::begin(context, manifest).await;
+        return published::begin(context, manifest, execution).await;
     }
     let (client, endpoint) = context.source().await?;
     let mut wanted = Wanted {
@@ -68,6 +75,7 @@ pub(super) async fn fhir_export(context: &Context, deadline: Deadline) -> Result
         since: Some(settings.since.clone().into()),
         mode: None,
         key: None,
+        execution,
     };
     if let Some((staging, announced)) = state {
         let key = announced.key.clone();

@@ -13,6 +13,7 @@ use crate::config::Step;
 use crate::error::{Error, Kind, Result};
 use crate::export::parse_status_url;
 use crate::pathling::{self, Location, Status};
+use crate::progress::{Arrival, Event};
 use crate::staging::{Staging, layout};
 use crate::sync::{self, Attempt, IMPORTED, Outcome, RunRecord, SUCCEEDED};
 
@@ -63,6 +64,7 @@ pub(super) async fn pathling_import(context: &Context, event: &Value) -> Result<
                 )
                 .await?;
             }
+            tell_arrival(context, false, record.as_ref());
             None
         }
         Some(staging) => Some(attempt(context, staging, &carried.run, &sent).await?),
@@ -160,7 +162,10 @@ pub(super) async fn check_import_status(
             carried.run = layout::run_of(&status_url);
         }
         return match poll(context, &url).await? {
-            Status::Complete(result) => Ok(ImportComplete { result, carried }),
+            Status::Complete(result) => {
+                tell_arrival(context, true, None);
+                Ok(ImportComplete { result, carried })
+            }
             Status::Lost(error) => Err(error),
             Status::InProgress {
                 progress,
@@ -201,6 +206,10 @@ pub(super) async fn check_import_status(
                 attempt = newest.number,
                 "the import is complete"
             );
+            // Whoever asks once more is told nothing new.
+            if newest.outcome.is_none() {
+                tell_arrival(context, true, Some(&record));
+            }
             Ok(ImportComplete { result, carried })
         }
         // Known to have succeeded: the answer of an earlier call got lost, and then the job.
@@ -227,6 +236,15 @@ pub(super) async fn check_import_status(
         }
         Err(error) => Err(error),
     }
+}
+
+/// Tells that the target has all that a run brought.
+fn tell_arrival(context: &Context, imported: bool, record: Option<&RunRecord>) {
+    let manifest = record.and_then(|record| record.manifest.as_ref());
+    context.tell(Event::Arrived(Arrival {
+        imported,
+        transaction_time: manifest.map(|manifest| manifest.transaction_time.clone()),
+    }));
 }
 
 async fn poll(context: &Context, url: &Url) -> Result<Status> {

@@ -74,7 +74,9 @@ pub async fn run_until(
     // Each step is a large future, and only one of them runs: they live on the heap, not in every caller.
     let work = async {
         match step {
-            Step::FhirExport => json(&Box::pin(exporting::fhir_export(context, deadline)).await?),
+            Step::FhirExport => {
+                json(&Box::pin(exporting::fhir_export(context, &event, deadline)).await?)
+            }
             Step::CheckExportStatus => {
                 json(&Box::pin(checking::check_export_status(context, &event)).await?)
             }

@@ -27,7 +27,11 @@ use crate::sync::{self, FromManifest, KickOff, RunRecord, SyncState};
 use crate::transfer::Plan;
 
 /// Begins a run of the manifest, of which nothing is asked yet but whether it is there, where it is a file.
-pub(super) async fn begin(context: &Context, manifest: &SourceManifest) -> Result<ExportStarted> {
+pub(super) async fn begin(
+    context: &Context,
+    manifest: &SourceManifest,
+    execution: Option<String>,
+) -> Result<ExportStarted> {
     let settings = context.settings();
     if let Some(file) = manifest.file() {
         export::look_for_file(&file).await?;
@@ -41,6 +45,7 @@ pub(super) async fn begin(context: &Context, manifest: &SourceManifest) -> Resul
     let mut carried = Carried {
         // Two synchronisations of one manifest have it in common, and neither its files nor their imports.
         run: layout::run_of(&key),
+        execution,
         // What it holds, the manifest alone can say.
         ..Carried::default()
     };

@@ -219,6 +219,8 @@ async fn batch(
         items,
         manifest,
         status_url,
+        // It is for logs and reports alone.
+        execution: _,
     } = request;
     let settings = context.settings();
     let (source, endpoint) = context.source().await?;

@@ -1,5 +1,5 @@
-//! Reports to a Sentry whose address is kept elsewhere: the address is fetched when there is something to report, and not
-//! before, so that a process without a failure asks nobody for it.
+//! Reports to Sentry, for which nothing is made before there is something to report: a process without a failure starts no
+//! thread and no client for it, and where its address is kept elsewhere, asks nobody for that.
 //!
 //! What is reported waits here until somebody flushes. An address that cannot be had is a warning: what failed has said so
 //! itself, and a report of it is worth no failure of its own.
@@ -7,12 +7,12 @@
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use sentry::transports::DefaultTransportFactory;
+use sentry::transports::ReqwestHttpTransportOptions;
 use sentry::types::Dsn;
 use sentry::{Envelope, Transport, TransportFactory, TransportOptions};
 
-use crate::config::Reference;
-use crate::http::kept_secret;
+use crate::config::{Reference, SecretSource};
+use crate::http::{kept_secret, lone_client};
 
 /// Stands in the options for the address that is not known yet. Nothing is sent there: no such name can exist (RFC 2606).
 pub(super) const UNKNOWN: &str = "https://later@sentry.invalid/0";
@@ -20,11 +20,14 @@ pub(super) const UNKNOWN: &str = "https://later@sentry.invalid/0";
 /// How long the fetching may take beside the sending.
 const FETCH: Duration = Duration::from_secs(5);
 
+/// How long a connection may take to be made: all of it has to be done in a few seconds.
+const CONNECT: Duration = Duration::from_secs(2);
+
 /// How many reports wait at most.
 const WAITING: usize = 100;
 
 /// Makes [`Later`] out of the options that Sentry's client has.
-pub(super) struct Factory(pub(super) Reference);
+pub(super) struct Factory(pub(super) SecretSource);
 
 impl TransportFactory for Factory {
     fn create_transport_with_options(&self, options: TransportOptions) -> Arc<dyn Transport> {
@@ -38,7 +41,7 @@ impl TransportFactory for Factory {
 }
 
 struct Later {
-    at: Reference,
+    at: SecretSource,
     /// Until the address is known.
     options: Mutex<Option<TransportOptions>>,
     waiting: Mutex<Vec<Envelope>>,
@@ -82,11 +85,15 @@ impl Later {
     fn real(&self) -> Result<&Arc<dyn Transport>, String> {
         let mut options = held(&self.options);
         if let Some(mut known) = options.take_if(|_| self.real.get().is_none()) {
-            match fetch(&self.at) {
-                Ok(dsn) => {
+            let dsn = match &self.at {
+                SecretSource::Given(_) => Ok(known.dsn.clone()),
+                SecretSource::Kept(at) => fetch(at),
+            };
+            match dsn.and_then(|dsn| Ok((dsn, lone_client(CONNECT)?))) {
+                Ok((dsn, client)) => {
                     known.dsn = dsn;
-                    let real = DefaultTransportFactory.create_transport_with_options(known);
-                    let _ = self.real.set(real);
+                    let real = ReqwestHttpTransportOptions::from(known).with_client(client);
+                    let _ = self.real.set(Arc::new(real.build()));
                 }
                 Err(why) => {
                     *options = Some(known);

@@ -1,16 +1,21 @@
-//! Logs and Sentry: set up once a process, flushed before it answers.
+//! Logs, metrics and Sentry: set up once a process, flushed before it answers.
 //!
 //! A failure is one event in Sentry, made from the error itself; log lines only become its breadcrumbs. So nothing is
 //! reported twice, and nothing that an error does not say. An address of Sentry's that AWS keeps is fetched for the first report.
 
+mod emf;
 mod later;
+pub(crate) mod meter;
+pub(crate) mod metrics;
+mod trail;
 
+use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::io::Write as _;
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use sentry::ClientInitGuard;
-use sentry::integrations::tracing::BreadcrumbLayer;
 use sentry::protocol::{Event, Exception};
 use tracing::Level;
 use tracing_subscriber::filter::filter_fn;
@@ -18,6 +23,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
 
+use self::trail::Trail;
 use crate::config::{SecretSource, Sentry};
 use crate::error::{Error, Kind};
 
@@ -68,12 +74,16 @@ pub fn start(options: &TelemetryOptions<'_>) -> Telemetry {
         let release = release
             .unwrap_or_else(|| concat!("pathling-import@", env!("CARGO_PKG_VERSION")).to_owned());
         let options = sentry::ClientOptions::new().release(release);
-        let mut options = match &sentry.dsn {
+        let options = match &sentry.dsn {
             SecretSource::Given(dsn) => options.dsn(dsn.reveal()),
-            SecretSource::Kept(at) => options
-                .dsn(later::UNKNOWN)
-                .transport(later::Factory(at.clone())),
+            SecretSource::Kept(_) => options.dsn(later::UNKNOWN),
         };
+        let mut options = options
+            .transport(later::Factory(sentry.dsn.clone()))
+            .before_send(|mut event| {
+                event.breadcrumbs = trail::so_far().into();
+                Some(event)
+            });
         if let Some(environment) = sentry.environment.clone() {
             options = options.environment(environment);
         }
@@ -96,29 +106,27 @@ pub fn start(options: &TelemetryOptions<'_>) -> Telemetry {
     let ours = filter_fn(|metadata| {
         metadata.target().starts_with("pathling_import") && *metadata.level() <= Level::INFO
     });
-    let breadcrumbs = sentry
-        .is_some()
-        .then(|| BreadcrumbLayer::new().with_filter(ours));
+    let trail = sentry.is_some().then(|| Trail.with_filter(ours));
     // A process has one subscriber: where a test has set one up already, that one stays.
     let _ = tracing_subscriber::registry()
         .with(lines.with_filter(filter))
-        .with(breadcrumbs)
+        .with(trail)
         .try_init();
     Telemetry { sentry }
 }
 
 impl Telemetry {
-    /// Reports the failure of a step as one event. What is merely in progress is no failure.
-    pub fn report(&self, error: &Error, step: &str, run: Option<&str>) {
+    /// Reports the failure of a step as one event, with these tags as far as they have values and the lines that led to it. What
+    /// is merely in progress is no failure.
+    pub fn report(&self, error: &Error, tags: &[(&str, Option<&str>)]) {
         if self.sentry.is_none() || error.kind() == Kind::JobInProgress {
             return;
         }
-        let mut tags = sentry::protocol::Map::new();
-        tags.insert("step".to_owned(), step.to_owned());
-        tags.insert("error".to_owned(), error.name().to_owned());
-        if let Some(run) = run {
-            tags.insert("run".to_owned(), run.to_owned());
-        }
+        let known = tags
+            .iter()
+            .filter_map(|(name, value)| Some((*name, (*value)?)));
+        let tags = known.chain([("error", error.name())]);
+        let tags = tags.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let exception = Exception {
             ty: error.name().to_owned(),
             value: Some(error.to_string()),
@@ -127,7 +135,8 @@ impl Telemetry {
         sentry::capture_event(Event {
             level: sentry::Level::Error,
             exception: vec![exception].into(),
-            tags,
+            tags: tags.collect(),
+
             ..Event::default()
         });
     }
@@ -145,17 +154,53 @@ pub fn to_stderr(line: &[u8]) {
     let _ = std::io::stderr().lock().write_all(line);
 }
 
-/// The name of the requests of the run that this process is at work on.
-static REQUEST_ID: RwLock<Option<String>> = RwLock::new(None);
+/// Writes a line of metrics to standard output, where CloudWatch wants each as it is.
+pub(crate) fn to_stdout(line: &str) {
+    let _ = std::io::stdout().lock().write_all(line.as_bytes());
+}
+
+/// The work that this process is at.
+static AT_WORK: RwLock<AtWork> = RwLock::new(AtWork {
+    run: None,
+    request_id: None,
+});
+
+struct AtWork {
+    /// The run's name.
+    run: Option<String>,
+    /// The name of its requests.
+    request_id: Option<String>,
+}
+
+/// Begins with other work: nothing is known of it yet, and what led to an earlier failure has nothing to do with it.
+pub fn begin() {
+    trail::begin();
+    set_run(None);
+    set_request_id(None);
+}
+
+/// Says which run it is, so that every line of a log in JSON holds its name.
+pub fn set_run(run: Option<&str>) {
+    let mut at_work = AT_WORK.write().unwrap_or_else(PoisonError::into_inner);
+    at_work.run = run.map(str::to_owned);
+}
+
+/// The run that the process is at work on, where it is known.
+#[must_use]
+pub fn run() -> Option<String> {
+    let at_work = AT_WORK.read().unwrap_or_else(PoisonError::into_inner);
+    at_work.run.clone()
+}
 
 /// Says under which name the run's requests go out (`X-Request-Id`), so that every line of the log holds it: whoever reads one
 /// finds the others, and those in the servers' logs.
 pub fn set_request_id(id: Option<String>) {
-    *REQUEST_ID.write().unwrap_or_else(PoisonError::into_inner) = id;
+    let mut at_work = AT_WORK.write().unwrap_or_else(PoisonError::into_inner);
+    at_work.request_id = id;
 }
 
-/// Hands on what is written, with the name of the run's requests: the formatter writes a line at once. No span does that,
-/// for most lines come from tasks of their own.
+/// Hands on what is written, with what is known of the work: the formatter writes a line at once. No span does that, for most
+/// lines come from tasks of their own.
 struct Lines {
     output: fn(&[u8]),
     format: LogFormat,
@@ -163,11 +208,8 @@ struct Lines {
 
 impl std::io::Write for Lines {
     fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
-        let id = REQUEST_ID.read().unwrap_or_else(PoisonError::into_inner);
-        match id.as_deref() {
-            Some(id) => (self.output)(&with_id(line, id, self.format)),
-            None => (self.output)(line),
-        }
+        let at_work = AT_WORK.read().unwrap_or_else(PoisonError::into_inner);
+        (self.output)(&at_work.told_in(line, self.format));
         Ok(line.len())
     }
 
@@ -176,34 +218,61 @@ impl std::io::Write for Lines {
     }
 }
 
-/// The line with one more field.
-fn with_id(line: &[u8], id: &str, format: LogFormat) -> Vec<u8> {
-    let (before, after) = match format {
-        LogFormat::Json if line.starts_with(b"{") => {
-            (format!("{{\"request_id\":\"{id}\","), &line[1..])
+impl AtWork {
+    /// The line with more fields.
+    fn told_in<'a>(&self, line: &'a [u8], format: LogFormat) -> Cow<'a, [u8]> {
+        match (format, &self.request_id) {
+            (LogFormat::Json, _) if line.starts_with(b"{") => {
+                // A line may name the run itself. In JSON, a quotation mark in a text never stands like that.
+                let has_run = memchr::memmem::find(line, b"\"run\":").is_some();
+                let run = self.run.as_deref().filter(|_| !has_run);
+                let mut text = "{".to_owned();
+                for (name, value) in [("request_id", self.request_id.as_deref()), ("run", run)] {
+                    if let Some(value) = value {
+                        let _ = write!(text, "\"{name}\":{},", serde_json::Value::from(value));
+                    }
+                }
+                [text.as_bytes(), &line[1..]].concat().into()
+            }
+            (LogFormat::Json, _) | (LogFormat::Human, None) => line.into(),
+            (LogFormat::Human, Some(id)) => {
+                let bare = line.strip_suffix(b"\n").unwrap_or(line);
+                [bare, format!(" request_id={id}\n").as_bytes()]
+                    .concat()
+                    .into()
+            }
         }
-        LogFormat::Json => (String::new(), line),
-        LogFormat::Human => {
-            let bare = line.strip_suffix(b"\n").unwrap_or(line);
-            return [bare, format!(" request_id={id}\n").as_bytes()].concat();
-        }
-    };
-    [before.as_bytes(), after].concat()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn told_in(line: &str, format: LogFormat) -> String {
+        let at_work = AtWork {
+            run: Some("r-1".to_owned()),
+            request_id: Some("a\"1".to_owned()),
+        };
+        String::from_utf8(at_work.told_in(line.as_bytes(), format).into_owned()).unwrap()
+    }
+
     #[test]
-    fn a_line_holds_the_name_of_the_requests_in_either_form() {
-        let json = with_id(b"{\"level\":\"INFO\"}\n", "a-1", LogFormat::Json);
-        let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    fn a_line_holds_the_name_of_the_requests_in_either_form_and_in_json_that_of_the_run() {
+        let json = told_in("{\"level\":\"INFO\"}\n", LogFormat::Json);
         assert_eq!(
             json,
-            serde_json::json!({"request_id": "a-1", "level": "INFO"})
+            "{\"request_id\":\"a\\\"1\",\"run\":\"r-1\",\"level\":\"INFO\"}\n"
         );
-        let human = with_id(b"WARN  a thing n=1\n", "a-1", LogFormat::Human);
-        assert_eq!(human, b"WARN  a thing n=1 request_id=a-1\n");
+        let human = told_in("WARN  a thing n=1\n", LogFormat::Human);
+        assert_eq!(human, "WARN  a thing n=1 request_id=a\"1\n");
+    }
+
+    #[test]
+    fn a_line_that_names_its_run_holds_no_other_and_one_that_quotes_json_names_none() {
+        let own = told_in("{\"run\":\"r-2\"}\n", LogFormat::Json);
+        assert_eq!(own, "{\"request_id\":\"a\\\"1\",\"run\":\"r-2\"}\n");
+        let quoted = told_in("{\"what\":\"{\\\"run\\\":1}\"}\n", LogFormat::Json);
+        assert!(quoted.contains("\"run\":\"r-1\""), "{quoted}");
     }
 }

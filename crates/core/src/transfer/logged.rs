@@ -77,7 +77,8 @@ impl Seen {
             | Event::ExportComplete(_)
             | Event::FileAsked { .. }
             | Event::FileFailed { .. }
-            | Event::TransferComplete(_) => {}
+            | Event::TransferComplete(_)
+            | Event::Arrived(_) => {}
         }
         if self.said.elapsed() >= BETWEEN {
             self.said = Instant::now();

@@ -56,9 +56,7 @@ impl Call<'_> {
         let credentials = credentials(settings).await?;
         let request = self.signed(credentials).map_err(Failed::Unbuilt)?;
         let connections = Connections::new(CONNECT);
-        let http = connections
-            .client()
-            .map_err(|why| Failed::Unbuilt(why.to_owned()))?;
+        let http = connections.client().map_err(Failed::Unbuilt)?;
         let exchange = async {
             let failed = |error: reqwest::Error| words::of_request(&error, CONNECT);
             let mut answer = http.execute(request).await.map_err(failed)?;

@@ -70,7 +70,7 @@ impl Line {
         }
     }
 
-    fn http(&self) -> Result<&reqwest::Client, Fault> {
+    fn http(&self) -> Result<reqwest::Client, Fault> {
         let client = self.connections.client();
         client.map_err(|why| Fault::unbuilt(&why))
     }
