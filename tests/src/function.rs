@@ -4,6 +4,9 @@ use std::ffi::OsString;
 use std::process::Stdio;
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use lambda_simulator::{InvocationBuilder, InvocationStatus, Simulator};
 use serde_json::Value;
 use tokio::process::{Child, Command};
@@ -136,6 +139,22 @@ impl Function {
     #[must_use]
     pub fn logs(&self) -> String {
         format!("{}{}", self.stdout.text(), self.stderr.text())
+    }
+
+    /// Stops the process where it stands, as Lambda does between two invocations; [`Function::thaw`] lets it go on.
+    pub fn freeze(&self) {
+        self.signal(Signal::SIGSTOP);
+    }
+
+    /// Lets a frozen process go on.
+    pub fn thaw(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let id = self.child.id().expect("the process still runs");
+        let id = i32::try_from(id).expect("a process's id is a small number");
+        kill(Pid::from_raw(id), signal).expect("the process can be told");
     }
 
     /// The most memory that the process has had so far, in bytes.

@@ -65,6 +65,55 @@ async fn each_failure_of_a_warm_function_is_one_event_of_its_own() {
 }
 
 #[tokio::test]
+async fn a_report_names_the_execution_and_holds_what_led_to_it_in_this_call_alone() {
+    let sandbox = Sandbox::builder().start().await.unwrap();
+    let sentry = FakeSentry::start().await;
+    // Several threads: what led to it was said on any of them.
+    let mut story = reporting(&sandbox, &sentry).with("TOKIO_WORKER_THREADS", "3");
+    let named = |name: &str| json!({"execution": name});
+    let first = story.call(Step::FhirExport, &named("nightly-1")).await;
+    let first = story.finish(Step::CheckExportStatus, &first.unwrap()).await;
+    let first = first.unwrap();
+    story.finish(Step::TransferToS3, &first).await.unwrap();
+    let second = story.call(Step::FhirExport, &named("nightly-2")).await;
+    let second = story
+        .finish(Step::CheckExportStatus, &second.unwrap())
+        .await;
+    let second = second.unwrap();
+    sandbox.faults().once(Fault::answers(Place::File, 500));
+    sandbox.faults().on(Fault::answers(Place::File, 403));
+    story.call(Step::TransferToS3, &second).await.unwrap_err();
+    let reported = sentry.only_event();
+    assert_eq!(reported["tags"]["execution"], "nightly-2");
+    assert_eq!(reported["tags"]["run"], second["run"]);
+    assert!(reported["tags"]["aws_request_id"].is_string());
+    let led_to_it = reported["breadcrumbs"]["values"].as_array().unwrap();
+    let said = |text: &str| led_to_it.iter().filter(|it| it["message"] == text).count();
+    assert_eq!(said("transfer planned"), 1, "{led_to_it:#?}");
+    assert_eq!(said("step failed"), 1, "{led_to_it:#?}");
+    // What the call before it said, and what the one of another run did.
+    assert_eq!(said("step done"), 0, "{led_to_it:#?}");
+    assert_eq!(said("everything is staged"), 0, "{led_to_it:#?}");
+    assert_no_secrets(&sandbox, &sentry.raw());
+}
+
+#[tokio::test]
+async fn what_is_no_name_of_an_execution_goes_no_further() {
+    let sandbox = Sandbox::builder().start().await.unwrap();
+    let mut story = Story::of(&sandbox);
+    for execution in [
+        json!(7),
+        json!(""),
+        json!("two words"),
+        json!("x".repeat(81)),
+    ] {
+        let event = json!({"execution": execution});
+        let given = story.call(Step::FhirExport, &event).await.unwrap();
+        assert_eq!(given.get("execution"), None, "{event}");
+    }
+}
+
+#[tokio::test]
 async fn a_job_in_progress_and_a_story_that_ends_well_are_not_reported() {
     let sandbox = Sandbox::builder().polls(2).import_polls(1).start().await;
     let sandbox = sandbox.unwrap();
@@ -158,7 +207,7 @@ async fn an_address_that_aws_keeps_is_fetched_once_and_only_for_a_failure() {
     // What led to it was not forgotten while there was no address.
     let led_to_it = event["breadcrumbs"]["values"].as_array().unwrap();
     assert!(
-        led_to_it.iter().any(|it| it["message"] == "step done"),
+        led_to_it.iter().any(|it| it["message"] == "step failed"),
         "{event}"
     );
     assert!(!story.logs().contains(SENTRY_KEY));
