@@ -162,6 +162,11 @@ def check_states():
     for name, state in states().items():
         # Each step gets the one before's output whole, and gives its own whole.
         filters = {"InputPath", "Parameters", "ResultSelector", "ResultPath", "OutputPath", "Catch"} & set(state)
+        # But for the first, whose input is nobody's output: there the name of the execution comes in.
+        if name == "FHIR export" and state.get("Parameters") == {"execution.$": "$$.Execution.Name"}:
+            filters -= {"Parameters"}
+        elif name == "FHIR export":
+            yield f"{name}: the name of the execution does not come in"
         if filters:
             yield f"{name}: {', '.join(sorted(filters))} changes what the steps pass on"
 
