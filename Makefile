@@ -89,6 +89,10 @@ build-lambdas: .venv/sam/ready ## Build the five functions for AWS Lambda (ARCHI
 	PATH="$(CURDIR)/.venv/sam/bin:$$PATH" env SAM_CLI_TELEMETRY=0 SAM_BUILD_MODE=debug CARGO_LAMBDA_BUILD.PROFILE=lambda \
 	  AWS_LC_SYS_NO_JITTER_ENTROPY=1 sam build --beta-features --parameter-overrides Architecture=$(or $(ARCHITECTURE),arm64)
 
+.PHONY: sizes
+sizes: ## Print the size of each function's zip that build-lambdas built; at most 6 MiB
+	$(PYTHON) tools/sizes.py .aws-sam/build
+
 # Needs the nightly toolchain (rustup toolchain install nightly). What it finds lies in fuzz/artifacts; FUZZ_SECONDS is for each.
 .PHONY: fuzz
 fuzz: .tools/cargo-fuzz-$(CARGO_FUZZ) ## Fuzz what reads servers' answers, a minute each (FUZZ_SECONDS=60, FUZZ_TARGETS=...)
