@@ -113,6 +113,25 @@ async fn a_warm_call_is_no_cold_start_and_what_was_counted_is_not_counted_again(
 }
 
 #[tokio::test]
+async fn a_file_that_was_lost_from_staging_is_fetched_again_and_its_resources_are_not_new() {
+    let sandbox = sandbox(Sandbox::builder()).await;
+    // The source has it still.
+    let mut story = measured(&sandbox).with("DELETE_EXPORT_JOB", "false");
+    let complete = story.until(Step::TransferToS3).await.unwrap();
+    story.finish(Step::TransferToS3, &complete).await.unwrap();
+    let objects = sandbox.s3_objects();
+    let is_file = |key: &str| key.ends_with(".ndjson") && !key.contains("/_");
+    let (lost, bytes) = objects.iter().find(|(key, _)| is_file(key)).unwrap();
+    std::fs::remove_file(sandbox.bucket().join(lost)).unwrap();
+    story.finish(Step::TransferToS3, &complete).await.unwrap();
+    let telemetry = Telemetry::of(&story, 4).await;
+    assert_eq!(telemetry.of_metric("Files"), [("", 5.0), ("", 1.0)]);
+    let whole = staged_bytes(&sandbox);
+    assert_eq!(telemetry.of_metric("Bytes"), [("", whole), ("", *bytes as f64)]);
+    assert_eq!(telemetry.sum("Resources"), 8.0);
+}
+
+#[tokio::test]
 async fn a_failure_counts_under_its_name_and_under_no_other() {
     let sandbox = sandbox(Sandbox::builder().polls(1)).await;
     let mut story = measured(&sandbox);
