@@ -151,9 +151,11 @@ class Execution:
     """How an execution ended, and what happened on the way."""
 
     def __init__(self, end, history, workers=()):
+        self.name = end["name"]
         self.status = end["status"]
         self.error = end.get("error")
         self.cause = end.get("cause")
+        self.input = json.loads(end["input"]) if end.get("input") else None
         self.output = json.loads(end["output"]) if end.get("output") else None
         self.workers = list(workers)
         # The states in their order, and for each the errors that its task gave, in theirs.

@@ -21,6 +21,7 @@ def test_workers_bring_every_batch_and_the_last_call_fetches_nothing(run_distrib
     assert {worker.status for worker in execution.workers} == {"SUCCEEDED"}
     for worker in execution.workers:
         assert sorted(worker.output) == ["bytes", "files", "run"]
+        assert worker.input["execution"] == execution.name
     assert sum(worker.output["files"] for worker in execution.workers) == files(sandbox)
     source, target = sandbox.counts()
     assert source == target

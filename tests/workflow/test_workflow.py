@@ -22,6 +22,7 @@ def test_everything_arrives_and_each_poll_of_a_running_job_is_repeated(run, path
     assert execution.errors["Check import status"] == ["JobInProgressError"] * 6
     assert execution.errors["FHIR export"] == execution.errors["Pathling import"] == []
     assert execution.output["result"]["resourceType"]
+    assert execution.output["execution"] == execution.name
     source, target = sandbox.counts()
     assert source == target
     for kind in source:
