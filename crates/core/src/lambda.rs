@@ -123,6 +123,8 @@ impl Function {
     async fn answer(self: Arc<Self>, event: LambdaEvent<Value>) -> Result<Value> {
         // A process stands still between two invocations, for as long as it pleases Lambda.
         http::leave_connections();
+        // What a call that was dropped counted is nobody's.
+        self.meter.take();
         let LambdaEvent { payload, context } = event;
         let call = Call::begin(self.step, &payload, context.request_id.clone());
         let cold_start = !self.is_warm.swap(true, Ordering::Relaxed);
