@@ -127,7 +127,10 @@ async fn a_file_that_was_lost_from_staging_is_fetched_again_and_its_resources_ar
     let telemetry = Telemetry::of(&story, 4).await;
     assert_eq!(telemetry.of_metric("Files"), [("", 5.0), ("", 1.0)]);
     let whole = staged_bytes(&sandbox);
-    assert_eq!(telemetry.of_metric("Bytes"), [("", whole), ("", *bytes as f64)]);
+    assert_eq!(
+        telemetry.of_metric("Bytes"),
+        [("", whole), ("", *bytes as f64)]
+    );
     assert_eq!(telemetry.sum("Resources"), 8.0);
 }
 

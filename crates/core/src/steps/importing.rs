@@ -199,17 +199,7 @@ pub(super) async fn check_import_status(
             retry_after,
         }) => Err(in_progress(progress, retry_after)),
         Ok(Status::Complete(result)) => {
-            close(staging, &record.run, newest.number, SUCCEEDED, None).await?;
-            sync::end_run(staging, &record.run, carried.key.as_deref(), IMPORTED, None).await?;
-            tracing::info!(
-                run = record.run,
-                attempt = newest.number,
-                "the import is complete"
-            );
-            // Whoever asks once more is told nothing new.
-            if newest.outcome.is_none() {
-                tell_arrival(context, true, Some(&record));
-            }
+            succeeded(context, staging, &record, &newest, carried.key.as_deref()).await?;
             Ok(ImportComplete { result, carried })
         }
         // Known to have succeeded: the answer of an earlier call got lost, and then the job.
@@ -236,6 +226,25 @@ pub(super) async fn check_import_status(
         }
         Err(error) => Err(error),
     }
+}
+
+/// Writes down that a run's attempt has succeeded, and tells so.
+async fn succeeded(
+    context: &Context,
+    staging: &Staging,
+    record: &RunRecord,
+    attempt: &Attempt,
+    key: Option<&str>,
+) -> Result<()> {
+    let run = record.run.as_str();
+    close(staging, run, attempt.number, SUCCEEDED, None).await?;
+    sync::end_run(staging, run, key, IMPORTED, None).await?;
+    tracing::info!(run, attempt = attempt.number, "the import is complete");
+    // Whoever asks once more is told nothing new.
+    if attempt.outcome.is_none() {
+        tell_arrival(context, true, Some(record));
+    }
+    Ok(())
 }
 
 /// Tells that the target has all that a run brought.

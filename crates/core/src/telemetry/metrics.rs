@@ -154,9 +154,8 @@ mod tests {
             resources: names.map(|name| (name.to_owned(), 2)).into(),
             ..Counts::default()
         };
-        let named = named(None, &counts);
         assert_eq!(
-            named[1..],
+            named(None, &counts)[1..],
             [
                 "Resources of Patient",
                 "Resources of Task",
