@@ -38,10 +38,10 @@ impl Relay {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a port");
         let to = url.socket_addrs(|| None).expect("an address")[0];
-        let (lose, lost) = watch::channel(None);
+        let (lose, changes) = watch::channel(None);
         let refused = Arc::<AtomicUsize>::default();
         let mut serving = JoinSet::new();
-        serving.spawn(accept(listener, to, lost, Arc::clone(&refused)));
+        serving.spawn(accept(listener, to, changes, Arc::clone(&refused)));
         Self {
             origin: format!("http://{address}"),
             behind: url.origin().ascii_serialization(),

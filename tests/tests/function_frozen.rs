@@ -26,7 +26,7 @@ impl Relayed {
             .unwrap();
         let source = Relay::to(&sandbox.source_endpoint()).await;
         let target = Relay::to(&sandbox.target_endpoint()).await;
-        let store = Relay::to(&sandbox.s3_endpoint()).await;
+        let bucket = Relay::to(&sandbox.s3_endpoint()).await;
         let story = Story::of(&sandbox)
             .with(
                 "SOURCE_ENDPOINT",
@@ -36,12 +36,15 @@ impl Relayed {
                 "TARGET_ENDPOINT",
                 target.instead(&sandbox.target_endpoint()),
             )
-            .with("AWS_ENDPOINT_URL_S3", store.instead(&sandbox.s3_endpoint()))
+            .with(
+                "AWS_ENDPOINT_URL_S3",
+                bucket.instead(&sandbox.s3_endpoint()),
+            )
             .with("TARGET_DIALECT", "7");
         Self {
             sandbox,
             story,
-            relays: [source, target, store],
+            relays: [source, target, bucket],
         }
     }
 
