@@ -26,6 +26,9 @@ async fn a_failed_run_is_one_event_that_has_arrived_when_the_command_ends() {
     assert!(event["tags"]["run"].is_string(), "{event}");
     assert_eq!(event["environment"], "night shift");
     assert_eq!(event["release"], "pathling-import@test-7");
+    let led_to_it = event["breadcrumbs"]["values"].as_array().unwrap();
+    let said = |text: &str| led_to_it.iter().any(|it| it["message"] == text);
+    assert!(said("export kicked off"), "{event}");
     assert_no_secrets(&sandbox, &sentry.raw());
     assert!(
         finished.stderr.contains("ManifestError"),
