@@ -34,6 +34,10 @@ impl Reader {
 
     pub(super) fn types(&mut self, name: &'static str) -> Vec<String> {
         let parse = |_: &Setting, text: &str| {
+            if list(text).next().is_none() {
+                // Nothing but commas: all types would come, which nobody meant.
+                return Err(None);
+            }
             list(text)
                 .map(|item| {
                     if crate::manifest::is_type_name(item) {

@@ -50,7 +50,7 @@ pub async fn failure_as(status: StatusCode, response: Response, what_for: &str) 
         };
         return error.of_answer(answered);
     }
-    if refused {
+    if refused && !body.is_transient {
         return authentication(side, status, &authorization, &said).of_answer(answered);
     }
     let gateway = matches!(
@@ -83,11 +83,25 @@ pub async fn failure_as(status: StatusCode, response: Response, what_for: &str) 
     }
 }
 
-/// What the body of an answer says, as it may stand behind its status in a message (`: text`, or nothing), and whether it
-/// is an `OperationOutcome`. For callers to whom a status means something else than to [`failure`].
-pub async fn said(response: Response) -> (String, bool) {
+/// What the body of an answer says. For callers to whom a status means something else than to [`failure`].
+pub async fn said(response: Response) -> Said {
     let body = Unwanted::read(response).await;
-    (body.said, body.is_outcome)
+    Said {
+        text: body.said,
+        is_outcome: body.is_outcome,
+        is_transient: body.is_transient,
+    }
+}
+
+/// What the body of an answer says.
+#[derive(Clone, Debug)]
+pub struct Said {
+    /// Its words, as they may stand behind the status in a message: `: text`, or nothing.
+    pub text: String,
+    /// Whether it is an `OperationOutcome`,
+    pub is_outcome: bool,
+    /// and has an issue of code `transient`.
+    pub is_transient: bool,
 }
 
 /// What the body of an unwanted answer says.

@@ -108,7 +108,12 @@ impl Transport {
                 .map_or(&self.connections, |made| &made.connections);
             // Boxed: it is large, and would be moved with every future that it is part of.
             let sent = Box::pin(self.once(request, &authorization, connections)).await?;
-            let state = connections.certificate();
+            // That one server asks for a certificate says nothing of another one.
+            let state = if certified.is_some() || self.extra.is_for(url) {
+                connections.certificate()
+            } else {
+                State::NotAsked
+            };
             let error = match sent {
                 Ok(answer) => break (answer, state),
                 Err(error) => error,
@@ -210,7 +215,9 @@ impl Transport {
                 .unsent();
         }
         let mut unavailable = self.no_answer(request, &words::of_request(error, self.connect));
-        if state == State::NoneToShow && request.url.scheme() == "https" {
+        if let Some(next) = roots::unknown_issuer(error) {
+            unavailable = unavailable.next(next);
+        } else if state == State::NoneToShow && request.url.scheme() == "https" {
             unavailable = unavailable.next(format!("It may be that {why}. {next}"));
         }
         if error.is_connect() {
@@ -259,20 +266,24 @@ impl Transport {
         }
     }
 
-    /// Where a redirect leads; `None` if the response is none that is followed (RFC 9110, section 15.4: GET and HEAD
-    /// only). Errors: the sixth redirect, and one that leaves TLS.
+    /// Where a redirect leads; `None` if the response is none that is followed. That of GET and HEAD is (RFC 9110, section
+    /// 15.4), and of anything else, body and all, one that keeps the method (307, 308) and does not leave the origin.
+    ///
+    /// Errors: the sixth redirect, one that leaves TLS, and one of a method that is not followed there.
     pub(super) fn next_hop(&self, response: &Response, hops: usize) -> Result<Option<Url>> {
-        let followed = matches!(
+        let keeps_method = matches!(
             response.status(),
-            StatusCode::MOVED_PERMANENTLY
-                | StatusCode::FOUND
-                | StatusCode::SEE_OTHER
-                | StatusCode::TEMPORARY_REDIRECT
-                | StatusCode::PERMANENT_REDIRECT
-        ) && matches!(*response.method(), Method::GET | Method::HEAD);
-        let Some(location) = response.header("location").filter(|_| followed) else {
+            StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
+        );
+        let redirects = keeps_method
+            || matches!(
+                response.status(),
+                StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND | StatusCode::SEE_OTHER
+            );
+        let Some(location) = response.header("location").filter(|_| redirects) else {
             return Ok(None);
         };
+        let only_asks = matches!(*response.method(), Method::GET | Method::HEAD);
         let refuse = |why: String| {
             self.side
                 .unavailable()
@@ -281,6 +292,7 @@ impl Transport {
                     "Have the {} name the final address itself.",
                     self.side.name()
                 ))
+                .for_good()
         };
         let Some(url) = redirected(response.url(), location) else {
             return Err(refuse(format!(
@@ -288,6 +300,21 @@ impl Transport {
                 shown_str(location)
             )));
         };
+        if !only_asks && !(keeps_method && Origin::from(&url) == Origin::from(response.url())) {
+            return Err(self
+                .side
+                .failed()
+                .error(format!(
+                    "{}, a redirect to {}, which is not followed: what is sent goes on with 307 or 308 alone, and to no other origin",
+                    response.described(),
+                    shown(&url)
+                ))
+                .next(format!(
+                    "If the {} is there, set {} accordingly.",
+                    self.side.name(),
+                    self.side.setting("ENDPOINT")
+                )));
+        }
         if hops >= HOPS {
             return Err(refuse(format!(
                 "redirect number {} to {}: only {HOPS} are followed",

@@ -188,12 +188,44 @@ async fn a_single_entry_of_a_large_manifest_has_a_limit_of_its_own() {
 
 #[test]
 fn a_member_that_comes_twice_counts_as_it_came_last() {
-    let text = r#"{"transactionTime": "1", "output": [{"type": "Patient", "url": "http://h/1"}], "output": [], "transactionTime": "2"}"#;
-    let mut files = Files::default();
+    let text = r#"{"transactionTime": "1", "output": [{"type": "Patient", "url": "http://h/1"}], "transactionTime": "2"}"#;
     let mut json = serde_json::Deserializer::from_str(text);
-    let head = read::read(&mut json, None, &mut files).unwrap().unwrap();
-    assert_eq!((head.transaction_time.as_str(), head.outputs), ("2", 0));
-    assert!(files.len() == 0);
+    let head = read::read(&mut json, None, &mut ()).unwrap().unwrap();
+    assert_eq!((head.transaction_time.as_str(), head.outputs), ("2", 1));
+}
+
+#[test]
+fn what_might_hide_files_is_no_manifest() {
+    for (members, why) in [
+        (
+            r#""output": [], "output": [{"type": "Patient", "url": "http://h/1"}]"#,
+            "two lists of outputs",
+        ),
+        (
+            r#""link": {"relation": "next", "url": "http://h/2"}"#,
+            "link is no array",
+        ),
+        (r#""link": "http://h/2""#, "link is no array"),
+        (r#""link": [{"relation": "next"}]"#, "no url"),
+        (
+            r#""link": [{"relation": "next", "url": "http://h/2"}, {"relation": "next", "url": "http://h/3"}]"#,
+            "two next pages",
+        ),
+    ] {
+        let text = format!(r#"{{"transactionTime": "t", {members}}}"#);
+        let mut json = serde_json::Deserializer::from_str(&text);
+        let error = read::read(&mut json, None, &mut ()).unwrap().unwrap_err();
+        assert!(error.what().contains(why), "{members}: {error}");
+    }
+    for members in [
+        r#""link": null"#,
+        r#""link": [5, {"relation": "self", "url": "http://h/1"}]"#,
+    ] {
+        let text = format!(r#"{{"transactionTime": "t", {members}}}"#);
+        let mut json = serde_json::Deserializer::from_str(&text);
+        let head = read::read(&mut json, None, &mut ()).unwrap().unwrap();
+        assert_eq!(head.next, None, "{members}");
+    }
 }
 
 #[test]

@@ -101,7 +101,7 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
         expiry::warn(&carried.run, expires, until);
         stored.head.warn_of_odd_number(&carried.run);
     }
-    let published = manifest_at.clone().filter(|_| record.transfer.is_none());
+    let published = manifest_at.clone();
     let transfer = Transfer {
         source: source.clone(),
         staging: staging.clone(),
@@ -123,19 +123,21 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
         }
         ended => ended?,
     };
-    if let Some(published) = published {
-        published::refuse_replaced(&published, source, endpoint, &stored).await?;
+    if let Some(published) = published
+        && (brought.fetched > 0 || record.transfer.is_none())
+    {
+        let whose = (staging, &*plan, &*stored);
+        published::refuse_replaced(&published, source, endpoint, whose).await?;
     }
     if stored.head.untyped.is_some() {
         remove_other_pieces(staging, &plan, &brought.pieces).await?;
     }
     // Another process may have staged ahead meanwhile, from a manifest that said otherwise.
-    early::settle(
-        staging,
-        &RunRecord::load(staging, &carried.run).await?,
-        &plan,
-    )
-    .await?;
+    if early::settle(staging, &carried.run, &plan).await? > 0 {
+        return Err(Kind::JobInProgress.error(
+            "files that were staged before the manifest was complete are not what it says of them, and are staged anew",
+        ));
+    }
 
     let transferred =
         brought::transferred(settings, &carried.run, mode, &stored, &brought, started)?;
@@ -349,7 +351,12 @@ async fn plan(
         let links = Links::of(&plan, fresh);
         plan = plan.lent(links);
     }
-    early::settle(staging, record, &plan).await?;
+    if record.early.is_some() {
+        early::settle(staging, run, &plan).await?;
+    }
+    if record.replaced {
+        published::remove_replaced(staging, &plan).await?;
+    }
     // Of the whole manifest: a file that is not chosen is the run's own all the same.
     let listing = listing(staging, run, &plan).await?;
     let plan = published::chosen(settings, stored, plan)?;
