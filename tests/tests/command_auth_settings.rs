@@ -60,6 +60,23 @@ async fn ways_that_contradict_each_other_are_named_together() {
             vec!["SOURCE_USERNAME in the environment wants SOURCE_PASSWORD"],
         ),
         (
+            vec![("SOURCE_AWS_SERVICE", "healthlake")],
+            vec![
+                "SOURCE_CLIENT_SECRET in the environment and SOURCE_AWS_SERVICE in the environment contradict",
+            ],
+        ),
+        (
+            vec![
+                ("TARGET_AWS_SERVICE", "execute-api"),
+                ("TARGET_CLIENT_SECRET", ""),
+            ],
+            vec!["TARGET_CLIENT_ID in the environment does nothing beside TARGET_AWS_SERVICE"],
+        ),
+        (
+            vec![("SOURCE_AWS_SERVICE", "Health Lake")],
+            vec!["SOURCE_AWS_SERVICE", "no name of a service"],
+        ),
+        (
             vec![("SOURCE_USERNAME", "m:e")],
             vec!["SOURCE_USERNAME", "colon"],
         ),
