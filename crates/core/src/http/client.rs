@@ -218,8 +218,8 @@ impl Client {
     /// request is repeated once; a second 401 is the answer. A token or a password that was given is sent by the same
     /// rules, and not renewed, unless it is kept elsewhere and has been changed there.
     ///
-    /// A client that signs for AWS signs where another would send a token. A file at an `s3://` URL is asked for at S3, see
-    /// [`Buckets`]; its answer is S3's.
+    /// A client that signs for AWS signs where another would send a token. A file at an `s3://` URL is asked for at S3,
+    /// where the operator named its bucket, and its answer is S3's.
     ///
     /// A client certificate is shown to whoever asks for it at the endpoint's origin, at trusted ones and at the token
     /// endpoint that the operator named, and to nobody else.

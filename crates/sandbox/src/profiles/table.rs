@@ -24,7 +24,7 @@ const USUAL: Profile = Profile {
 const EVERYBODY: &str = "everybody";
 const LEVEL_EVERYBODY: (&str, &str) = ("EXPORT_LEVEL", "group/everybody");
 
-/// What AWS HealthLake wants of a kick-off.
+/// What AWS `HealthLake` wants of a kick-off.
 const HEALTHLAKE_DOCUMENT: &str = r#"{"JobName": "pathling-import", "DataAccessRoleArn": "arn:aws:iam::123456789012:role/healthlake-export", "OutputDataConfig": {"S3Configuration": {"S3Uri": "s3://exports/healthlake", "KmsKeyId": "arn:aws:kms:eu-central-1:123456789012:key/d330e7fc-b56c-4216-a250-f4c43ef46e83"}}}"#;
 
 /// All profiles.

@@ -1,4 +1,4 @@
-//! A kick-off whose body is a document of the server's own, and files that it puts into a bucket: AWS HealthLake's way.
+//! A kick-off whose body is a document of the server's own, and files that it puts into a bucket, as AWS `HealthLake` does.
 
 use std::fs;
 use std::io::{self, Write as _};
