@@ -12,6 +12,7 @@ mod answered;
 mod auth;
 pub(crate) mod aws;
 mod body;
+mod buckets;
 mod certificate;
 mod client;
 mod connections;
@@ -30,6 +31,7 @@ mod retry;
 mod roots;
 mod secrets;
 mod shown;
+mod signer;
 mod transport;
 mod words;
 

@@ -20,6 +20,7 @@ use super::request_id::HEADER;
 use super::response::{About, Response};
 use super::roots;
 use super::shown::{shown, shown_str};
+use super::signer::Signed;
 use super::words;
 use crate::config::Origin;
 use crate::error::{Error, Kind, Result};
@@ -28,11 +29,13 @@ use crate::limits;
 /// How many redirects are followed.
 const HOPS: usize = 5;
 
-/// What was decided about the token of one exchange, kept so that a refusal can be explained.
+/// What was decided about the token or the signature of one exchange, kept so that a refusal can be explained.
 #[derive(Clone, Debug)]
 pub(super) enum Authorization {
     /// The token that was sent.
     Token(Token),
+    /// The signature that was sent.
+    Signed(Signed),
     /// The client has no credentials.
     NoCredentials,
     /// The caller asked for none.
@@ -52,7 +55,7 @@ pub(super) struct Transport {
     /// Those without a client certificate.
     connections: Connections,
     certified: Option<Certified>,
-    extra: Extra,
+    pub(super) extra: Extra,
 }
 
 impl Transport {
@@ -134,6 +137,7 @@ impl Transport {
             url = %shown(url),
             status = answer.status().as_u16(),
             token = matches!(authorization, Authorization::Token(_)),
+            signed = matches!(authorization, Authorization::Signed(_)),
             milliseconds = begun.elapsed().as_millis(),
             "answer"
         );
@@ -169,9 +173,11 @@ impl Transport {
         if let Some(body) = &request.body {
             outgoing = outgoing.body(body.clone());
         }
-        if let Authorization::Token(token) = authorization {
-            outgoing = outgoing.header(AUTHORIZATION, token.header());
-        }
+        outgoing = match authorization {
+            Authorization::Token(token) => outgoing.header(AUTHORIZATION, token.header()),
+            Authorization::Signed(signed) => outgoing.headers(signed.headers()),
+            _ => outgoing,
+        };
         // Not the library's own timeout: it also runs while nobody asks for the next piece of the body.
         tokio::time::timeout(self.idle, outgoing.send())
             .await

@@ -387,13 +387,13 @@ impl Unchecked {
         let url = joined(&text, base);
         let mut url =
             url.map_err(|_| wrong(&format!("{place} ({resource_type}) has a url that is none")))?;
-        if !matches!(url.scheme(), "http" | "https") {
+        if !is_files(&url) {
             let scheme = url.scheme();
             let error = wrong(&format!(
                 "{place} ({resource_type}) has a url of the scheme {scheme}"
             ));
             return Err(match scheme {
-                "s3" | "gs" | "abfs" | "abfss" => error.next("Files are read by https only, and not with credentials of a cloud's own: have the source give https URLs (presigned ones, say). docs/servers.md names the servers that cannot."),
+                "gs" | "abfs" | "abfss" => error.next("Files are read by https, and from S3, but not with credentials of another cloud's: have the source give https URLs (presigned ones, say). docs/servers.md names the servers that cannot."),
                 _ => error,
             });
         }
@@ -412,6 +412,16 @@ impl Unchecked {
 pub(super) fn absolute(text: &str, base: Option<&Url>) -> Option<Url> {
     let url = joined(text, base).ok();
     url.filter(|url| matches!(url.scheme(), "http" | "https"))
+}
+
+/// The URL of a file, as a manifest that was found at `base` means it.
+pub(super) fn of_file(text: &str, base: Option<&Url>) -> Option<Url> {
+    joined(text, base).ok().filter(is_files)
+}
+
+/// Whether a URL is of a scheme that files are read by.
+fn is_files(url: &Url) -> bool {
+    matches!(url.scheme(), "http" | "https" | "s3")
 }
 
 /// A URL as a manifest that was found at `base` means it.

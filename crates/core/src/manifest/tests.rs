@@ -259,14 +259,14 @@ fn errors_of(text: &str) -> (usize, Vec<Option<String>>) {
 #[test]
 fn files_of_errors_are_known_by_where_they_are_and_one_that_is_nowhere_counts_all_the_same() {
     let (count, urls) = errors_of(
-        r#"{"error": [{"url": "/e/1"}, {"type": "OperationOutcome"}, 5, {"url": "s3://b/2"}, {"url": "https://h/3"}],
+        r#"{"error": [{"url": "/e/1"}, {"type": "OperationOutcome"}, 5, {"url": "gs://b/2"}, {"url": "s3://b/3"}],
             "output": [{"type": "Patient", "url": "/p"}], "transactionTime": "t"}"#,
     );
     assert_eq!(count, 5);
     let url = |url: &str| Some(url.to_owned());
     assert_eq!(
         urls,
-        [url("https://h/e/1"), None, None, None, url("https://h/3")]
+        [url("https://h/e/1"), None, None, None, url("s3://b/3")]
     );
 }
 

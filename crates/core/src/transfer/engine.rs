@@ -361,6 +361,7 @@ pub(super) mod tests {
             certificate: None,
             token_endpoint: None,
             trusted_origins: Vec::new(),
+            buckets: Vec::new(),
             allow_plaintext: false,
             allow_private_hosts: false,
             headers: Vec::new(),
