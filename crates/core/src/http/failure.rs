@@ -90,9 +90,9 @@ pub async fn failure_as(status: StatusCode, response: Response, what_for: &str) 
 pub async fn said(response: Response) -> Said {
     let body = Unwanted::read(response).await;
     Said {
-        text: body.said,
         is_outcome: body.is_outcome(),
         is_transient: body.says == Says::Transient,
+        text: body.said,
     }
 }
 

@@ -28,7 +28,7 @@ use crate::manifest::Manifest;
 use crate::pathling;
 use crate::staging::{Staging, layout};
 use crate::sync::{self, RunRecord};
-use crate::transfer::{Links, Listing, Plan, Transfer, remove_other_pieces};
+use crate::transfer::{Brought, Links, Listing, Plan, Transfer, remove_other_pieces};
 
 /// How long a transfer may stand still, for servers ask for patience, before that counts as a failure.
 const PATIENCE: Duration = Duration::from_hours(6);
@@ -123,21 +123,8 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
         }
         ended => ended?,
     };
-    if let Some(published) = published
-        && (brought.fetched > 0 || record.transfer.is_none())
-    {
-        let whose = (staging, &*plan, &*stored);
-        published::refuse_replaced(&published, source, endpoint, whose).await?;
-    }
-    if stored.head.untyped.is_some() {
-        remove_other_pieces(staging, &plan, &brought.pieces).await?;
-    }
-    // Another process may have staged ahead meanwhile, from a manifest that said otherwise.
-    if early::settle(staging, &carried.run, &plan).await? > 0 {
-        return Err(Kind::JobInProgress.error(
-            "files that were staged before the manifest was complete are not what it says of them, and are staged anew",
-        ));
-    }
+    let published = published.filter(|_| brought.fetched > 0 || record.transfer.is_none());
+    refuse_others(context, published.as_deref(), &plan, &stored, &brought).await?;
 
     let transferred =
         brought::transferred(settings, &carried.run, mode, &stored, &brought, started)?;
@@ -160,6 +147,33 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
         deletions,
         carried,
     })
+}
+
+/// Sees that what is staged is this export's and nothing else, now that everything has come. `published` is where a manifest
+/// was that may have been replaced meanwhile.
+async fn refuse_others(
+    context: &Context,
+    published: Option<&ManifestAt>,
+    plan: &Plan,
+    stored: &Manifest,
+    brought: &Brought,
+) -> Result<()> {
+    let (source, endpoint) = context.source().await?;
+    let staging = context.staging().await?;
+    if let Some(published) = published {
+        let whose = (staging, plan, stored);
+        published::refuse_replaced(published, source, endpoint, whose).await?;
+    }
+    if stored.head.untyped.is_some() {
+        remove_other_pieces(staging, plan, &brought.pieces).await?;
+    }
+    // Another process may have staged ahead meanwhile, from a manifest that said otherwise.
+    if early::settle(staging, plan.run(), plan).await? > 0 {
+        return Err(Kind::JobInProgress.error(
+            "files that were staged before the manifest was complete are not what it says of them, and are staged anew",
+        ));
+    }
+    Ok(())
 }
 
 /// What is left to do when everything is staged: at the source, where it is to end its job, and in staging.
