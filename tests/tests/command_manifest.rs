@@ -116,8 +116,7 @@ async fn a_file_of_another_size_than_promised_is_a_warning_that_a_person_sees() 
     let line = "{\"resourceType\":\"Patient\",\"id\":\"1\"}\n";
     let source = ToldSource::start(&manifest, &[("1", line)]).await;
     let sandbox = Sandbox::builder().start().await.unwrap();
-    let run = pathling_import(&sandbox).env("SOURCE_ENDPOINT", source.endpoint());
-    let finished = run.run().await.expect_code(0);
+    let finished = from(&source, &sandbox).run().await.expect_code(0);
     let words = "does not have the bytes that the manifest promises";
     assert!(finished.stderr.contains(words), "{}", finished.stderr);
 }

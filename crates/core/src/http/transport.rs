@@ -306,7 +306,8 @@ impl Transport {
                 shown_str(location)
             )));
         };
-        if !only_asks && !(keeps_method && Origin::from(&url) == Origin::from(response.url())) {
+        let stays = keeps_method && Origin::from(&url) == Origin::from(response.url());
+        if !only_asks && !stays {
             return Err(self
                 .side
                 .failed()

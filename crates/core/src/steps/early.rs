@@ -320,16 +320,16 @@ mod tests {
 
     const RUN: &str = "0123456789abcdef";
 
-    fn output(url: &str, count: Value) -> Value {
+    fn output(url: &str, count: &Value) -> Value {
         json!({"type": "Patient", "url": url, "count": count})
     }
 
     /// Three files, of which the second is this one.
     fn plan(time: &str, second: &Value) -> Plan {
         let outputs = [
-            output("http://h/0", json!(3)),
+            output("http://h/0", &json!(3)),
             second.clone(),
-            output("http://h/2", Value::Null),
+            output("http://h/2", &Value::Null),
         ];
         let manifest = json!({"transactionTime": time, "output": outputs});
         Plan::new(RUN, Arc::new(Manifest::read(&manifest, None).unwrap())).unwrap()
@@ -338,7 +338,7 @@ mod tests {
     /// Stages a file of the plan, with so many resources.
     async fn stage(staging: &Staging, plan: &Plan, slot: u32, resources: u64) {
         let file = plan.file(slot).unwrap();
-        let body = Bytes::from(format!("{{}}\n").repeat(usize::try_from(resources).unwrap()));
+        let body = Bytes::from("{}\n".repeat(usize::try_from(resources).unwrap()));
         let sum = Sum::of(staging.algorithm(), &body);
         let resources = BTreeMap::from([("Patient".to_owned(), resources)]);
         let done = DoneRecord::new(&plan.export(), resources, BTreeMap::new());
@@ -354,13 +354,13 @@ mod tests {
 
     #[tokio::test]
     async fn what_the_complete_manifest_has_otherwise_is_removed_and_the_rest_stays() {
-        let ahead = plan("t", &output("http://h/1", json!(3)));
+        let ahead = plan("t", &output("http://h/1", &json!(3)));
         for (time, second, stay, own) in [
-            ("t", output("http://h/1", json!(3)), [true, true], 0),
-            ("t", output("http://h/1", Value::Null), [true, true], 0),
-            ("t", output("http://h/1", json!(4)), [true, false], 1),
-            ("t", output("http://h/other", json!(3)), [true, false], 0),
-            ("later", output("http://h/1", json!(3)), [false, false], 3),
+            ("t", output("http://h/1", &json!(3)), [true, true], 0),
+            ("t", output("http://h/1", &Value::Null), [true, true], 0),
+            ("t", output("http://h/1", &json!(4)), [true, false], 1),
+            ("t", output("http://h/other", &json!(3)), [true, false], 0),
+            ("later", output("http://h/1", &json!(3)), [false, false], 3),
         ] {
             let folder = tempfile::tempdir().unwrap();
             let place = Place::Folder(folder.path().to_owned());
@@ -389,10 +389,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let place = Place::Folder(folder.path().to_owned());
         let staging = Staging::open(&place, Options::default()).await.unwrap();
-        let ahead = plan("t", &output("http://h/1", json!(3)));
+        let ahead = plan("t", &output("http://h/1", &json!(3)));
         note(&staging, RUN, &ahead).await.unwrap();
         stage(&staging, &ahead, 1, 3).await;
-        let complete = plan("t", &output("http://h/1", json!(4)));
+        let complete = plan("t", &output("http://h/1", &json!(4)));
         assert_eq!(settle(&staging, RUN, &complete).await.unwrap(), 1);
         stage(&staging, &complete, 1, 4).await;
         // Another process notes what it is about to stage, and its note and the old one are looked at once more.
