@@ -1,10 +1,10 @@
 //! What the sandbox recorded, in the words that tests ask in.
 
-use sandbox::{Recorded, Sandbox, Service};
+use sandbox::{EXPORT_BUCKET, Recorded, Sandbox, Service};
 
 /// Questions to the record of requests.
 pub trait Records {
-    /// The requests for files of exports, at either origin.
+    /// The requests for files of exports, at either origin or in S3.
     fn file_requests(&self) -> Vec<Recorded>;
     /// The kick-offs of exports.
     fn export_kick_offs(&self) -> Vec<Recorded>;
@@ -41,6 +41,8 @@ impl Records for Sandbox {
         requests(self, |request| {
             request.method == "GET"
                 && (request.service == Service::Files
+                    || request.service == Service::S3
+                        && request.path.starts_with(&format!("/{EXPORT_BUCKET}/"))
                     || request.service == Service::Source
                         && (request.path.contains("/files/") || request.path.contains("/Binary/")))
         })

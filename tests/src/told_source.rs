@@ -30,7 +30,8 @@ struct Told {
 
 impl ToldSource {
     /// A source whose every export has this manifest, and these files. `{source}` in the manifest's texts stands for where
-    /// it is; its files are below `{source}/files/`.
+    /// it is; its files are below `{source}/files/`. `{source}/moved` leads to the manifest at `{source}/elsewhere/status`,
+    /// and the files are below `elsewhere/` too.
     pub async fn start(manifest: &Value, files: &[(&str, &str)]) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
         let listener = listener.expect("a port is free");
@@ -55,6 +56,9 @@ impl ToldSource {
             .route("/fhir/$export", get(kick_off))
             .route("/fhir/status", get(status))
             .route("/fhir/files/{name}", get(file))
+            .route("/fhir/moved", get(moved))
+            .route("/fhir/elsewhere/status", get(status))
+            .route("/fhir/elsewhere/files/{name}", get(file))
             .layer(middleware::from_fn(look))
             .with_state(told);
         let serving = tokio::spawn(async move {
@@ -87,6 +91,10 @@ async fn kick_off() -> Response {
 
 async fn status(State(told): State<Arc<Told>>) -> Response {
     axum::Json(told.manifest.clone()).into_response()
+}
+
+async fn moved() -> Response {
+    (StatusCode::FOUND, [("location", "/fhir/elsewhere/status")]).into_response()
 }
 
 async fn file(State(told): State<Arc<Told>>, Path(name): Path<String>) -> Response {

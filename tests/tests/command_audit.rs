@@ -335,6 +335,8 @@ async fn a_run_that_is_stopped_by_a_person_writes_down_what_it_had_done() {
         staged.count() == 5
     })
     .await;
+    // The answers to those requests are on their way yet.
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
     run.signal("INT").await;
     let _ = run.wait().await.expect_code(130);
     let objects = sandbox.s3_objects();

@@ -104,3 +104,34 @@ async fn ways_that_contradict_each_other_are_named_together() {
     }
     assert_eq!(sandbox.requests(), [], "nothing is asked of anybody");
 }
+
+#[tokio::test]
+async fn a_signature_for_aws_is_one_way_among_the_others() {
+    let sandbox = Sandbox::builder().start().await.unwrap();
+    for (env, words) in [
+        (
+            vec![("SOURCE_AWS_SERVICE", "healthlake")],
+            vec![
+                "SOURCE_CLIENT_SECRET in the environment and SOURCE_AWS_SERVICE in the environment contradict",
+            ],
+        ),
+        (
+            vec![
+                ("TARGET_AWS_SERVICE", "execute-api"),
+                ("TARGET_CLIENT_SECRET", ""),
+            ],
+            vec!["TARGET_CLIENT_ID in the environment does nothing beside TARGET_AWS_SERVICE"],
+        ),
+        (
+            vec![("SOURCE_AWS_SERVICE", "Health Lake")],
+            vec!["SOURCE_AWS_SERVICE", "no name of a service"],
+        ),
+    ] {
+        let mut run = pathling_import(&sandbox);
+        for (name, value) in env {
+            run = run.env(name, value);
+        }
+        refused(&sandbox, run, &words).await;
+    }
+    assert_eq!(sandbox.requests(), [], "nothing is asked of anybody");
+}

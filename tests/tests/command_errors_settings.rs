@@ -48,6 +48,7 @@ fn wrong(setting: &Setting) -> &'static [&'static str] {
             "https://one.example.org,,nonsense",
         ],
         Form::Type => &["patient", "../x", "Patient,Condition", "Patient Condition"],
+        Form::Document => &["{", "[1]", "\"pass-w0rd\"", "{\"pass-w0rd\": }", "none"],
         Form::Level => &["all", "Patient", "group", "group/", "group/..", "group/a/b"],
         Form::Searches => &[
             "status=pass-w0rd",

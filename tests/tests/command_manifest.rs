@@ -110,6 +110,18 @@ async fn a_transaction_time_that_is_no_instant_is_warned_of_and_not_offered_as_a
 }
 
 #[tokio::test]
+async fn a_file_of_another_size_than_promised_is_a_warning_that_a_person_sees() {
+    let output = json!([{"type": "Patient", "url": "{source}/files/1", "fileSize": 7}]);
+    let manifest = json!({"transactionTime": "2026-01-31T00:00:00Z", "requiresAccessToken": false, "output": output});
+    let line = "{\"resourceType\":\"Patient\",\"id\":\"1\"}\n";
+    let source = ToldSource::start(&manifest, &[("1", line)]).await;
+    let sandbox = Sandbox::builder().start().await.unwrap();
+    let finished = from(&source, &sandbox).run().await.expect_code(0);
+    let words = "does not have the bytes that the manifest promises";
+    assert!(finished.stderr.contains(words), "{}", finished.stderr);
+}
+
+#[tokio::test]
 async fn files_of_errors_and_of_deletions_are_counted_and_named() {
     let mut told = manifest(&json!([{"type": "Patient", "url": "{source}/files/1", "count": 1}]));
     let outcome = json!({"type": "OperationOutcome", "url": "{source}/files/e"});

@@ -198,7 +198,7 @@ async fn a_job_that_was_cancelled_is_said_to_be() {
 
 #[tokio::test]
 async fn an_answer_that_says_transient_is_not_the_jobs_end() {
-    for status in [400, 409, 500, 501] {
+    for status in [400, 403, 404, 409, 410, 500, 501] {
         let sandbox = sandbox().await;
         let (mut story, export) = kicked_off(&sandbox).await;
         let answer = Answer::new(status).outcome("transient", "Come again");

@@ -45,6 +45,7 @@ fn wrong(setting: &Setting) -> &'static [&'static str] {
         Form::Names => &["a b", "a/b", "a;b"],
         Form::Patients => &["Group/leaks", "a/leaks", "ftp://leaks/Patient/1"],
         Form::Query => &["=leaks", "_type=leaks", "a b=leaks"],
+        Form::Document => &["leaks", "[\"leaks\"]", "{\"leaks\"}"],
         Form::Headers => &[
             "leaks",
             ": leaks",

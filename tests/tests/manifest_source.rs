@@ -7,11 +7,11 @@ use pathling_import_tests::check::{
     assert_arrived, assert_arrived_of, assert_import_never_asked, assert_no_secrets,
     assert_no_token_leaks, assert_nothing_half_staged,
 };
-use pathling_import_tests::moment::until_asked;
+use pathling_import_tests::moment::{until, until_asked};
 use pathling_import_tests::{
     AuditLog, CommandRun, Env, Function, Records as _, Story, ToldSource, pathling_import,
 };
-use sandbox::{Builder, Dataset, Fault, Place, Recorded, Sandbox, Service};
+use sandbox::{Answer, Builder, Dataset, Fault, Place, Recorded, Sandbox, Service};
 use serde_json::{Value, json};
 
 /// The settings that tell of the source, none of which a manifest that anyone may read needs.
@@ -111,7 +111,7 @@ async fn a_manifest_that_did_not_change_is_not_imported_again_and_a_new_publicat
         assert_eq!(sandbox.import_kick_offs().len(), 0);
     }
     let said = manifest_alone(&sandbox, published(&sandbox)).run().await;
-    let words = "Nothing to import: the manifest has not changed since it was imported at 20";
+    let words = "Nothing to import: the manifest has the transactionTime and as many files as when it was imported at 20";
     assert!(said.stdout.contains(words), "{}", said.stdout);
     let known = record(&sandbox, first["run"].as_str().unwrap());
     assert_eq!(
@@ -388,6 +388,26 @@ async fn a_manifest_may_be_a_file_whose_urls_are_absolute() {
 }
 
 #[tokio::test]
+async fn relative_urls_are_taken_from_where_a_redirect_led() {
+    let output = json!([{"type": "Patient", "url": "files/1"}]);
+    let manifest = json!({"transactionTime": "2026-01-31T00:00:00Z", "output": output});
+    let line = "{\"resourceType\":\"Patient\",\"id\":\"1\"}\n";
+    let source = ToldSource::start(&manifest, &[("1", line)]).await;
+    let sandbox = Sandbox::builder().start().await.unwrap();
+    let moved = format!("{}/moved", source.endpoint());
+    let run = manifest_alone(&sandbox, moved).env("ALLOW_PRIVATE_HOSTS", "true");
+    let _ = run.run().await.expect_code(0);
+    assert_eq!(sandbox.rows("Patient").len(), 1);
+    // It was at `elsewhere/` and nowhere else: what is stored tells so.
+    let keys = sandbox.s3_objects().into_iter().map(|(key, _)| key);
+    let stored = keys.filter(|key| key.ends_with("/_manifest.json"));
+    for key in stored {
+        let text = String::from_utf8(sandbox.s3_object(&key).unwrap()).unwrap();
+        assert!(text.contains("/fhir/elsewhere/files/1"), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn a_publication_that_comes_back_after_another_is_imported_again() {
     let lines = [
         ("1", "{\"resourceType\":\"Patient\",\"id\":\"1\"}\n"),
@@ -612,7 +632,10 @@ async fn files_that_keep_their_names_from_one_publication_to_the_next_are_not_im
             .arg("--fresh")
             .spawn();
         until_asked(&sandbox, 1, |it| it.path.contains("/files/")).await;
-        manifest["transactionTime"] = json!("2999-01-01T00:00:00Z");
+        let first = std::mem::replace(
+            &mut manifest["transactionTime"],
+            json!("2999-01-01T00:00:00Z"),
+        );
         if !same_names {
             manifest["output"] = json!([]);
         }
@@ -622,10 +645,47 @@ async fn files_that_keep_their_names_from_one_publication_to_the_next_are_not_im
         if same_names {
             let words = ["another publication took the place", "Start again"];
             finished.expect_error("ExportFailedError", &words);
+            // Should it come back, nothing that was staged is believed to be of it.
+            manifest["transactionTime"] = json!(first);
+            std::fs::write(&file, manifest.to_string()).unwrap();
+            sandbox.clear_requests();
+            let again = manifest_alone(&sandbox, file.to_str().unwrap());
+            let again = again.env("ALLOW_PRIVATE_HOSTS", "true").run().await;
+            let _ = again.expect_code(0);
+            let files = manifest["output"].as_array().unwrap().len();
+            assert_eq!(sandbox.file_requests().len(), files);
         } else {
             let _ = finished.expect_code(0);
         }
     }
+}
+
+#[tokio::test]
+async fn where_nobody_says_whether_the_manifest_is_still_the_same_nothing_is_imported_yet() {
+    let sandbox = hospital().start().await.unwrap();
+    let status_url = made_by_others(&sandbox, &[]).await;
+    sandbox.faults().on(Fault::Hang(Place::File));
+    let run = pathling_import(&sandbox).env("SOURCE_MANIFEST", &status_url);
+    let run = run.env("IDLE_TIMEOUT", "1").spawn();
+    until_asked(&sandbox, 1, |it| it.path.contains("/files/")).await;
+    let before = sandbox.polls().len();
+    let silent = Fault::answers(Place::Status, Answer::new(500));
+    sandbox.faults().on(silent);
+    sandbox.faults().off(Fault::Hang(Place::File));
+    let asked = || sandbox.polls().len() > before + 1;
+    until("it was asked again", asked).await;
+    assert_import_never_asked(&sandbox);
+    let files = sandbox.file_requests().len();
+    sandbox.faults().clear();
+    let finished = run.wait().await.expect_code(0);
+    let words = "could not be asked";
+    assert!(finished.stderr.contains(words), "{}", finished.stderr);
+    assert_eq!(
+        sandbox.file_requests().len(),
+        files,
+        "none is fetched again"
+    );
+    assert_arrived(&sandbox);
 }
 
 #[tokio::test]

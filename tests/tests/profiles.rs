@@ -9,18 +9,13 @@ use pathling_import_tests::check::{assert_arrived, assert_no_token_leaks};
 use pathling_import_tests::{
     Env, Records as _, Story, arrives, binary, pathling_import, side_by_side, vendor, vendor_with,
 };
-use sandbox::{PROFILES, PathlingVersion, Profile};
+use sandbox::{PROFILES, PathlingVersion};
 
 /// How many are tried side by side.
 const TOGETHER: usize = 4;
 
-fn supported() -> impl Iterator<Item = &'static Profile> {
-    let all = PROFILES.iter();
-    all.filter(|profile| profile.unsupported.is_none())
-}
-
 fn names() -> Vec<&'static str> {
-    supported().map(|profile| profile.name).collect()
+    PROFILES.iter().map(|profile| profile.name).collect()
 }
 
 #[tokio::test]
@@ -94,10 +89,6 @@ fn a_profile_says_what_it_demands_and_prints_settings_that_a_shell_takes() {
                 "{line}: {text}"
             );
         }
-        assert_eq!(
-            about.contains("does not work with it"),
-            profile.unsupported.is_some()
-        );
     }
     // Where the settings are JSON, nothing else stands among them.
     let output = sandbox(&["--profile", "epic", "--format", "json", "--for", "0"]);
@@ -140,7 +131,7 @@ async fn the_settings_of_a_profile_are_settings() {
             let known = pathling_import_core::config::table::setting(name);
             assert!(known.is_some(), "{}: {name}", profile.name);
             assert!(
-                !env.get(name).unwrap().contains('{'),
+                !env.get(name).unwrap().contains("{internal}"),
                 "{}: {name}",
                 profile.name
             );

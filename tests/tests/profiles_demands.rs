@@ -4,7 +4,7 @@
 
 use pathling_import_tests::check::{assert_import_never_asked, assert_no_secrets};
 use pathling_import_tests::{Records as _, arrives, pathling_import, vendor, vendor_with, wants};
-use sandbox::{Answer, DeletedJob, Fault, Habit, Place, Sandbox, Service, Way};
+use sandbox::{Answer, CredentialKind, DeletedJob, Fault, Habit, Place, Sandbox, Service, Way};
 
 /// The command fails with this error and these words.
 async fn fails(sandbox: &Sandbox, error: &str, words: &[&str]) {
@@ -137,10 +137,56 @@ async fn google_wants_prefer_and_a_given_token() {
 }
 
 #[tokio::test]
-async fn healthlake_keeps_its_files_where_they_cannot_be_read_and_that_is_told() {
+async fn healthlake_wants_a_document_of_its_own_with_the_kick_off() {
+    let words = ["400", "JobName must not be null", "KICKOFF_BODY"];
+    wants("healthlake", &["KICKOFF_BODY"], "ExportFailedError", &words).await;
     let sandbox = vendor("healthlake").await;
-    let words = ["scheme s3", "by https only", "docs/servers.md"];
-    fails(&sandbox, "ManifestError", &words).await;
+    let run = pathling_import(&sandbox).env("TYPES", "Condition,Encounter,Observation,Patient");
+    arrives(&sandbox, run).await;
+    let kick_off = sandbox.export_kick_offs().remove(0);
+    assert_eq!(kick_off.method, "POST");
+    let types = kick_off.parameter("_type").unwrap();
+    assert_eq!(types, "Condition,Encounter,Observation,Patient");
+    let document = kick_off.body.unwrap();
+    assert_eq!(document["JobName"], "pathling-import");
+    let content_type = kick_off.content_type.unwrap();
+    assert_eq!(content_type, "application/fhir+json");
+}
+
+#[tokio::test]
+async fn healthlake_wants_every_request_signed_and_gets_no_token() {
+    let sandbox = vendor("healthlake").await;
+    arrives(&sandbox, pathling_import(&sandbox)).await;
+    let signed = |request: &sandbox::Recorded| {
+        let mut credentials = request.credentials.iter();
+        credentials.all(|it| it.kind == CredentialKind::Aws) && request.credentials.len() == 1
+    };
+    let requests = sandbox.requests();
+    let of_source = requests.iter().filter(|it| it.service == Service::Source);
+    let of_source: Vec<_> = of_source.collect();
+    assert!(of_source.len() >= 4, "{of_source:?}");
+    assert!(of_source.iter().all(|it| signed(it)), "{of_source:?}");
+    assert!(of_source.iter().all(|it| it.status < Some(400)));
+}
+
+#[tokio::test]
+async fn healthlake_puts_its_files_into_a_bucket_that_is_read_only_where_it_is_named() {
+    let sandbox = vendor("healthlake").await;
+    let run = pathling_import(&sandbox).without("SOURCE_TRUSTED_ORIGINS");
+    let words = [
+        "s3://exports/healthlake/",
+        "does not name",
+        "add s3://exports to SOURCE_TRUSTED_ORIGINS",
+        "s3:GetObject",
+    ];
+    run.run().await.expect_error("ConfigurationError", &words);
+    assert_eq!(sandbox.downloads(), [], "nothing is asked of the bucket");
+    assert_import_never_asked(&sandbox);
+    arrives(&sandbox, pathling_import(&sandbox)).await;
+    assert_eq!(sandbox.export_kick_offs().len(), 1, "the run goes on");
+    let downloads = sandbox.downloads();
+    assert_eq!(downloads.len(), 4, "{downloads:?}");
+    assert!(downloads.iter().all(|it| it.service == Service::S3));
 }
 
 #[tokio::test]

@@ -186,7 +186,7 @@ fn environment() -> Result<BTreeMap<String, String>> {
 fn level(form: Form, verbose: u8) -> &'static str {
     match (form, verbose) {
         // Requests that are sent again are shown as lines of progress.
-        (Form::Live, _) | (Form::Lines, 0) => "warn,pathling_import_core::transfer=error",
+        (Form::Live, _) | (Form::Lines, 0) => "warn,pathling_import_core::retries=error",
         (Form::Log, 0) | (_, 1) => "info",
         (_, 2) => "info,pathling_import=debug,pathling_import_core=debug",
         _ => "debug",

@@ -180,7 +180,7 @@ impl Summary {
         } else if let Some(before) = &self.imported_before {
             writeln!(
                 out,
-                "Nothing to import: the manifest has not changed since it was imported at {}",
+                "Nothing to import: the manifest has the transactionTime and as many files as when it was imported at {}; --fresh imports it again",
                 words::one_line(before)
             )?;
         } else if self.unsupported.is_empty() {

@@ -25,6 +25,8 @@ pub(crate) struct Call {
     pub(crate) method: Method,
     /// The path with percent-encoding undone.
     pub(crate) path: String,
+    /// The path as it was sent.
+    pub(crate) raw_path: String,
     /// The query as it was sent, without the question mark.
     pub(crate) raw_query: String,
     /// The query as a form: percent-encoding undone, `+` read as a space.
@@ -48,6 +50,7 @@ impl Call {
         Self {
             method: parts.method,
             path: percent_decode(parts.uri.path()),
+            raw_path: parts.uri.path().to_owned(),
             query: form(&raw_query),
             raw_query,
             headers: parts.headers,

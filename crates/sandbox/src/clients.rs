@@ -5,10 +5,13 @@ use std::sync::{Mutex, PoisonError};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header;
+use jiff::Timestamp;
 
 use crate::call::{Call, Reply, empty, with};
 use crate::keys::{Key, KeyForm, KeyKind};
 use crate::record::{Log, Service};
+use crate::s3::{ACCESS_KEY, REGION, SECRET_KEY};
+use crate::sigv4::Signer;
 use crate::token::{SOURCE_CLIENT, TARGET_CLIENT, bearer};
 use crate::world::World;
 
@@ -23,6 +26,8 @@ pub enum Way {
     Bearer,
     /// To the server itself, with HTTP Basic.
     Basic,
+    /// To the server itself, by signing each request with the account of the sandbox's S3.
+    Aws,
 }
 
 impl Way {
@@ -184,6 +189,15 @@ impl Client {
         }
     }
 
+    /// The service that requests are signed for.
+    fn aws_service(&self) -> &'static str {
+        if self.owner == Service::Target {
+            "execute-api"
+        } else {
+            "healthlake"
+        }
+    }
+
     pub(crate) fn kid(&self) -> Option<&str> {
         self.key.as_ref().map(|key| key.kid.as_str())
     }
@@ -210,6 +224,10 @@ impl Client {
             Way::Jwt(_) => (Some(("CLIENT_ID", self.id)), "PRIVATE_KEY"),
             Way::Bearer => (None, "BEARER_TOKEN"),
             Way::Basic => (Some(("USERNAME", USERNAME)), "PASSWORD"),
+            Way::Aws => {
+                let service = self.aws_service().to_owned();
+                return vec![(format!("{side}_AWS_SERVICE"), service)];
+            }
         };
         let user = user.map(|(name, value)| (name, value.to_owned()));
         let all = user.into_iter().chain([(name, proof)]);
@@ -224,6 +242,17 @@ impl World {
         let client = self.clients.of(service);
         let (proven, scheme) = match client.way {
             Way::Secret | Way::Jwt(_) => return self.tokens.scopes(call, service),
+            Way::Aws => {
+                let signer = Signer {
+                    access_key: ACCESS_KEY,
+                    secret_key: SECRET_KEY,
+                    region: REGION,
+                    service: client.aws_service(),
+                };
+                let verified = signer.verify(call, Timestamp::now());
+                verified.map_err(|refusal| refusal.reply())?;
+                (true, "")
+            }
             Way::Bearer => (bearer(call) == Some(client.secret()), "Bearer"),
             Way::Basic => {
                 let pair = STANDARD.encode(format!("{USERNAME}:{}", client.secret()));

@@ -40,6 +40,12 @@ pub enum Habit {
     FilesWantAccept(String),
     /// Files lie in S3, and the manifest names them by `s3://` URLs.
     FilesInS3,
+    /// The bucket of `FilesInS3` refuses to be read: 400 for a session that has expired, 403, or 301, which says that it is
+    /// elsewhere. `export-bucket-answers=STATUS`
+    ExportBucketAnswers(u16),
+    /// A kick-off is a POST of a JSON object with these members, and its parameters are in the query.
+    /// `kick-off-wants-document=MEMBER,MEMBER`
+    KickOffDocument(String),
     /// Every so many downloads one is answered 500, without saying why. `files-fail-every=N`
     FilesFailEvery(usize),
     /// The `CapabilityStatement` says nothing about exports.
@@ -47,7 +53,7 @@ pub enum Habit {
 }
 
 /// How they are written.
-pub(crate) const NAMES: [&str; 16] = [
+pub(crate) const NAMES: [&str; 18] = [
     "export-levels=LEVEL,LEVEL",
     "kick-off-format=FORMAT",
     "group-wants=PARAMETER",
@@ -62,6 +68,8 @@ pub(crate) const NAMES: [&str; 16] = [
     "files-as-binary",
     "files-want-accept=TYPE",
     "files-in-s3",
+    "export-bucket-answers=STATUS",
+    "kick-off-wants-document=MEMBER,MEMBER",
     "files-fail-every=N",
     "metadata-silent",
 ];
@@ -83,6 +91,8 @@ pub(crate) fn name(habit: &Habit) -> String {
         Habit::Progress(text) => ("progress-says", text.clone()),
         Habit::RetryAfter(values) => ("retry-after-says", values.clone()),
         Habit::FilesWantAccept(kind) => ("files-want-accept", kind.clone()),
+        Habit::ExportBucketAnswers(status) => ("export-bucket-answers", status.to_string()),
+        Habit::KickOffDocument(members) => ("kick-off-wants-document", members.clone()),
         Habit::FilesFailEvery(number) => ("files-fail-every", number.to_string()),
         Habit::OneExportAtATime => ("one-export-at-a-time", String::new()),
         Habit::EmptyWithoutOutput => ("empty-without-output", String::new()),
@@ -134,6 +144,11 @@ pub(crate) fn parse(name: &str, argument: Option<&str>) -> Option<Result<Fault, 
         "files-as-binary" => plain(Habit::FilesAsBinary),
         "files-want-accept" => named(Habit::FilesWantAccept),
         "files-in-s3" => plain(Habit::FilesInS3),
+        "export-bucket-answers" => match text.parse() {
+            Ok(status @ (301 | 400 | 403)) => Ok(Habit::ExportBucketAnswers(status)),
+            _ => Err("301, 400 or 403"),
+        },
+        "kick-off-wants-document" => named(Habit::KickOffDocument),
         "files-fail-every" => match text.parse() {
             Ok(number) if number > 0 => Ok(Habit::FilesFailEvery(number)),
             _ => Err("a number above 0"),
@@ -197,6 +212,8 @@ mod tests {
             "files-as-binary",
             "files-want-accept=application/fhir+ndjson",
             "files-in-s3",
+            "export-bucket-answers=301",
+            "kick-off-wants-document=JobName,OutputDataConfig",
             "files-fail-every=3",
             "metadata-silent",
         ] {
@@ -218,6 +235,7 @@ mod tests {
             "export-levels=planet",
             "kick-off-format",
             "files-fail-every=0",
+            "export-bucket-answers=200",
             "group-once-a-day=often",
             "internal-host=1",
         ] {

@@ -4,6 +4,7 @@
 use http::{HeaderMap, header};
 
 use crate::certificates::owner_of;
+use crate::clients::Way;
 use crate::record::{Credential, CredentialKind, Recorded, Service};
 use crate::settings::Settings;
 
@@ -12,11 +13,15 @@ const ASSERTIONS: [&str; 2] = ["eyJhbGciOi", "eyJ0eXAiOi"];
 
 /// Who may have what here.
 #[derive(Debug, Clone, Copy)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(crate) struct Rules {
     /// Whether the other origin of files may have the source's token.
     files_trusted: bool,
     source_auth: bool,
     target_auth: bool,
+    /// Whether requests to source and target are signed for AWS.
+    source_signs: bool,
+    target_signs: bool,
 }
 
 impl Rules {
@@ -25,6 +30,8 @@ impl Rules {
             files_trusted: settings.files_trusted,
             source_auth: settings.source_auth,
             target_auth: settings.target_auth,
+            source_signs: settings.source_auth && settings.source_way == Way::Aws,
+            target_signs: settings.target_auth && settings.target_way == Way::Aws,
         }
     }
 
@@ -59,7 +66,9 @@ impl Rules {
                 leaks.push(format!("{what} went"));
             }
         }
-        let secret = |credential: &Credential| credential.kind != CredentialKind::Aws;
+        // Where S3 is, its client's own environment says.
+        let to_server = matches!(request.service, Service::Source | Service::Target);
+        let secret = |credential: &Credential| credential.kind != CredentialKind::Aws || to_server;
         if request.credentials.iter().any(secret)
             && let Some(host) = foreign(headers)
         {
@@ -87,6 +96,9 @@ impl Rules {
             (Some(Service::Source), Service::Files) => token && self.files_trusted,
             (Some(Service::Source | Service::Target), Service::Token) => !token,
             (Some(Service::S3), Service::S3 | Service::Secrets) => true,
+            // A signature.
+            (Some(Service::S3), Service::Source) => self.source_signs,
+            (Some(Service::S3), Service::Target) => self.target_signs,
             // A credential that the sandbox does not know is the test's own mistake on purpose (a wrong secret, an
             // expired token), but a foreign origin must not see even that, nor who wants none.
             (None, Service::Files) => self.files_trusted && token,

@@ -196,6 +196,7 @@ enum Auth {
     JwtRsa,
     Bearer,
     Basic,
+    Aws,
     None,
 }
 
@@ -207,6 +208,7 @@ impl Auth {
             Self::JwtRsa => Way::Jwt(KeyKind::Rsa),
             Self::Bearer => Way::Bearer,
             Self::Basic => Way::Basic,
+            Self::Aws => Way::Aws,
             Self::None => return None,
         })
     }

@@ -8,13 +8,14 @@ use serde_json::Value;
 use crate::builder::Builder;
 use crate::certificates::{ClientIdentity, arn};
 use crate::clients::Kept;
+use crate::clients::Way;
 use crate::control::Control;
 use crate::dataset::from_value;
 use crate::faults::Faults;
 use crate::keys::KeyForm;
 use crate::pathling::{BASE as TARGET_BASE, Pathling, Row};
 use crate::record::{Recorded, Service};
-use crate::s3::{ACCESS_KEY, BUCKET, REGION, SECRET_KEY};
+use crate::s3::{ACCESS_KEY, BUCKET, EXPORT_BUCKET, REGION, SECRET_KEY};
 use crate::server::{Server, bind, serve};
 use crate::settings::Only;
 use crate::source::{BASE as SOURCE_BASE, Source, SourceFile};
@@ -111,8 +112,11 @@ impl Sandbox {
             env.extend(self.target_env());
         }
         let mut aws = Vec::new();
+        let signs = self.world.settings.source_auth && self.world.settings.source_way == Way::Aws;
         if only != Some(Only::Source) {
             aws.push(("AWS_ENDPOINT_URL_S3", self.s3_endpoint()));
+        }
+        if only != Some(Only::Source) || signs {
             aws.push(("AWS_ACCESS_KEY_ID", ACCESS_KEY.to_owned()));
             aws.push(("AWS_SECRET_ACCESS_KEY", SECRET_KEY.to_owned()));
             aws.push(("AWS_REGION", REGION.to_owned()));
@@ -329,14 +333,17 @@ impl Sandbox {
         }
     }
 
-    /// The recorded requests for files at either origin, in order: their `path` tells the file, `headers["range"]` the
+    /// The recorded requests for files at either origin or in S3, in order: their `path` tells the file, `headers["range"]` the
     /// range, `status` and `sent` what came of it.
     #[must_use]
     pub fn downloads(&self) -> Vec<Recorded> {
         let mut requests = self.requests();
         requests.retain(|request| {
-            matches!(request.service, Service::Source | Service::Files)
-                && (request.path.contains("/files/") || request.path.contains("/Binary/"))
+            let of_source = matches!(request.service, Service::Source | Service::Files)
+                && (request.path.contains("/files/") || request.path.contains("/Binary/"));
+            let exports = format!("/{EXPORT_BUCKET}/");
+            let in_s3 = request.service == Service::S3 && request.path.starts_with(&exports);
+            of_source || in_s3
         });
         requests
     }

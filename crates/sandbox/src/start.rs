@@ -88,7 +88,7 @@ impl Builder {
             (ACCESS_KEY, SECRET_KEY),
             self.s3_policy,
         )?);
-        let source = Arc::new(Source::new(Arc::clone(&world), data));
+        let source = Arc::new(Source::new(Arc::clone(&world), data, folder.clone()));
         let pathling = Arc::new(Pathling::new(Arc::clone(&world), folder.clone()));
         let only = world.settings.only;
         let mut servers = Vec::new();

@@ -268,6 +268,27 @@ async fn processes_that_write_at_once_lose_none_of_each_others_lines() {
 }
 
 #[tokio::test]
+async fn tasks_that_write_at_once_lose_none_of_their_processes_lines() {
+    let folder = tempfile::tempdir().unwrap();
+    let staging = staging(folder.path()).await;
+    let (audit, _) = audit();
+    let words = "x".repeat(1000);
+    let writers = (0..4).map(|_| async {
+        for _ in 0..20 {
+            for _ in 0..40 {
+                audit.take(Item::Output, &goes_on(&words));
+            }
+            audit.keep(&staging).await;
+        }
+    });
+    let work = futures_util::future::join_all(writers);
+    audit.beside(&staging, work).await;
+    assert!(!audit.has_unwritten());
+    let log = in_folder(folder.path()).concat();
+    assert_eq!(log.lines().count(), 4 * 20 * 40);
+}
+
+#[tokio::test]
 async fn a_long_log_goes_on_in_further_objects_and_holds_little_memory() {
     let folder = tempfile::tempdir().unwrap();
     let staging = staging(folder.path()).await;

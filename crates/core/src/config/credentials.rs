@@ -1,4 +1,4 @@
-//! How a client proves who it is: the four ways, and which of them the settings mean.
+//! How a client proves who it is: the five ways, and which of them the settings mean.
 
 use url::Url;
 
@@ -31,6 +31,11 @@ pub enum Credentials {
         username: String,
         /// Its password.
         password: SecretSource,
+    },
+    /// Each request is signed with this process's AWS credentials (Signature Version 4).
+    Aws {
+        /// The service to sign for, e.g. `healthlake`.
+        service: String,
     },
 }
 
@@ -67,7 +72,7 @@ impl Credentials {
     pub fn client(&self) -> Option<&OauthClient> {
         match self {
             Self::ClientSecret { client, .. } | Self::PrivateKey { client, .. } => Some(client),
-            Self::BearerToken(_) | Self::Basic { .. } => None,
+            Self::BearerToken(_) | Self::Basic { .. } | Self::Aws { .. } => None,
         }
     }
 }
@@ -86,6 +91,7 @@ pub(super) struct Names {
     bearer: &'static str,
     username: &'static str,
     password: &'static str,
+    aws_service: &'static str,
 }
 
 macro_rules! names {
@@ -103,6 +109,7 @@ macro_rules! names {
             bearer: concat!($side, "_BEARER_TOKEN"),
             username: concat!($side, "_USERNAME"),
             password: concat!($side, "_PASSWORD"),
+            aws_service: concat!($side, "_AWS_SERVICE"),
         }
     };
 }
@@ -120,6 +127,7 @@ pub(super) fn any_given(reader: &Reader, names: &Names) -> bool {
         names.bearer,
         names.username,
         names.password,
+        names.aws_service,
     ];
     ways.into_iter().any(|name| reader.is_given(name))
 }
@@ -137,6 +145,7 @@ pub(super) fn credentials(reader: &mut Reader, names: &Names) -> Option<Credenti
     let bearer = reader.secret_or_reference(names.bearer);
     let username = reader.username(names.username);
     let password = reader.secret_or_reference(names.password);
+    let aws_service = reader.aws_service(names.aws_service);
     if !enabled {
         return None;
     }
@@ -146,6 +155,7 @@ pub(super) fn credentials(reader: &mut Reader, names: &Names) -> Option<Credenti
         (names.key_file, key_file.is_some()),
         (names.bearer, bearer.is_some()),
         (names.username, username.is_some()),
+        (names.aws_service, aws_service.is_some()),
     ];
     let given: Vec<&str> = ways.iter().filter(|way| way.1).map(|way| way.0).collect();
     if given.len() > 1 {
@@ -157,6 +167,9 @@ pub(super) fn credentials(reader: &mut Reader, names: &Names) -> Option<Credenti
         return None;
     }
     together(reader, names, &given);
+    if let Some(service) = aws_service {
+        return Some(Credentials::Aws { service });
+    }
     if let Some(token) = bearer {
         return Some(Credentials::BearerToken(token));
     }

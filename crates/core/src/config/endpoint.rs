@@ -6,6 +6,7 @@ use url::Url;
 
 use super::certificate::{self, ClientCertificate};
 use super::credentials::{self, Credentials};
+use super::lists::Trusted;
 use super::read::Reader;
 use super::{Header, Origin, SourceManifest, headers, is_loopback};
 
@@ -24,6 +25,8 @@ pub struct Endpoint {
     pub token_endpoint: Option<Url>,
     /// Origins beside its own that may get the token.
     pub trusted_origins: Vec<Origin>,
+    /// Buckets of S3 in which its files may be, to be read with this process's AWS credentials.
+    pub buckets: Vec<String>,
     /// Headers that go with every request to its own origin and to trusted ones.
     pub headers: Vec<Header>,
     /// Whether credentials may go over plain HTTP to other hosts.
@@ -42,6 +45,8 @@ pub(super) struct Names {
     credentials: credentials::Names,
     certificate: certificate::Names,
     trusted: &'static str,
+    /// Whether buckets may stand among the trusted origins.
+    buckets: bool,
     headers: Option<&'static str>,
 }
 
@@ -50,6 +55,7 @@ pub(super) const SOURCE: Names = Names {
     credentials: credentials::SOURCE,
     certificate: certificate::SOURCE,
     trusted: "SOURCE_TRUSTED_ORIGINS",
+    buckets: true,
     headers: Some("SOURCE_HEADERS"),
 };
 
@@ -58,6 +64,7 @@ pub(super) const TARGET: Names = Names {
     credentials: credentials::TARGET,
     certificate: certificate::TARGET,
     trusted: "TARGET_TRUSTED_ORIGINS",
+    buckets: false,
     headers: None,
 };
 
@@ -77,7 +84,10 @@ pub(super) fn endpoint(
     };
     let certificate = certificate::certificate(reader, &names.certificate);
     let token_endpoint = reader.url(names.credentials.token_endpoint);
-    let trusted_origins = reader.origins(names.trusted);
+    let Trusted {
+        origins: trusted_origins,
+        buckets,
+    } = reader.trusted(names.trusted, names.buckets);
     let headers = names
         .headers
         .and_then(|name| reader.parsed(name, |_, text| headers::parse(text)))
@@ -135,6 +145,7 @@ pub(super) fn endpoint(
         certificate,
         token_endpoint,
         trusted_origins,
+        buckets,
         headers,
         allow_plaintext,
         allow_private_hosts,

@@ -28,6 +28,8 @@ pub struct ExportSettings {
     pub parameters: Vec<(String, String)>,
     /// The HTTP method of the kick-off, where it was said.
     pub method: Option<Method>,
+    /// A JSON document to send as the body of the kick-off, with the parameters in the query.
+    pub body: Option<String>,
     /// What the source is to do with parameters that it does not know, where it was said.
     pub handling: Option<Handling>,
     /// The type by whose resources the files are organised, in place of a file for each type.
@@ -47,6 +49,7 @@ impl fmt::Debug for ExportSettings {
             .field("organize_output_by", &self.organize_output_by)
             .field("parameters", &self.parameters.len())
             .field("method", &self.method)
+            .field("body", &self.body.is_some())
             .field("handling", &self.handling)
             .finish()
     }
@@ -174,6 +177,7 @@ impl ExportSettings {
                 "post" => Some(Method::Post),
                 _ => None,
             },
+            body: reader.parsed("KICKOFF_BODY", |_, text| document(text)),
             handling: match reader.choice("KICKOFF_HANDLING").as_str() {
                 "strict" => Some(Handling::Strict),
                 "lenient" => Some(Handling::Lenient),
@@ -196,6 +200,18 @@ impl ExportSettings {
             let written = reader.written("PATIENTS");
             reader.contradiction(format!(
                 "{written} can only be sent by POST; leave KICKOFF_METHOD out, or set it to post"
+            ));
+        }
+        if self.body.is_some() && self.method == Some(Method::Get) {
+            let written = reader.written("KICKOFF_BODY");
+            reader.contradiction(format!(
+                "{written} can only be sent by POST; leave KICKOFF_METHOD out, or set it to post"
+            ));
+        }
+        if self.body.is_some() && !self.patients.is_empty() {
+            let written = reader.written("PATIENTS");
+            reader.contradiction(format!(
+                "{written} cannot be sent beside KICKOFF_BODY: it would stand in the query, which servers write into their logs"
             ));
         }
         let moment = |text: Option<&str>| text?.parse::<jiff::Timestamp>().ok();
@@ -265,6 +281,20 @@ fn format(text: &str) -> Result<String, Option<String>> {
         Err(Some(
             "is no name of NDJSON, and Pathling imports nothing else here".to_owned(),
         ))
+    }
+}
+
+/// A JSON object. It is sent as it was written.
+fn document(text: &str) -> Result<String, Option<String>> {
+    match serde_json::from_str(text) {
+        Ok(serde_json::Value::Object(_)) => Ok(text.to_owned()),
+        Ok(_) => Err(None),
+        // The parser's own message may quote the text; its place is enough.
+        Err(error) => Err(Some(format!(
+            "is not JSON (line {}, column {})",
+            error.line(),
+            error.column()
+        ))),
     }
 }
 

@@ -166,6 +166,38 @@ fn elements_associated_data_and_the_format_are_looked_at() {
 }
 
 #[test]
+fn a_document_for_the_kick_off_is_an_object_and_goes_by_post_without_patients() {
+    let text = r#"{"JobName": "hush", "n": 1e2}"#;
+    let settings = load(&[("KICKOFF_BODY", text)], None).unwrap();
+    assert_eq!(settings.export.body.as_deref(), Some(text), "as it is");
+    assert!(!format!("{settings:?}").contains("hush"));
+    let file = r#"{"kickoffBody": {"b": {"c": 1}, "a": [2]}}"#;
+    let settings = load(&[], Some(file)).unwrap();
+    let written = r#"{"b":{"c":1},"a":[2]}"#;
+    assert_eq!(settings.export.body.as_deref(), Some(written));
+    for (more, word) in [
+        (vec![("KICKOFF_BODY", "[1]")], "a JSON object is expected"),
+        (vec![("KICKOFF_BODY", "{hush}")], "line 1, column 2"),
+        (
+            vec![("KICKOFF_BODY", "{}"), ("KICKOFF_METHOD", "get")],
+            "only be sent by POST",
+        ),
+        (
+            vec![
+                ("KICKOFF_BODY", "{}"),
+                ("EXPORT_LEVEL", "patient"),
+                ("PATIENTS", "1"),
+            ],
+            "beside KICKOFF_BODY",
+        ),
+    ] {
+        let error = load(&more, None).unwrap_err();
+        assert!(error.what().contains(word), "{word}: {error}");
+        assert!(!error.what().contains("hush"), "{error}");
+    }
+}
+
+#[test]
 fn headers_of_a_file_are_an_object_or_texts() {
     for file in [
         r#"{"sourceHeaders": {"Epic-Client-ID": "hush-1", "X-Key": "hush-2"}}"#,

@@ -5,12 +5,26 @@ use super::parse::list;
 use super::read::Reader;
 use super::table::Setting;
 
+/// Whom the operator trusts beside a server itself.
+#[derive(Default)]
+pub(super) struct Trusted {
+    pub(super) origins: Vec<Origin>,
+    /// The names of buckets of S3.
+    pub(super) buckets: Vec<String>,
+}
+
 impl Reader {
-    pub(super) fn origins(&mut self, name: &'static str) -> Vec<Origin> {
+    /// Origins, and where `buckets` says so also buckets, as `s3://bucket`.
+    pub(super) fn trusted(&mut self, name: &'static str, buckets: bool) -> Trusted {
         let parse = |_: &Setting, text: &str| {
-            list(text)
-                .map(|item| Origin::parse(item).map_err(Some))
-                .collect()
+            let mut trusted = Trusted::default();
+            for item in list(text) {
+                match item.strip_prefix("s3://").filter(|_| buckets) {
+                    Some(named) => trusted.buckets.push(bucket(named)?),
+                    None => trusted.origins.push(Origin::parse(item).map_err(Some)?),
+                }
+            }
+            Ok(trusted)
         };
         self.parsed(name, parse).unwrap_or_default()
     }
@@ -34,6 +48,10 @@ impl Reader {
 
     pub(super) fn types(&mut self, name: &'static str) -> Vec<String> {
         let parse = |_: &Setting, text: &str| {
+            if list(text).next().is_none() {
+                // Nothing but commas: all types would come, which nobody meant.
+                return Err(None);
+            }
             list(text)
                 .map(|item| {
                     if crate::manifest::is_type_name(item) {
@@ -45,5 +63,18 @@ impl Reader {
                 .collect()
         };
         self.parsed(name, parse).unwrap_or_default()
+    }
+}
+
+/// The name of a bucket, behind `s3://` and before nothing: a whole bucket is trusted, and whoever writes a prefix expects less.
+fn bucket(text: &str) -> Result<String, Option<String>> {
+    let name = text.strip_suffix('/').unwrap_or(text);
+    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+    if !name.is_empty() && name.bytes().all(fits) {
+        Ok(name.to_owned())
+    } else {
+        Err(Some(
+            "holds an s3:// address that is no bucket: s3://bucket is expected".to_owned(),
+        ))
     }
 }

@@ -27,10 +27,11 @@ const WHAT: [&str; 9] = [
 ];
 
 /// Settings that say how an export is asked for, which change nothing where none is.
-const HOW: [&str; 5] = [
+const HOW: [&str; 6] = [
     "ALLOW_PARTIAL_MANIFESTS",
     "OUTPUT_FORMAT",
     "KICKOFF_METHOD",
+    "KICKOFF_BODY",
     "KICKOFF_HANDLING",
     "SEPARATE_EXPORT_STATUS",
 ];

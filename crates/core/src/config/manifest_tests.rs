@@ -164,6 +164,7 @@ fn settings_of_an_export_beside_it_are_refused_or_named_by_what_they_would_chang
         ("ALLOW_PARTIAL_MANIFESTS", "true"),
         ("OUTPUT_FORMAT", "ndjson"),
         ("KICKOFF_METHOD", "post"),
+        ("KICKOFF_BODY", "{}"),
         ("KICKOFF_HANDLING", "strict"),
         ("SEPARATE_EXPORT_STATUS", "true"),
         ("TYPES", "Patient"),

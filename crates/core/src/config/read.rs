@@ -155,6 +155,7 @@ impl Reader {
                     .collect::<Vec<_>>()
                     .join("\n")
             }
+            Value::Object(_) if row.form == Form::Document => value.to_string(),
             Value::Array(_) | Value::Object(_) => {
                 self.problems.push(format!(
                     "{written} is a JSON {}; {} is expected",

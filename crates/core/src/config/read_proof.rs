@@ -1,4 +1,4 @@
-//! Reading what proves who asks: secrets and their addresses, keys, a user's name.
+//! Reading what proves who asks: secrets and their addresses, keys, the names of users and services.
 
 use super::key::SigningKey;
 use super::read::Reader;
@@ -85,6 +85,20 @@ impl Reader {
                 ))
             } else {
                 Ok(text.to_owned())
+            }
+        })
+    }
+
+    /// The name of a service of AWS, as signatures have it.
+    pub(super) fn aws_service(&mut self, name: &'static str) -> Option<String> {
+        self.parsed(name, |_, text| {
+            let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+            if text.bytes().all(fits) {
+                Ok(text.to_owned())
+            } else {
+                Err(Some(
+                    "is no name of a service such as healthlake or execute-api".to_owned(),
+                ))
             }
         })
     }

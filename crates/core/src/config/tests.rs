@@ -45,6 +45,51 @@ fn client(endpoint: Option<Endpoint>) -> OauthClient {
 }
 
 #[test]
+fn a_service_of_aws_is_a_way_of_its_own_and_buckets_are_the_sources_alone() {
+    let source = |more: &[(&str, &str)]| {
+        let mut all = environment(&WHOLE[4..]);
+        all.extend(environment(&[
+            WHOLE[0],
+            ("SOURCE_AWS_SERVICE", "healthlake"),
+        ]));
+        all.extend(environment(more));
+        Settings::load(Step::Command, &all, None).map(|settings| settings.source.unwrap())
+    };
+    let buckets = "s3://lake, https://files.example.org,s3://other.lake-1/";
+    let found = source(&[("SOURCE_TRUSTED_ORIGINS", buckets)]).unwrap();
+    assert!(matches!(
+        found.credentials,
+        Some(Credentials::Aws { ref service }) if service == "healthlake"
+    ));
+    assert_eq!(found.buckets, ["lake", "other.lake-1"]);
+    assert_eq!(found.trusted_origins.len(), 1);
+    for (name, value, word) in [
+        (
+            "SOURCE_TRUSTED_ORIGINS",
+            "s3://lake/prefix",
+            "s3://bucket is expected",
+        ),
+        ("SOURCE_TRUSTED_ORIGINS", "s3://", "s3://bucket is expected"),
+        ("TARGET_TRUSTED_ORIGINS", "s3://lake", "has the scheme s3"),
+        ("SOURCE_AWS_SERVICE", "Health Lake", "no name of a service"),
+        ("SOURCE_USERNAME", "me", "contradict each other"),
+        (
+            "SOURCE_CLIENT_ID",
+            "me",
+            "does nothing beside SOURCE_AWS_SERVICE",
+        ),
+        (
+            "SOURCE_ENDPOINT",
+            "http://source.example.org/fhir",
+            "plain http",
+        ),
+    ] {
+        let error = source(&[(name, value)]).unwrap_err();
+        assert!(error.what().contains(word), "{name}={value}: {error}");
+    }
+}
+
+#[test]
 fn defaults_hold_where_nothing_is_said() {
     let settings = with(&[]).unwrap();
     assert_eq!(

@@ -22,6 +22,7 @@ pub(in crate::export) fn plain() -> Wanted {
             organize_output_by: None,
             parameters: Vec::new(),
             method: None,
+            body: None,
             handling: None,
         },
     }

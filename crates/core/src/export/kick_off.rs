@@ -127,7 +127,8 @@ pub async fn kick_off(
         stu4,
         patience,
     };
-    let usual = if stu4 || !wanted.export.patients.is_empty() {
+    let needs_post = !wanted.export.patients.is_empty() || wanted.export.body.is_some();
+    let usual = if stu4 || needs_post {
         Method::Post
     } else {
         Method::Get
@@ -159,7 +160,10 @@ fn other(first: Method, wanted: &Wanted) -> Option<Method> {
     match (wanted.export.method, first) {
         (Some(_), _) => None,
         (None, Method::Get) => Some(Method::Post),
-        (None, Method::Post) => wanted.export.patients.is_empty().then_some(Method::Get),
+        (None, Method::Post) => {
+            let export = &wanted.export;
+            (export.patients.is_empty() && export.body.is_none()).then_some(Method::Get)
+        }
     }
 }
 
@@ -228,17 +232,18 @@ impl Asking<'_> {
     }
 
     fn request(&self, method: Method) -> (Url, Request) {
-        let url = match method {
-            Method::Get => self.wanted.url(self.endpoint),
-            Method::Post => self.wanted.address(self.endpoint),
+        let (url, body) = match (method, &self.wanted.export.body) {
+            (Method::Get, _) => (self.wanted.url(self.endpoint), None),
+            // The source's own document: what is asked for stands in the query.
+            (Method::Post, Some(own)) => (self.wanted.url(self.endpoint), Some(own.clone())),
+            (Method::Post, None) => {
+                let body = self.wanted.body(self.stu4).to_string();
+                (self.wanted.address(self.endpoint), Some(body))
+            }
         };
-        let request = match method {
-            Method::Get => Request::get(url.clone()),
-            Method::Post => Request::post(
-                url.clone(),
-                self.wanted.body(self.stu4).to_string(),
-                FHIR_JSON,
-            ),
+        let request = match body {
+            None => Request::get(url.clone()),
+            Some(body) => Request::post(url.clone(), body, FHIR_JSON),
         };
         let mut prefer = "respond-async".to_owned();
         if let Some(handling) = self.wanted.export.handling {
@@ -284,7 +289,7 @@ async fn accepted(response: Response, method: Method) -> Result<Accepted> {
         let error = http::failure(response, "the kick-off of the export").await;
         return Err(match status.as_u16() {
             404 | 405 => error.next("Check SOURCE_ENDPOINT, EXPORT_LEVEL and KICKOFF_METHOD, and that the source supports the Bulk Data $export operation."),
-            400 | 406 | 422 => error.next("Read what the source says, and set what it wants: docs/servers.md lists what single servers do (EXPORT_LEVEL, OUTPUT_FORMAT, ORGANIZE_OUTPUT_BY, SOURCE_HEADERS, EXPORT_PARAMETERS)."),
+            400 | 406 | 422 => error.next("Read what the source says, and set what it wants: docs/servers.md lists what single servers do (EXPORT_LEVEL, OUTPUT_FORMAT, ORGANIZE_OUTPUT_BY, SOURCE_HEADERS, EXPORT_PARAMETERS, KICKOFF_BODY)."),
             _ => error,
         });
     }
@@ -302,9 +307,12 @@ async fn accepted(response: Response, method: Method) -> Result<Accepted> {
             "without a Content-Location, so its status cannot be asked for",
         ));
     };
-    let Some(status_url) = status_url(response.url(), &location) else {
+    let Some(mut status_url) = status_url(response.url(), &location) else {
         return Err(broken("with a Content-Location that is no http URL"));
     };
+    // Nobody sends them, and the URL goes into records. Both fail only for URLs that cannot have either.
+    let _ = status_url.set_username("");
+    let _ = status_url.set_password(None);
     Ok(Accepted {
         status_url,
         date,

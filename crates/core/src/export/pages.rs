@@ -9,7 +9,7 @@ use url::Url;
 use super::status::{Answer, STATUS, Status, ask, no_json, within_manifest};
 use super::told::{Intake, Room, Text, Told};
 use crate::error::{Kind, Result};
-use crate::http::{self, Client, Response, shown};
+use crate::http::{self, Client, Plain, Response, shown};
 use crate::manifest::{Manifest, Pages};
 use crate::progress::Page;
 
@@ -37,7 +37,10 @@ pub(super) async fn all_pages(
         let chunks = match held.take() {
             Some(text) => stream::iter([Ok(text)]).boxed(),
             None => match ask(client, endpoint, &url).await? {
-                Answer::Complete(response) => chunks(response),
+                Answer::Complete(response) => {
+                    url = response.url().clone();
+                    chunks(response)
+                }
                 Answer::Absent(response) => return Err(http::failure(response, STATUS).await),
                 Answer::InProgress(goes_on, _) => return Ok(Status::InProgress(goes_on)),
             },
@@ -135,7 +138,7 @@ pub(super) async fn with_further_pages(
 }
 
 async fn page_again(client: &Client, endpoint: &Url, url: &Url) -> Result<Manifest> {
-    let base = http::status_url_for_polling(endpoint, url);
+    let mut base = http::status_url_for_polling(endpoint, url);
     let response = match ask(client, endpoint, url).await? {
         Answer::Complete(response) => response,
         Answer::Absent(response) => return Err(http::failure(response, STATUS).await),
@@ -146,6 +149,7 @@ async fn page_again(client: &Client, endpoint: &Url, url: &Url) -> Result<Manife
             return Err(error.retry_after(goes_on.retry_after).throttle());
         }
     };
+    base.clone_from(response.url());
     Manifest::of_stream(chunks(response), Some(&base), no_json)
         .await
         .map_err(|error| within_manifest(error, &format!("GET {}", shown(&base))))
@@ -153,7 +157,7 @@ async fn page_again(client: &Client, endpoint: &Url, url: &Url) -> Result<Manife
 
 /// The body of an answer as it arrives.
 pub(super) fn chunks(response: Response) -> BoxStream<'static, Result<Bytes>> {
-    let chunks = stream::unfold(response.into_body(), |mut body| async {
+    let chunks = stream::unfold(Plain::of(response), |mut body| async {
         let chunk = body.chunk().await?;
         Some((chunk, body))
     });

@@ -7,7 +7,9 @@ use url::Url;
 
 use crate::answered::Answered;
 use crate::error::{Error, Kind, Result};
-use crate::http::{self, Client, OperationOutcome, Request, Response, StatusCode, TokenUse, shown};
+use crate::http::{
+    self, Client, OperationOutcome, Plain, Request, Response, StatusCode, TokenUse, shown,
+};
 use crate::manifest;
 
 use super::SEPARATE_STATUS;
@@ -92,23 +94,32 @@ pub async fn status(
         }
         Answer::Absent(response) => {
             let (status, at) = (response.status().as_u16(), response.described());
-            let answered = response.answered();
-            let (said, _) = http::said(response).await;
-            let said = format!("{at}{said}");
+            let (answered, wait) = (response.answered(), response.retry_after());
+            let said = http::said(response).await;
+            let says = format!("{at}{}", said.text);
+            if said.is_transient {
+                return Err(Kind::SourceUnavailable
+                    .error(format!("{STATUS}: {says}"))
+                    .retry_after(wait)
+                    .of_answer(answered));
+            }
             Status::Absent {
                 status,
-                said,
+                said: says,
                 answered,
             }
         }
         Answer::Complete(response) => {
             expires = response.expires();
-            let url = http::status_url_for_polling(endpoint, status_url);
-            let first = told(response, &url, room).await?;
-            if first.head.next.is_none() {
+            let asked = http::status_url_for_polling(endpoint, status_url);
+            // After a redirect, another one than was asked: relative URLs are taken from there (RFC 3986, section 5.1.3).
+            let found = response.url().clone();
+            let first = told(response, &found, room).await?;
+            if first.head.next.is_none() && found == asked {
                 Status::Complete(Box::new(first))
             } else {
-                all_pages(client, endpoint, first, url, room).await?
+                // All URLs are absolute in what comes of that, for nobody knows later where it was found.
+                all_pages(client, endpoint, first, found, room).await?
             }
         }
     };
@@ -178,7 +189,7 @@ pub(super) async fn told(response: Response, base: &Url, room: Option<&Room<'_>>
         return Err(within_manifest(manifest::too_large(), &at));
     }
     let mut intake = Intake::new(Some(base), room);
-    let mut body = response.into_body();
+    let mut body = Plain::of(response);
     while let Some(chunk) = body.chunk().await {
         let wanted = intake.take(chunk?).await;
         if !wanted.map_err(|error| within_manifest(error, &at))? {

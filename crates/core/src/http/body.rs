@@ -96,7 +96,7 @@ impl Body {
         &self.exchange.about.url
     }
 
-    fn failed(&mut self, what: &str) -> Error {
+    pub(super) fn failed(&mut self, what: &str) -> Error {
         self.broken = true;
         let About {
             side, method, url, ..

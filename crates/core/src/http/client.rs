@@ -1,13 +1,17 @@
 //! The client: which request gets a token, which redirect is followed, and what happens after a 401.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Mutex;
 use url::Url;
 
 use super::address::carries_secrets;
 use super::auth::{Token, Tokens};
+use super::aws::Account;
+use super::buckets::Buckets;
 use super::certificate::Certified;
 use super::extra::Extra;
 use super::guard::Guard;
@@ -15,6 +19,7 @@ use super::request::{Request, TokenUse};
 use super::request_id::RequestId;
 use super::response::Response;
 use super::shown::shown;
+use super::signer::Signer;
 use super::transport::{Authorization, Transport};
 use super::{Side, StatusCode};
 use crate::config::{ClientCertificate, Credentials, Header, Origin, has_userinfo};
@@ -27,7 +32,7 @@ pub struct ClientOptions {
     pub side: Side,
     /// The server's FHIR base address, `SOURCE_ENDPOINT` or `TARGET_ENDPOINT`.
     pub endpoint: Url,
-    /// How it gets tokens; `None` where authentication is switched off.
+    /// How it gets tokens, or what it signs for; `None` where authentication is switched off.
     pub credentials: Option<Credentials>,
     /// The client's certificate for TLS.
     pub certificate: Option<ClientCertificate>,
@@ -35,6 +40,8 @@ pub struct ClientOptions {
     pub token_endpoint: Option<Url>,
     /// Origins that tokens may go to besides the endpoint's and its token endpoint's.
     pub trusted_origins: Vec<Origin>,
+    /// Buckets of S3 that may be read with this process's AWS credentials.
+    pub buckets: Vec<String>,
     /// Headers for every request to the endpoint's origin and to those.
     pub headers: Vec<Header>,
     /// Whether credentials may leave this machine without TLS.
@@ -56,6 +63,7 @@ impl fmt::Debug for ClientOptions {
             .field("certificate", &self.certificate)
             .field("token_endpoint", &self.token_endpoint.as_ref().map(shown))
             .field("trusted_origins", &self.trusted_origins)
+            .field("buckets", &self.buckets)
             .field("headers", &self.headers)
             .field("allow_plaintext", &self.allow_plaintext)
             .field("allow_private_hosts", &self.allow_private_hosts)
@@ -76,8 +84,16 @@ struct Inner {
     /// The endpoint's and those that the operator named; the token endpoint's is known after discovery.
     trusted: Vec<Origin>,
     allow_plaintext: bool,
-    tokens: Option<Tokens>,
+    proof: Proof,
     transport: Transport,
+    buckets: Buckets,
+}
+
+/// What a client proves itself with.
+enum Proof {
+    Nothing,
+    Tokens(Box<Tokens>),
+    Signatures(Signer),
 }
 
 impl Client {
@@ -101,6 +117,7 @@ impl Client {
             certificate,
             token_endpoint,
             trusted_origins,
+            buckets,
             headers,
             allow_plaintext,
             allow_private_hosts,
@@ -140,20 +157,35 @@ impl Client {
         let mut trusted = trusted_origins;
         trusted.push(Origin::from(&endpoint));
         let extra = Extra::new(&headers, trusted.clone(), allow_plaintext, id);
-        let tokens = credentials.map(|credentials| {
-            Tokens::new(
+        let account = Arc::new(Account::default());
+        let buckets = Buckets {
+            side,
+            named: buckets,
+            allow_plaintext,
+            connect: connect_timeout,
+            idle: idle_timeout,
+            account: Arc::clone(&account),
+            known: Mutex::new(HashMap::new()),
+        };
+        let proof = match credentials {
+            None => Proof::Nothing,
+            Some(Credentials::Aws { service }) => {
+                Proof::Signatures(Signer::new(side, service, account))
+            }
+            Some(credentials) => Proof::Tokens(Box::new(Tokens::new(
                 credentials,
                 endpoint.clone(),
                 token_endpoint,
                 allow_plaintext,
-            )
-        });
+            ))),
+        };
         Ok(Self {
             inner: Arc::new(Inner {
                 endpoint,
                 trusted,
                 allow_plaintext,
-                tokens,
+                proof,
+                buckets,
                 transport: Transport::new(
                     side,
                     connect_timeout,
@@ -186,6 +218,9 @@ impl Client {
     /// request is repeated once; a second 401 is the answer. A token or a password that was given is sent by the same
     /// rules, and not renewed, unless it is kept elsewhere and has been changed there.
     ///
+    /// A client that signs for AWS signs where another would send a token. A file at an `s3://` URL is asked for at S3,
+    /// where the operator named its bucket, and its answer is S3's.
+    ///
     /// A client certificate is shown to whoever asks for it at the endpoint's origin, at trusted ones and at the token
     /// endpoint that the operator named, and to nobody else.
     ///
@@ -193,6 +228,10 @@ impl Client {
     /// redirects that are not followed; authentication where no token is to be had, or where the lack of a good
     /// client certificate ended the connection.
     pub async fn send(&self, mut request: Request) -> Result<Response> {
+        if request.url.scheme() == "s3" {
+            // Boxed: it is large, and few sources have such files.
+            return Box::pin(self.inner.buckets.send(request)).await;
+        }
         let transport = &self.inner.transport;
         let mut hops = 0;
         let mut renewed = false;
@@ -209,7 +248,7 @@ impl Client {
             if response.status() == StatusCode::UNAUTHORIZED
                 && !renewed
                 && let Authorization::Token(refused) = &response.about().authorization
-                && let Some(tokens) = &self.inner.tokens
+                && let Proof::Tokens(tokens) = &self.inner.proof
             {
                 let refused = refused.clone();
                 renewed = true;
@@ -226,29 +265,41 @@ impl Client {
         }
     }
 
-    /// Decides about the token of one hop.
+    /// Decides about the token, or the signature, of one hop.
     async fn authorize(&self, request: &Request) -> Result<Authorization> {
         let Inner {
             trusted,
             allow_plaintext,
-            tokens,
+            proof,
             transport,
             ..
         } = &*self.inner;
-        let Some(tokens) = tokens else {
+        if matches!(proof, Proof::Nothing) {
             return Ok(Authorization::NoCredentials);
-        };
+        }
         if request.token == TokenUse::Never {
             return Ok(Authorization::NotWanted);
         }
         let origin = Origin::from(&request.url);
-        if !trusted.contains(&origin) && !tokens.come_from(&origin, transport).await? {
+        let is_trusted = trusted.contains(&origin)
+            || match proof {
+                Proof::Tokens(tokens) => tokens.come_from(&origin, transport).await?,
+                Proof::Nothing | Proof::Signatures(_) => false,
+            };
+        if !is_trusted {
             return Ok(Authorization::Untrusted(origin));
         }
         if !carries_secrets(&request.url, *allow_plaintext) {
             return Ok(Authorization::Plaintext);
         }
-        Ok(Authorization::Token(tokens.current(transport).await?))
+        Ok(match proof {
+            Proof::Nothing => Authorization::NoCredentials,
+            Proof::Tokens(tokens) => Authorization::Token(tokens.current(transport).await?),
+            Proof::Signatures(signer) => {
+                let extra = transport.extra.headers_for(&request.url);
+                Authorization::Signed(signer.sign(request, &extra).await?)
+            }
+        })
     }
 }
 

@@ -22,6 +22,12 @@ const OPENING: &[char] = &['(', '[', '{'];
 /// What follows a URL in a sentence, and is no part of it.
 const PUNCTUATION: &[char] = &['.', ',', ';', ':', '!', '?', ')', ']', '}'];
 
+/// A text without all that, its white space made one blank each time.
+#[must_use]
+pub fn harmless(text: &str) -> String {
+    without(text.split_whitespace()).join(" ")
+}
+
 /// The words without all that.
 pub(super) fn without<'a>(words: impl Iterator<Item = &'a str>) -> Vec<Cow<'a, str>> {
     let mut hides = false;

@@ -49,7 +49,7 @@ impl Extra {
     pub(super) fn headers_for(&self, url: &Url) -> HeaderMap {
         let mut headers = HeaderMap::new();
         // Nobody else's business, and some stores refuse a signed URL that comes with more than was signed.
-        if self.trusted.contains(&Origin::from(url))
+        if self.is_for(url)
             && let Some(id) = self.id.header()
         {
             headers.insert(HEADER, id);
@@ -79,9 +79,12 @@ impl Extra {
         }
     }
 
+    /// Whether a URL is the server's own, or of an origin that is trusted like it.
+    pub(super) fn is_for(&self, url: &Url) -> bool {
+        self.trusted.contains(&Origin::from(url))
+    }
+
     fn may_go_to(&self, url: &Url) -> bool {
-        !self.values.is_empty()
-            && self.trusted.contains(&Origin::from(url))
-            && carries_secrets(url, self.allow_plaintext)
+        !self.values.is_empty() && self.is_for(url) && carries_secrets(url, self.allow_plaintext)
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use reqwest::header::CONTENT_TYPE;
 
 use super::auth::TokenKind;
+use super::aws::{WRONG_CREDENTIALS, said_by_service};
 use super::certificate::{self, State};
 use super::outcome::OperationOutcome;
 use super::response::{Response, is_html};
@@ -20,7 +21,7 @@ const LONGEST: usize = 64 * 1024;
 /// what the server's `OperationOutcome` says.
 ///
 /// 401 and 403 are authentication, and it is said whether a token was sent and if not, why; so is what is about the
-/// client's certificate. 408, 429, 502, 503, 504, any
+/// client's certificate, or about a signature for AWS. 408, 429, 502, 503, 504, any
 /// other 5xx without an `OperationOutcome`, and one with an issue of code `transient` are unavailable, with the Retry-After
 /// if there is one; 429 and 503 are throttled besides ([`Error::throttled`]). All else is failed ([`Side::failed`]).
 pub async fn failure(response: Response, what_for: &str) -> Error {
@@ -38,20 +39,21 @@ pub async fn failure_as(status: StatusCode, response: Response, what_for: &str) 
     let said = format!("{what_for}: {}", response.described());
     let body = Unwanted::read(response).await;
     let said = format!("{said}{}", body.said);
-    let about_certificate = status.is_client_error() && body.is_about_certificate;
-    let refused = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+    let about_certificate = status.is_client_error() && body.says == Says::Certificate;
+    let unsigned = status.is_client_error() && body.says == Says::Signature;
+    let refused = unsigned || matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
     if about_certificate || (refused && shown == State::NoneToShow) {
         let (why, next) = certificate::advice(shown, side, &origin, configured);
         let said = format!("{said}; {why}");
         let error = if about_certificate {
             Kind::Authentication.error(said).next(next)
         } else {
-            authentication(side, status, &authorization, &said)
+            authentication(side, status, &authorization, unsigned, &said)
         };
         return error.of_answer(answered);
     }
-    if refused {
-        return authentication(side, status, &authorization, &said).of_answer(answered);
+    if refused && body.says != Says::Transient {
+        return authentication(side, status, &authorization, unsigned, &said).of_answer(answered);
     }
     let gateway = matches!(
         status,
@@ -60,20 +62,21 @@ pub async fn failure_as(status: StatusCode, response: Response, what_for: &str) 
             | StatusCode::BAD_GATEWAY
             | StatusCode::SERVICE_UNAVAILABLE
             | StatusCode::GATEWAY_TIMEOUT
-    );
+    ) || body.says == Says::Fewer;
     if gateway
-        || (status.is_server_error() && !body.is_outcome)
-        || (!status.is_success() && body.is_transient)
+        || (status.is_server_error() && !body.is_outcome())
+        || (!status.is_success() && body.says == Says::Transient)
     {
         let error = side
             .unavailable()
             .error(said)
             .retry_after(wait)
             .of_answer(answered);
-        if matches!(
+        let asks_for_fewer = matches!(
             status,
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
-        ) {
+        );
+        if asks_for_fewer || body.says == Says::Fewer {
             error.throttle()
         } else {
             error
@@ -83,11 +86,25 @@ pub async fn failure_as(status: StatusCode, response: Response, what_for: &str) 
     }
 }
 
-/// What the body of an answer says, as it may stand behind its status in a message (`: text`, or nothing), and whether it
-/// is an `OperationOutcome`. For callers to whom a status means something else than to [`failure`].
-pub async fn said(response: Response) -> (String, bool) {
+/// What the body of an answer says. For callers to whom a status means something else than to [`failure`].
+pub async fn said(response: Response) -> Said {
     let body = Unwanted::read(response).await;
-    (body.said, body.is_outcome)
+    Said {
+        is_outcome: body.is_outcome(),
+        is_transient: body.says == Says::Transient,
+        text: body.said,
+    }
+}
+
+/// What the body of an answer says.
+#[derive(Clone, Debug)]
+pub struct Said {
+    /// Its words, as they may stand behind the status in a message: `: text`, or nothing.
+    pub text: String,
+    /// Whether it is an `OperationOutcome`,
+    pub is_outcome: bool,
+    /// and has an issue of code `transient`.
+    pub is_transient: bool,
 }
 
 /// What the body of an unwanted answer says.
@@ -95,19 +112,40 @@ pub async fn said(response: Response) -> (String, bool) {
 struct Unwanted {
     /// `: text`, or `, an HTML page instead of JSON`, or nothing.
     said: String,
-    is_outcome: bool,
-    is_transient: bool,
+    says: Says,
+}
+
+/// What it comes to.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Says {
+    /// Nothing beyond the status.
+    #[default]
+    Nothing,
+    /// It is an `OperationOutcome`.
+    Outcome,
+    /// It is one that passes.
+    Transient,
     /// It is a page of a server before the server, which has something against the client's certificate.
-    is_about_certificate: bool,
+    Certificate,
+    /// A service of AWS does not believe the signature.
+    Signature,
+    /// A service of AWS asks for fewer requests.
+    Fewer,
 }
 
 impl Unwanted {
+    fn is_outcome(&self) -> bool {
+        matches!(self.says, Says::Outcome | Says::Transient)
+    }
+
     async fn read(response: Response) -> Self {
         let kind = response
             .header(CONTENT_TYPE.as_str())
             .unwrap_or_default()
             .to_owned();
         let quoter = response.quoter();
+        let signed = matches!(response.about().authorization, Authorization::Signed(_));
+        let code = response.header("x-amzn-errortype").map(str::to_owned);
         // A server that drips its complaint does not hold up what follows from its status.
         let most = response.about().idle.min(Duration::from_secs(30));
         let read = tokio::time::timeout(most, response.up_to(LONGEST)).await;
@@ -115,6 +153,17 @@ impl Unwanted {
             return Self::default();
         };
         let Some(outcome) = OperationOutcome::parse(&bytes) else {
+            if let Some(service) = said_by_service(code.as_deref(), &bytes).filter(|_| signed) {
+                let text = quoter.quote(&service.text());
+                return Self {
+                    said: format!(": {text}"),
+                    says: match &*service.code {
+                        code if WRONG_CREDENTIALS.contains(&code) => Says::Signature,
+                        code if code.contains("Throttl") => Says::Fewer,
+                        _ => Says::Nothing,
+                    },
+                };
+            }
             let said = if is_html(&kind, &bytes) {
                 ", an HTML page instead of JSON"
             } else {
@@ -124,8 +173,11 @@ impl Unwanted {
             let text = String::from_utf8_lossy(&bytes).to_ascii_lowercase();
             return Self {
                 said: said.to_owned(),
-                is_about_certificate: text.contains("ssl certificate"),
-                ..Self::default()
+                says: if text.contains("ssl certificate") {
+                    Says::Certificate
+                } else {
+                    Says::Nothing
+                },
             };
         };
         let text = quoter.quote(&outcome.whole_text());
@@ -135,9 +187,11 @@ impl Unwanted {
             } else {
                 format!(": {text}")
             },
-            is_outcome: true,
-            is_transient: outcome.is_transient(),
-            is_about_certificate: false,
+            says: if outcome.is_transient() {
+                Says::Transient
+            } else {
+                Says::Outcome
+            },
         }
     }
 }
@@ -146,12 +200,14 @@ fn authentication(
     side: Side,
     status: StatusCode,
     authorization: &Authorization,
+    unsigned: bool,
     said: &str,
 ) -> Error {
     let name = side.name();
     let unauthorized = status == StatusCode::UNAUTHORIZED;
     let (why, next) = match authorization {
         Authorization::Token(token) => refused(side, unauthorized, token.kind()),
+        Authorization::Signed(signed) => signed.refused(side, unsigned || unauthorized),
         Authorization::NoCredentials => (
             "no token was sent, because there are no credentials".to_owned(),
             format!(

@@ -150,6 +150,7 @@ pub(crate) fn options(endpoint: &Url) -> ClientOptions {
         certificate: None,
         token_endpoint: None,
         trusted_origins: Vec::new(),
+        buckets: Vec::new(),
         headers: Vec::new(),
         allow_plaintext: false,
         allow_private_hosts: false,

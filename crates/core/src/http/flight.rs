@@ -9,19 +9,19 @@ use crate::error::{Error, Result};
 
 /// The value, the lock that its fetcher holds, and how many fetches have ended.
 #[derive(Debug)]
-pub(crate) struct Flight<T> {
-    held: Mutex<Held<T>>,
+pub(crate) struct Flight<T, E = Error> {
+    held: Mutex<Held<T, E>>,
     ended: AtomicU64,
 }
 
 #[derive(Debug)]
-struct Held<T> {
+struct Held<T, E> {
     value: Option<T>,
     /// The last fetch's error, and its number.
-    failed: Option<(u64, Error)>,
+    failed: Option<(u64, E)>,
 }
 
-impl<T: Clone> Flight<T> {
+impl<T: Clone, E: Clone> Flight<T, E> {
     pub(crate) fn new() -> Self {
         Self {
             held: Mutex::new(Held {
@@ -39,8 +39,8 @@ impl<T: Clone> Flight<T> {
     pub(crate) async fn get(
         &self,
         usable: impl Fn(&T) -> bool,
-        fetch: impl Future<Output = Result<T>>,
-    ) -> Result<T> {
+        fetch: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
         let came = self.ended.load(Ordering::Acquire);
         let mut held = self.held.lock().await;
         if let Some(value) = held.value.as_ref().filter(|value| usable(value)) {

@@ -76,8 +76,10 @@ impl Response {
     #[must_use]
     pub fn quoter(&self) -> Quoter {
         let mut secrets: Vec<Secret> = self.url().query().map(Secret::from).into_iter().collect();
-        if let Authorization::Token(token) = &self.exchange.about.authorization {
-            secrets.extend(token.secrets());
+        match &self.exchange.about.authorization {
+            Authorization::Token(token) => secrets.extend(token.secrets()),
+            Authorization::Signed(signed) => secrets.extend(signed.secrets()),
+            _ => {}
         }
         secrets.extend(self.exchange.about.extra.iter().cloned());
         Quoter { secrets }
@@ -101,10 +103,13 @@ impl Response {
         &self.exchange.about.url
     }
 
-    /// Whether the request carried a token; after redirects, the last one.
+    /// Whether the request carried a token or a signature; after redirects, the last one.
     #[must_use]
     pub fn had_token(&self) -> bool {
-        matches!(self.exchange.about.authorization, Authorization::Token(_))
+        matches!(
+            self.exchange.about.authorization,
+            Authorization::Token(_) | Authorization::Signed(_)
+        )
     }
 
     /// A header's first value, where it is text.

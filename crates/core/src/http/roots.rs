@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, Error, OtherError, SignatureScheme};
+use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, SignatureScheme};
 use rustls_platform_verifier::Verifier;
 
 use super::words;
@@ -52,10 +52,31 @@ impl Roots {
         if let Some(verifier) = self.verifier.get() {
             return Ok(verifier);
         }
-        let made = Verifier::new(Arc::clone(&self.provider))
-            .map_err(|error| Error::Other(OtherError(Arc::new(Unreadable(error)))))?;
+        let unreadable = |error| Error::Other(OtherError(Arc::new(Unreadable(error))));
+        file_of_roots().map_err(|why| unreadable(Error::General(why)))?;
+        let made = Verifier::new(Arc::clone(&self.provider)).map_err(unreadable)?;
         Ok(self.verifier.get_or_init(|| made))
     }
+}
+
+/// Looks whether the file can be read that is to be believed instead of the system's: the verifier passes over one that
+/// cannot.
+fn file_of_roots() -> Result<(), String> {
+    let named = std::env::var_os("SSL_CERT_FILE").filter(|name| !name.is_empty());
+    let Some(path) = named else { return Ok(()) };
+    std::fs::File::open(&path)
+        .map(drop)
+        .map_err(|error| format!("SSL_CERT_FILE names {}: {error}", path.display()))
+}
+
+/// What to do where nobody that is believed vouches for a server's certificate, if that is why there is no connection.
+pub(super) fn unknown_issuer(error: &(dyn StdError + 'static)) -> Option<&'static str> {
+    words::causes(error).find_map(|cause| match cause.downcast_ref() {
+        Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => Some(
+            "If the server has a certificate of a private authority, have SSL_CERT_FILE name a file with that authority's own.",
+        ),
+        _ => None,
+    })
 }
 
 impl ServerCertVerifier for Roots {

@@ -20,6 +20,7 @@ use super::request_id::HEADER;
 use super::response::{About, Response};
 use super::roots;
 use super::shown::{shown, shown_str};
+use super::signer::Signed;
 use super::words;
 use crate::config::Origin;
 use crate::error::{Error, Kind, Result};
@@ -28,11 +29,13 @@ use crate::limits;
 /// How many redirects are followed.
 const HOPS: usize = 5;
 
-/// What was decided about the token of one exchange, kept so that a refusal can be explained.
+/// What was decided about the token or the signature of one exchange, kept so that a refusal can be explained.
 #[derive(Clone, Debug)]
 pub(super) enum Authorization {
     /// The token that was sent.
     Token(Token),
+    /// The signature that was sent.
+    Signed(Signed),
     /// The client has no credentials.
     NoCredentials,
     /// The caller asked for none.
@@ -52,7 +55,7 @@ pub(super) struct Transport {
     /// Those without a client certificate.
     connections: Connections,
     certified: Option<Certified>,
-    extra: Extra,
+    pub(super) extra: Extra,
 }
 
 impl Transport {
@@ -108,7 +111,12 @@ impl Transport {
                 .map_or(&self.connections, |made| &made.connections);
             // Boxed: it is large, and would be moved with every future that it is part of.
             let sent = Box::pin(self.once(request, &authorization, connections)).await?;
-            let state = connections.certificate();
+            // That one server asks for a certificate says nothing of another one.
+            let state = if certified.is_some() || self.extra.is_for(url) {
+                connections.certificate()
+            } else {
+                State::NotAsked
+            };
             let error = match sent {
                 Ok(answer) => break (answer, state),
                 Err(error) => error,
@@ -129,6 +137,7 @@ impl Transport {
             url = %shown(url),
             status = answer.status().as_u16(),
             token = matches!(authorization, Authorization::Token(_)),
+            signed = matches!(authorization, Authorization::Signed(_)),
             milliseconds = begun.elapsed().as_millis(),
             "answer"
         );
@@ -164,9 +173,11 @@ impl Transport {
         if let Some(body) = &request.body {
             outgoing = outgoing.body(body.clone());
         }
-        if let Authorization::Token(token) = authorization {
-            outgoing = outgoing.header(AUTHORIZATION, token.header());
-        }
+        outgoing = match authorization {
+            Authorization::Token(token) => outgoing.header(AUTHORIZATION, token.header()),
+            Authorization::Signed(signed) => outgoing.headers(signed.headers()),
+            _ => outgoing,
+        };
         // Not the library's own timeout: it also runs while nobody asks for the next piece of the body.
         tokio::time::timeout(self.idle, outgoing.send())
             .await
@@ -210,7 +221,9 @@ impl Transport {
                 .unsent();
         }
         let mut unavailable = self.no_answer(request, &words::of_request(error, self.connect));
-        if state == State::NoneToShow && request.url.scheme() == "https" {
+        if let Some(next) = roots::unknown_issuer(error) {
+            unavailable = unavailable.next(next);
+        } else if state == State::NoneToShow && request.url.scheme() == "https" {
             unavailable = unavailable.next(format!("It may be that {why}. {next}"));
         }
         if error.is_connect() {
@@ -259,20 +272,24 @@ impl Transport {
         }
     }
 
-    /// Where a redirect leads; `None` if the response is none that is followed (RFC 9110, section 15.4: GET and HEAD
-    /// only). Errors: the sixth redirect, and one that leaves TLS.
+    /// Where a redirect leads; `None` if the response is none that is followed. That of GET and HEAD is (RFC 9110, section
+    /// 15.4), and of anything else, body and all, one that keeps the method (307, 308) and does not leave the origin.
+    ///
+    /// Errors: the sixth redirect, one that leaves TLS, and one of a method that is not followed there.
     pub(super) fn next_hop(&self, response: &Response, hops: usize) -> Result<Option<Url>> {
-        let followed = matches!(
+        let keeps_method = matches!(
             response.status(),
-            StatusCode::MOVED_PERMANENTLY
-                | StatusCode::FOUND
-                | StatusCode::SEE_OTHER
-                | StatusCode::TEMPORARY_REDIRECT
-                | StatusCode::PERMANENT_REDIRECT
-        ) && matches!(*response.method(), Method::GET | Method::HEAD);
-        let Some(location) = response.header("location").filter(|_| followed) else {
+            StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
+        );
+        let redirects = keeps_method
+            || matches!(
+                response.status(),
+                StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND | StatusCode::SEE_OTHER
+            );
+        let Some(location) = response.header("location").filter(|_| redirects) else {
             return Ok(None);
         };
+        let only_asks = matches!(*response.method(), Method::GET | Method::HEAD);
         let refuse = |why: String| {
             self.side
                 .unavailable()
@@ -281,6 +298,7 @@ impl Transport {
                     "Have the {} name the final address itself.",
                     self.side.name()
                 ))
+                .for_good()
         };
         let Some(url) = redirected(response.url(), location) else {
             return Err(refuse(format!(
@@ -288,6 +306,22 @@ impl Transport {
                 shown_str(location)
             )));
         };
+        let stays = keeps_method && Origin::from(&url) == Origin::from(response.url());
+        if !only_asks && !stays {
+            return Err(self
+                .side
+                .failed()
+                .error(format!(
+                    "{}, a redirect to {}, which is not followed: what is sent goes on with 307 or 308 alone, and to no other origin",
+                    response.described(),
+                    shown(&url)
+                ))
+                .next(format!(
+                    "If the {} is there, set {} accordingly.",
+                    self.side.name(),
+                    self.side.setting("ENDPOINT")
+                )));
+        }
         if hops >= HOPS {
             return Err(refuse(format!(
                 "redirect number {} to {}: only {HOPS} are followed",

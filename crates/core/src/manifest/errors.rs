@@ -4,7 +4,7 @@ use serde::de::{IgnoredAny, MapAccess, SeqAccess};
 use url::Url;
 
 use super::given::{Given, Next, Take};
-use super::read::{Keep, absolute, wrong};
+use super::read::{Keep, of_file, wrong};
 use crate::error::Result;
 
 /// A list of files of errors: the member `error`, or `outcome` (STU4).
@@ -47,7 +47,7 @@ impl<'de, K: Keep> Take<'de> for Errors<'_, K> {
                 self.keep.forget_errors();
             }
             let url = url.into_text().filter(|url| !url.is_empty());
-            let mut url = url.and_then(|url| absolute(&url, self.base));
+            let mut url = url.and_then(|url| of_file(&url, self.base));
             if let Some(url) = &mut url {
                 url.set_fragment(None);
             }

@@ -194,11 +194,14 @@ impl<'de> Take<'de> for Page<'_> {
     fn object<A: MapAccess<'de>>(mut self, mut object: A) -> Result<Read, A::Error> {
         let is_first = self.pages.counts.is_empty();
         let (mut next, mut time) = (None, None);
-        let mut error = None;
+        let (mut error, mut has_outputs) = (None, false);
         while let Some(name) = object.next_key::<String>()? {
             self.meter.passed();
             let list = LISTS.iter().position(|list| *list == name);
             if name == "output" {
+                if std::mem::replace(&mut has_outputs, true) {
+                    error.get_or_insert_with(|| wrong("it has two lists of outputs"));
+                }
                 error = error.or(object.next_value_seed(Next(Outputs(&mut self)))?.err());
             } else if let Some(place) = list {
                 let items = Items {
@@ -207,7 +210,10 @@ impl<'de> Take<'de> for Page<'_> {
                 };
                 error = error.or(object.next_value_seed(Next(items))?.err());
             } else if name == "link" {
-                next = object.next_value_seed(Next(read::Links))?;
+                match object.next_value_seed(Next(read::Links))? {
+                    Ok(link) => next = link,
+                    Err(wrong) => error = error.or(Some(wrong)),
+                }
             } else {
                 let value: Value = object.next_value()?;
                 if name == "resourceType" {

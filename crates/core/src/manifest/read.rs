@@ -1,6 +1,7 @@
 //! Reading a manifest as it streams by: what is wrong with it, its head, and each of its outputs to whoever wants them.
 //!
-//! Its members may come in any order, and one that comes twice counts as it came last.
+//! Its members may come in any order, and one that comes twice counts as it came last; not so the outputs, of which none may
+//! be lost.
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess};
 use url::Url;
@@ -67,7 +68,7 @@ struct Members {
     deleted: Result<usize>,
     errors: Result<usize>,
     outcomes: Result<usize>,
-    next: Option<String>,
+    next: Result<Option<String>>,
 }
 
 /// How many outputs there are, and which are the first of note.
@@ -108,7 +109,7 @@ impl Members {
                 (0, outcomes) => outcomes,
                 (errors, _) => errors,
             },
-            next: match self.next {
+            next: match self.next? {
                 Some(text) => {
                     Some(absolute(&text, base).ok_or_else(|| {
                         wrong("its link to the next page is no http or https URL")
@@ -137,8 +138,9 @@ impl<'de, K: Keep> Take<'de> for Root<'_, K> {
             deleted: Ok(0),
             errors: Ok(0),
             outcomes: Ok(0),
-            next: None,
+            next: Ok(None),
         };
+        let mut has_outputs = false;
         while let Some(name) = object.next_key::<String>()? {
             self.keep.passed();
             match name.as_str() {
@@ -148,6 +150,11 @@ impl<'de, K: Keep> Take<'de> for Root<'_, K> {
                 "requiresAccessToken" => members.requires_access_token = object.next_value()?,
                 "output" => {
                     self.keep.forget();
+                    if std::mem::replace(&mut has_outputs, true) {
+                        object.next_value::<IgnoredAny>()?;
+                        members.outputs = Err(wrong("it has two lists of outputs"));
+                        continue;
+                    }
                     let outputs = Outputs {
                         base: self.base,
                         keep: &mut *self.keep,
@@ -210,16 +217,29 @@ impl<'de, K: Keep> Take<'de> for Files<'_, K> {
 pub(super) struct Links;
 
 impl<'de> Take<'de> for Links {
-    type Value = Option<String>;
+    type Value = Result<Option<String>>;
 
-    fn other(self) -> Option<String> {
-        None
+    fn other(self) -> Self::Value {
+        Err(wrong(
+            "its link is no array, so nothing tells whether it has further pages",
+        ))
     }
 
-    fn list<A: SeqAccess<'de>>(self, mut list: A) -> Result<Option<String>, A::Error> {
-        let mut next = None;
-        while let Some(url) = list.next_element_seed(Next(Link))? {
-            next = next.or(url);
+    fn nothing(self) -> Self::Value {
+        Ok(None)
+    }
+
+    fn list<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut next = Ok(None);
+        while let Some(link) = list.next_element_seed(Next(Link))? {
+            next = match (next, link) {
+                (next, Ok(None)) => next,
+                (Ok(Some(one)), Ok(Some(other))) if one != other => {
+                    Err(wrong("it has links to two next pages"))
+                }
+                (Ok(_), link) => link,
+                (error, _) => error,
+            };
         }
         Ok(next)
     }
@@ -228,13 +248,13 @@ impl<'de> Take<'de> for Links {
 struct Link;
 
 impl<'de> Take<'de> for Link {
-    type Value = Option<String>;
+    type Value = Result<Option<String>>;
 
-    fn other(self) -> Option<String> {
-        None
+    fn other(self) -> Self::Value {
+        Ok(None)
     }
 
-    fn object<A: MapAccess<'de>>(self, mut object: A) -> Result<Option<String>, A::Error> {
+    fn object<A: MapAccess<'de>>(self, mut object: A) -> Result<Self::Value, A::Error> {
         let (mut relation, mut url) = (Given::Other, Given::Other);
         while let Some(name) = object.next_key::<String>()? {
             match name.as_str() {
@@ -245,8 +265,13 @@ impl<'de> Take<'de> for Link {
                 }
             }
         }
-        let is_next = relation.into_text().as_deref() == Some("next");
-        Ok(url.into_text().filter(|_| is_next))
+        if relation.into_text().as_deref() != Some("next") {
+            return Ok(Ok(None));
+        }
+        let url = url.into_text();
+        Ok(url
+            .map(Some)
+            .ok_or_else(|| wrong("its link to the next page has no url")))
     }
 }
 
@@ -362,13 +387,13 @@ impl Unchecked {
         let url = joined(&text, base);
         let mut url =
             url.map_err(|_| wrong(&format!("{place} ({resource_type}) has a url that is none")))?;
-        if !matches!(url.scheme(), "http" | "https") {
+        if !is_files(&url) {
             let scheme = url.scheme();
             let error = wrong(&format!(
                 "{place} ({resource_type}) has a url of the scheme {scheme}"
             ));
             return Err(match scheme {
-                "s3" | "gs" | "abfs" | "abfss" => error.next("Files are read by https only, and not with credentials of a cloud's own: have the source give https URLs (presigned ones, say). docs/servers.md names the servers that cannot."),
+                "gs" | "abfs" | "abfss" => error.next("Files are read by https, and from S3, but not with credentials of another cloud's: have the source give https URLs (presigned ones, say). docs/servers.md names the servers that cannot."),
                 _ => error,
             });
         }
@@ -387,6 +412,16 @@ impl Unchecked {
 pub(super) fn absolute(text: &str, base: Option<&Url>) -> Option<Url> {
     let url = joined(text, base).ok();
     url.filter(|url| matches!(url.scheme(), "http" | "https"))
+}
+
+/// The URL of a file, as a manifest that was found at `base` means it.
+pub(super) fn of_file(text: &str, base: Option<&Url>) -> Option<Url> {
+    joined(text, base).ok().filter(is_files)
+}
+
+/// Whether a URL is of a scheme that files are read by.
+fn is_files(url: &Url) -> bool {
+    matches!(url.scheme(), "http" | "https" | "s3")
 }
 
 /// A URL as a manifest that was found at `base` means it.

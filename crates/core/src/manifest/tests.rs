@@ -188,12 +188,44 @@ async fn a_single_entry_of_a_large_manifest_has_a_limit_of_its_own() {
 
 #[test]
 fn a_member_that_comes_twice_counts_as_it_came_last() {
-    let text = r#"{"transactionTime": "1", "output": [{"type": "Patient", "url": "http://h/1"}], "output": [], "transactionTime": "2"}"#;
-    let mut files = Files::default();
+    let text = r#"{"transactionTime": "1", "output": [{"type": "Patient", "url": "http://h/1"}], "transactionTime": "2"}"#;
     let mut json = serde_json::Deserializer::from_str(text);
-    let head = read::read(&mut json, None, &mut files).unwrap().unwrap();
-    assert_eq!((head.transaction_time.as_str(), head.outputs), ("2", 0));
-    assert!(files.len() == 0);
+    let head = read::read(&mut json, None, &mut ()).unwrap().unwrap();
+    assert_eq!((head.transaction_time.as_str(), head.outputs), ("2", 1));
+}
+
+#[test]
+fn what_might_hide_files_is_no_manifest() {
+    for (members, why) in [
+        (
+            r#""output": [], "output": [{"type": "Patient", "url": "http://h/1"}]"#,
+            "two lists of outputs",
+        ),
+        (
+            r#""link": {"relation": "next", "url": "http://h/2"}"#,
+            "link is no array",
+        ),
+        (r#""link": "http://h/2""#, "link is no array"),
+        (r#""link": [{"relation": "next"}]"#, "no url"),
+        (
+            r#""link": [{"relation": "next", "url": "http://h/2"}, {"relation": "next", "url": "http://h/3"}]"#,
+            "two next pages",
+        ),
+    ] {
+        let text = format!(r#"{{"transactionTime": "t", {members}}}"#);
+        let mut json = serde_json::Deserializer::from_str(&text);
+        let error = read::read(&mut json, None, &mut ()).unwrap().unwrap_err();
+        assert!(error.what().contains(why), "{members}: {error}");
+    }
+    for members in [
+        r#""link": null"#,
+        r#""link": [5, {"relation": "self", "url": "http://h/1"}]"#,
+    ] {
+        let text = format!(r#"{{"transactionTime": "t", {members}}}"#);
+        let mut json = serde_json::Deserializer::from_str(&text);
+        let head = read::read(&mut json, None, &mut ()).unwrap().unwrap();
+        assert_eq!(head.next, None, "{members}");
+    }
 }
 
 #[test]
@@ -227,14 +259,14 @@ fn errors_of(text: &str) -> (usize, Vec<Option<String>>) {
 #[test]
 fn files_of_errors_are_known_by_where_they_are_and_one_that_is_nowhere_counts_all_the_same() {
     let (count, urls) = errors_of(
-        r#"{"error": [{"url": "/e/1"}, {"type": "OperationOutcome"}, 5, {"url": "s3://b/2"}, {"url": "https://h/3"}],
+        r#"{"error": [{"url": "/e/1"}, {"type": "OperationOutcome"}, 5, {"url": "gs://b/2"}, {"url": "s3://b/3"}],
             "output": [{"type": "Patient", "url": "/p"}], "transactionTime": "t"}"#,
     );
     assert_eq!(count, 5);
     let url = |url: &str| Some(url.to_owned());
     assert_eq!(
         urls,
-        [url("https://h/e/1"), None, None, None, url("https://h/3")]
+        [url("https://h/e/1"), None, None, None, url("s3://b/3")]
     );
 }
 

@@ -245,9 +245,9 @@ pub async fn status(client: &Client, endpoint: &Url, status_url: &Url) -> Result
             ))),
         },
         404 => {
-            let (said, is_outcome) = http::said(response).await;
-            let what = format!("GET {} answered 404{said}", shown(&url));
-            if !is_outcome {
+            let said = http::said(response).await;
+            let what = format!("GET {} answered 404{}", shown(&url), said.text);
+            if !said.is_outcome {
                 // Pathling explains itself; whatever answered here is not the server that took the job.
                 return Err(Kind::ImportFailed.error(what).next(
                     "See whether a proxy in front of the target changes the path of its status URLs.",
@@ -260,10 +260,11 @@ pub async fn status(client: &Client, endpoint: &Url, status_url: &Url) -> Result
         }
         // Pathling Server 2 says only here that the import was not allowed.
         403 => {
-            let (said, _) = http::said(response).await;
+            let said = http::said(response).await;
             let what = format!(
-                "GET {} answered 403{said}; the target does not allow the import",
-                shown(&url)
+                "GET {} answered 403{}; the target does not allow the import",
+                shown(&url),
+                said.text
             );
             Err(Kind::ImportFailed.error(what).next(
                 "Add the staging location to the sources that Pathling allows, and see that the client has the scopes pathling:import and pathling:write.",

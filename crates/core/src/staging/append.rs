@@ -53,6 +53,10 @@ impl Staging {
             if is_large || object.bytes.len() + lines.len() > LARGEST {
                 let newest = self.newest(&key, number).await?;
                 number = newest.max(number + 1);
+                if attempt > 0 {
+                    // Others are at it too.
+                    tokio::time::sleep(jitter(attempt)).await;
+                }
                 continue;
             }
             let mut whole = Vec::with_capacity(object.bytes.len() + lines.len());

@@ -17,7 +17,6 @@ use super::run::stored_manifest;
 use crate::config::{Place, Settings};
 use crate::error::{Kind, Result};
 use crate::staging::{Staging, layout};
-use crate::sync::RunRecord;
 use crate::transfer::Plan;
 
 /// The longest line, in bytes.
@@ -58,7 +57,7 @@ pub(super) async fn write(
     })?;
     let manifest = Arc::new(manifest);
     let plan = Plan::new(run, Arc::clone(&manifest))?;
-    early::settle(staging, &RunRecord::load(staging, run).await?, &plan).await?;
+    early::settle(staging, run, &plan).await?;
     let plan = published::chosen(settings, &manifest, plan)?;
     let empty = BatchTransfer {
         run: run.to_owned(),

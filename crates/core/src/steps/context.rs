@@ -266,6 +266,7 @@ fn client(side: Side, endpoint: &Endpoint, audit: &Audit) -> Result<Client> {
         certificate: endpoint.certificate.clone(),
         token_endpoint: endpoint.token_endpoint.clone(),
         trusted_origins: endpoint.trusted_origins.clone(),
+        buckets: endpoint.buckets.clone(),
         headers: endpoint.headers.clone(),
         allow_plaintext: endpoint.allow_plaintext,
         allow_private_hosts: endpoint.allow_private_hosts,

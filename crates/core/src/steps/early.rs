@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::{Mutex, MutexGuard, watch};
 
 use super::transferring::{by, refuse};
@@ -18,8 +18,8 @@ use crate::error::{Kind, Result};
 use crate::export::Partial;
 use crate::manifest::Manifest;
 use crate::progress::{Event, Observer};
-use crate::staging::Staging;
 use crate::staging::layout::{self, Role};
+use crate::staging::{DoneRecord, FileState, Hint, Staging};
 use crate::sync::{RunRecord, StagedEarly};
 use crate::transfer::{Brought, Listing, Plan, Transfer, remove_left_over};
 
@@ -178,11 +178,9 @@ async fn note(staging: &Staging, run: &str, plan: &Plan) -> Result<()> {
     let first = known.map_or(0, |early| early.notes);
     for number in first..first + ATTEMPTS {
         let mut text = staging.write(&layout::early_key(run, number), layout::JSON_LINES);
-        text.add(format!("{}\n", json!([plan.export()])).as_bytes())
-            .await?;
         for slot in plan.order() {
             let file = plan.file(slot)?;
-            text.add(format!("{}\n", json!([slot, file.key, file.count])).as_bytes())
+            text.add(format!("{}\n", json!([slot, file.key])).as_bytes())
                 .await?;
         }
         // One that is there already was left by a process that ended before it wrote that down, or is another's.
@@ -207,39 +205,36 @@ async fn note(staging: &Staging, run: &str, plan: &Plan) -> Result<()> {
 }
 
 /// Removes what was staged before the manifest was complete and is no file of `plan`, the whole of the complete one: the
-/// import would read it, or its record would be believed of another file.
-pub(super) async fn settle(staging: &Staging, record: &RunRecord, plan: &Plan) -> Result<()> {
-    let run = record.run.as_str();
-    let Some(early) = record.early.as_ref().filter(|early| !early.settled) else {
-        return Ok(());
+/// import would read it, or its record would be believed of another file. What lies under a file's own name is removed only
+/// where its record is of another export, or of another number of resources.
+///
+/// Gives how many of the plan's own files that were: they are to be staged anew.
+pub(super) async fn settle(staging: &Staging, run: &str, plan: &Plan) -> Result<usize> {
+    // As it is now: another process may have done this already, and have fetched anew what was removed.
+    let early = RunRecord::load(staging, run).await?.early;
+    let Some(early) = early.filter(|early| !early.settled) else {
+        return Ok(0);
     };
-    let (names, export) = (plan.names(), plan.export());
-    let mut removed = 0_usize;
-    for number in 0..early.notes {
+    let (names, notes) = (plan.names(), early.notes);
+    let (mut own, mut others) = (0_usize, 0_usize);
+    for number in 0..notes {
         let Some(mut chunks) = staging.read_stream(&layout::early_key(run, number)).await? else {
             continue;
         };
-        let mut of_this_export = false;
         let mut rest = Vec::new();
         loop {
             let chunk = chunks.next().await.transpose()?;
             rest.extend_from_slice(chunk.as_deref().unwrap_or(b"\n"));
             let whole = rest.iter().rposition(|byte| *byte == b'\n');
             let lines: Vec<u8> = rest.drain(..whole.map_or(0, |at| at + 1)).collect();
-            for line in lines.split(|byte| *byte == b'\n') {
-                match Noted::read(line) {
-                    Some(Noted::Export(of)) => of_this_export = of == export,
-                    Some(Noted::File(index, key, count))
-                        if layout::role_of(run, &key) == Role::File(index)
-                            && !(of_this_export
-                                && names(index, &key)
-                                && same_count(plan, index, count)) =>
-                    {
-                        remove_left_over(staging, &key).await?;
-                        remove_left_over(staging, &layout::part_key(run, index)).await?;
-                        removed += 1;
-                    }
-                    _ => {}
+            for (index, key) in lines.split(|byte| *byte == b'\n').filter_map(noted) {
+                if layout::role_of(run, &key) != Role::File(index) {
+                    continue;
+                }
+                if names(index, &key) {
+                    own += usize::from(remove_contradiction(staging, plan, index).await?);
+                } else {
+                    others += usize::from(remove_stray(staging, run, index, &key).await?);
                 }
             }
             if chunk.is_none() {
@@ -247,104 +242,162 @@ pub(super) async fn settle(staging: &Staging, record: &RunRecord, plan: &Plan) -
             }
         }
     }
-    if removed > 0 {
+    if own + others > 0 {
         tracing::warn!(
             run,
-            files = removed,
+            files = own + others,
             "the complete manifest names files otherwise than before it was complete; what was staged of them is removed"
         );
     }
     RunRecord::update(staging, run, |record| {
-        let settled = record.early.as_mut().filter(|early| !early.settled);
+        // A note that came meanwhile was not looked at.
+        let looked_at = |early: &&mut StagedEarly| !early.settled && early.notes == notes;
+        let settled = record.early.as_mut().filter(looked_at);
         settled.map(|early| early.settled = true).is_some()
     })
     .await?;
-    Ok(())
+    Ok(own)
 }
 
-/// Whether the complete manifest promises no other number of resources than the one before.
-fn same_count(plan: &Plan, index: usize, count: Option<u64>) -> bool {
-    let slot = u32::try_from(index).ok();
-    let file = slot.and_then(|slot| plan.file(slot).ok());
-    file.is_none_or(|file| file.count.is_none() || file.count == count)
-}
-
-/// A line of a note.
-enum Noted {
-    /// Of which export the files below it are.
-    Export(String),
-    /// The index and the key of a file, and how many resources it was to hold.
-    File(usize, String, Option<u64>),
-}
-
-impl Noted {
-    fn read(line: &[u8]) -> Option<Self> {
-        let line: Vec<Value> = serde_json::from_slice(line).ok()?;
-        match line.as_slice() {
-            [export] => Some(Self::Export(export.as_str()?.to_owned())),
-            [index, key, count] => {
-                let index = usize::try_from(index.as_u64()?).ok()?;
-                Some(Self::File(index, key.as_str()?.to_owned(), count.as_u64()))
-            }
-            _ => None,
-        }
+/// Removes what is staged as a file of the plan and is not what the manifest says of it.
+async fn remove_contradiction(staging: &Staging, plan: &Plan, index: usize) -> Result<bool> {
+    let Some(slot) = u32::try_from(index).ok() else {
+        return Ok(false);
+    };
+    let file = plan.file(slot)?;
+    let state = staging.state(&file.key, &file.part_key, Hint::Unknown);
+    let FileState::Done(record) = state.await? else {
+        // What is under way is looked at by whoever goes on with it.
+        return Ok(false);
+    };
+    let found: u64 = record.resources.values().sum();
+    let is_as_promised = file.is_mixed() || file.broken_promise(|count| count == found).is_none();
+    if record.export == plan.export() && is_as_promised {
+        return Ok(false);
     }
+    remove_left_over(staging, &file.key).await?;
+    remove_left_over(staging, &file.part_key).await?;
+    Ok(true)
+}
+
+/// Removes a file that the manifest does not name, with its record; not the record of the file that has its index now.
+async fn remove_stray(staging: &Staging, run: &str, index: usize, key: &str) -> Result<bool> {
+    let part_key = layout::part_key(run, index);
+    let state = staging.state(key, &part_key, Hint::Unknown).await?;
+    let is_there = staging.head(key).await?.is_some();
+    if is_there {
+        remove_left_over(staging, key).await?;
+    }
+    let is_its_record = |record: &DoneRecord| {
+        let mut objects = record.objects.iter();
+        objects.any(|object| object.key == key)
+    };
+    if matches!(&state, FileState::Done(record) if is_its_record(record)) {
+        remove_left_over(staging, &part_key).await?;
+    }
+    Ok(is_there)
+}
+
+/// The file of which a line of a note is: its index and its key.
+fn noted(line: &[u8]) -> Option<(usize, String)> {
+    let (index, key): (usize, String) = serde_json::from_slice(line).ok()?;
+    Some((index, key))
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use std::collections::BTreeMap;
+
+    use bytes::Bytes;
+    use serde_json::Value;
+
     use super::*;
     use crate::config::Place;
     use crate::manifest::Manifest;
-    use crate::staging::Options;
+    use crate::staging::{Options, Sum};
 
     const RUN: &str = "0123456789abcdef";
 
-    fn plan(second: &Value) -> Plan {
-        let output = json!([
-            {"type": "Patient", "url": "http://h/0", "count": 3},
-            second,
-            {"type": "Patient", "url": "http://h/2"},
-        ]);
-        let manifest = json!({"transactionTime": "t", "output": output});
+    fn output(url: &str, count: &Value) -> Value {
+        json!({"type": "Patient", "url": url, "count": count})
+    }
+
+    /// Three files, of which the second is this one.
+    fn plan(time: &str, second: &Value) -> Plan {
+        let outputs = [
+            output("http://h/0", &json!(3)),
+            second.clone(),
+            output("http://h/2", &Value::Null),
+        ];
+        let manifest = json!({"transactionTime": time, "output": outputs});
         Plan::new(RUN, Arc::new(Manifest::read(&manifest, None).unwrap())).unwrap()
+    }
+
+    /// Stages a file of the plan, with so many resources.
+    async fn stage(staging: &Staging, plan: &Plan, slot: u32, resources: u64) {
+        let file = plan.file(slot).unwrap();
+        let body = Bytes::from("{}\n".repeat(usize::try_from(resources).unwrap()));
+        let sum = Sum::of(staging.algorithm(), &body);
+        let resources = BTreeMap::from([("Patient".to_owned(), resources)]);
+        let done = DoneRecord::new(&plan.export(), resources, BTreeMap::new());
+        let upload = staging.upload(&file.key, &file.part_key);
+        upload.put(body, sum, done).await.unwrap();
+    }
+
+    async fn is_done(staging: &Staging, plan: &Plan, slot: u32) -> bool {
+        let file = plan.file(slot).unwrap();
+        let state = staging.state(&file.key, &file.part_key, Hint::Unknown);
+        matches!(state.await.unwrap(), FileState::Done(_))
     }
 
     #[tokio::test]
     async fn what_the_complete_manifest_has_otherwise_is_removed_and_the_rest_stays() {
-        let file = |url: &str, count: Value| json!({"type": "Patient", "url": url, "count": count});
-        let ahead = plan(&file("http://h/1", json!(3)));
-        for (second, stays) in [
-            (file("http://h/1", json!(3)), true),
-            (file("http://h/1", Value::Null), true),
-            (file("http://h/1", json!(4)), false),
-            (file("http://h/other", json!(3)), false),
+        let ahead = plan("t", &output("http://h/1", &json!(3)));
+        for (time, second, stay, own) in [
+            ("t", output("http://h/1", &json!(3)), [true, true], 0),
+            ("t", output("http://h/1", &Value::Null), [true, true], 0),
+            ("t", output("http://h/1", &json!(4)), [true, false], 1),
+            ("t", output("http://h/other", &json!(3)), [true, false], 0),
+            ("later", output("http://h/1", &json!(3)), [false, false], 3),
         ] {
             let folder = tempfile::tempdir().unwrap();
             let place = Place::Folder(folder.path().to_owned());
             let staging = Staging::open(&place, Options::default()).await.unwrap();
             note(&staging, RUN, &ahead).await.unwrap();
             for slot in 0..3 {
-                let file = ahead.file(slot).unwrap();
-                for key in [&file.key, &file.part_key] {
-                    let mut text = staging.write(key, layout::NDJSON);
-                    text.add(b"{}\n").await.unwrap();
-                    assert!(text.finish().await.unwrap());
-                }
+                stage(&staging, &ahead, slot, 3).await;
             }
-            let record = RunRecord::load(&staging, RUN).await.unwrap();
-            settle(&staging, &record, &plan(&second)).await.unwrap();
-            for slot in 0..3 {
-                let file = ahead.file(slot).unwrap();
+            let complete = plan(time, &second);
+            let removed = settle(&staging, RUN, &complete).await.unwrap();
+            assert_eq!(removed, own, "{time} {second}");
+            let there = [0, 1].map(|slot| ahead.file(slot).unwrap());
+            for (file, stays) in there.iter().zip(stay) {
                 for key in [&file.key, &file.part_key] {
                     let there = staging.head(key).await.unwrap().is_some();
-                    assert_eq!(there, stays || slot != 1, "{second} {key}");
+                    assert_eq!(there, stays, "{time} {second} {key}");
                 }
             }
-            let record = RunRecord::load(&staging, RUN).await.unwrap();
-            assert!(record.early.unwrap().settled);
+            let early = RunRecord::load(&staging, RUN).await.unwrap().early;
+            assert!(early.unwrap().settled);
         }
+    }
+
+    #[tokio::test]
+    async fn what_was_fetched_anew_is_not_removed_by_whoever_settles_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place::Folder(folder.path().to_owned());
+        let staging = Staging::open(&place, Options::default()).await.unwrap();
+        let ahead = plan("t", &output("http://h/1", &json!(3)));
+        note(&staging, RUN, &ahead).await.unwrap();
+        stage(&staging, &ahead, 1, 3).await;
+        let complete = plan("t", &output("http://h/1", &json!(4)));
+        assert_eq!(settle(&staging, RUN, &complete).await.unwrap(), 1);
+        stage(&staging, &complete, 1, 4).await;
+        // Another process notes what it is about to stage, and its note and the old one are looked at once more.
+        note(&staging, RUN, &ahead).await.unwrap();
+        assert_eq!(settle(&staging, RUN, &complete).await.unwrap(), 0);
+        assert!(is_done(&staging, &complete, 1).await);
     }
 }

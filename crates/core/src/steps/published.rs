@@ -4,7 +4,7 @@
 //! settings say, and each of its publications, told apart by their `transactionTime`, is a run of its own, which is imported
 //! once.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::manifest::{Head, Manifest};
 use crate::progress::{self, Event};
 use crate::staging::{Staging, layout};
 use crate::sync::{self, FromManifest, KickOff, RunRecord, SyncState};
-use crate::transfer::Plan;
+use crate::transfer::{Plan, remove_left_over, remove_other_pieces};
 
 /// Begins a run of the manifest, of which nothing is asked yet but whether it is there, where it is a file.
 pub(super) async fn begin(
@@ -215,35 +215,63 @@ impl ManifestAt {
 }
 
 /// Refuses what was staged of a publication that another has taken the place of meanwhile, under the same names of files: some
-/// of them may be of either.
+/// of them may be of either, so all of them are removed.
+///
+/// Gives [`Kind::SourceUnavailable`] where nobody says whether it is still the same: what is staged stays for another try.
 pub(super) async fn refuse_replaced(
     manifest_at: &ManifestAt,
     client: &http::Client,
     endpoint: &Url,
-    stored: &Manifest,
+    (staging, plan, stored): (&Staging, &Plan, &Manifest),
 ) -> Result<()> {
     if !manifest_at.is_published {
         return Ok(());
     }
     let now = match Box::pin(manifest_at.again(client, endpoint)).await {
         Ok(now) => now,
+        Err(error) if error.kind() == Kind::Configuration => return Err(error),
         Err(error) => {
-            tracing::warn!(
-                error = error.what(),
-                "whether the manifest is still the same could not be asked, so nothing shows that its files are"
-            );
-            return Ok(());
+            return Err(Kind::SourceUnavailable
+                .error(format!(
+                    "everything is staged, and whether the manifest is still the one that it was fetched by could not be asked: {}",
+                    error.what()
+                ))
+                .retry_after(error.wait())
+                .next("Start again when the manifest can be had: nothing is fetched twice."));
         }
     };
     if now.head.transaction_time == stored.head.transaction_time || !share_a_name(&now, stored) {
         return Ok(());
     }
+    RunRecord::update(staging, plan.run(), |record| {
+        !std::mem::replace(&mut record.replaced, true)
+    })
+    .await?;
+    remove_replaced(staging, plan).await?;
     Err(Kind::ExportFailed
         .error(format!(
             "{}: another publication took the place of this one while its files were fetched, which may be of either, for they have the same names",
             manifest_at.shown()
         ))
         .next("Start again: the new one is taken."))
+}
+
+/// Removes all files of a publication that another took the place of, and only then forgets that: should the same publication
+/// come back, nothing that is there is believed to be of it.
+pub(super) async fn remove_replaced(staging: &Staging, plan: &Plan) -> Result<()> {
+    for slot in plan.order() {
+        let file = plan.file(slot)?;
+        if !file.is_mixed() {
+            remove_left_over(staging, &file.key).await?;
+        }
+        remove_left_over(staging, &file.part_key).await?;
+    }
+    remove_other_pieces(staging, plan, &BTreeSet::new()).await?;
+    RunRecord::update(staging, plan.run(), |record| {
+        std::mem::replace(&mut record.replaced, false)
+    })
+    .await?;
+    Ok(())
 }
 
 /// Whether the manifests have a file in common, by its URL less the signature.

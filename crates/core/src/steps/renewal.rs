@@ -112,6 +112,7 @@ mod tests {
             certificate: None,
             token_endpoint: None,
             trusted_origins: Vec::new(),
+            buckets: Vec::new(),
             headers: Vec::new(),
             allow_plaintext: false,
             allow_private_hosts: false,

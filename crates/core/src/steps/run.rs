@@ -131,13 +131,15 @@ fn broken(url: &str, error: Error) -> Error {
 /// The kick-off that led to a reused status URL was recorded under the name without the suffix. It is written to its own
 /// run first and taken from the other afterwards, so that it is never in neither.
 pub(super) async fn move_newest_kick_off(staging: &Staging, from: &str, to: &str) -> Result<()> {
-    let Some(kick_off) = RunRecord::load(staging, from)
-        .await?
-        .newest_kick_off()
-        .cloned()
-    else {
+    let known = RunRecord::load(staging, from).await?;
+    let Some(kick_off) = known.newest_kick_off().cloned() else {
         return Ok(());
     };
+    // A call that comes again has moved it before, and what is left is older, and its own.
+    let moved = known.moved.last();
+    if moved.is_some_and(|(at, run)| run == to && kick_off.at < *at) {
+        return Ok(());
+    }
     // What the other run's manifest was seen for stays there.
     RunRecord::update(staging, to, |record| {
         if record.kick_offs.contains(&kick_off) {
@@ -214,4 +216,52 @@ pub(super) fn since_of(
                 .map(|kick_off| kick_off.since.clone().into())
         })
         .or_else(|| head.asked())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::config::Place;
+    use crate::staging::Options;
+
+    #[tokio::test]
+    async fn a_call_that_comes_again_moves_no_older_kick_off() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place::Folder(folder.path().to_owned());
+        let staging = Staging::open(&place, Options::default()).await.unwrap();
+        let begin = async |at: &str| {
+            RunRecord::update(&staging, "a", |record| {
+                record.kick_offs.push(KickOff {
+                    at: at.to_owned(),
+                    ..KickOff::default()
+                });
+                true
+            })
+            .await
+            .unwrap();
+        };
+        let known = async |run: &str| {
+            let record = RunRecord::load(&staging, run).await.unwrap();
+            let times = record.kick_offs.into_iter().map(|begun| begun.at);
+            times.collect::<Vec<_>>()
+        };
+        begin("1").await;
+        begin("2").await;
+        for _ in 0..3 {
+            move_newest_kick_off(&staging, "a", "a-b").await.unwrap();
+            assert_eq!(
+                (known("a").await, known("a-b").await),
+                (vec!["1".to_owned()], vec!["2".to_owned()])
+            );
+        }
+        // The next one leads to the same run, or to another.
+        for (at, to) in [("3", "a-b"), ("4", "a-c")] {
+            begin(at).await;
+            move_newest_kick_off(&staging, "a", to).await.unwrap();
+            assert_eq!(known("a").await, ["1"]);
+            assert_eq!(known(to).await.last().unwrap(), at);
+        }
+    }
 }

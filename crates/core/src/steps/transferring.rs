@@ -28,7 +28,7 @@ use crate::manifest::Manifest;
 use crate::pathling;
 use crate::staging::{Staging, layout};
 use crate::sync::{self, RunRecord};
-use crate::transfer::{Links, Listing, Plan, Transfer, remove_other_pieces};
+use crate::transfer::{Brought, Links, Listing, Plan, Transfer, remove_other_pieces};
 
 /// How long a transfer may stand still, for servers ask for patience, before that counts as a failure.
 const PATIENCE: Duration = Duration::from_hours(6);
@@ -101,7 +101,7 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
         expiry::warn(&carried.run, expires, until);
         stored.head.warn_of_odd_number(&carried.run);
     }
-    let published = manifest_at.clone().filter(|_| record.transfer.is_none());
+    let published = manifest_at.clone();
     let transfer = Transfer {
         source: source.clone(),
         staging: staging.clone(),
@@ -123,19 +123,8 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
         }
         ended => ended?,
     };
-    if let Some(published) = published {
-        published::refuse_replaced(&published, source, endpoint, &stored).await?;
-    }
-    if stored.head.untyped.is_some() {
-        remove_other_pieces(staging, &plan, &brought.pieces).await?;
-    }
-    // Another process may have staged ahead meanwhile, from a manifest that said otherwise.
-    early::settle(
-        staging,
-        &RunRecord::load(staging, &carried.run).await?,
-        &plan,
-    )
-    .await?;
+    let published = published.filter(|_| brought.fetched > 0 || record.transfer.is_none());
+    refuse_others(context, published.as_deref(), &plan, &stored, &brought).await?;
 
     let transferred =
         brought::transferred(settings, &carried.run, mode, &stored, &brought, started)?;
@@ -158,6 +147,33 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
         deletions,
         carried,
     })
+}
+
+/// Sees that what is staged is this export's and nothing else, now that everything has come. `published` is where a manifest
+/// was that may have been replaced meanwhile.
+async fn refuse_others(
+    context: &Context,
+    published: Option<&ManifestAt>,
+    plan: &Plan,
+    stored: &Manifest,
+    brought: &Brought,
+) -> Result<()> {
+    let (source, endpoint) = context.source().await?;
+    let staging = context.staging().await?;
+    if let Some(published) = published {
+        let whose = (staging, plan, stored);
+        published::refuse_replaced(published, source, endpoint, whose).await?;
+    }
+    if stored.head.untyped.is_some() {
+        remove_other_pieces(staging, plan, &brought.pieces).await?;
+    }
+    // Another process may have staged ahead meanwhile, from a manifest that said otherwise.
+    if early::settle(staging, plan.run(), plan).await? > 0 {
+        return Err(Kind::JobInProgress.error(
+            "files that were staged before the manifest was complete are not what it says of them, and are staged anew",
+        ));
+    }
+    Ok(())
 }
 
 /// What is left to do when everything is staged: at the source, where it is to end its job, and in staging.
@@ -351,7 +367,12 @@ async fn plan(
         let links = Links::of(&plan, fresh);
         plan = plan.lent(links);
     }
-    early::settle(staging, record, &plan).await?;
+    if record.early.is_some() {
+        early::settle(staging, run, &plan).await?;
+    }
+    if record.replaced {
+        published::remove_replaced(staging, &plan).await?;
+    }
     // Of the whole manifest: a file that is not chosen is the run's own all the same.
     let listing = listing(staging, run, &plan).await?;
     let plan = published::chosen(settings, stored, plan)?;

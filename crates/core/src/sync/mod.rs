@@ -102,6 +102,9 @@ pub struct RunRecord {
     /// What was staged before the manifest was complete.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub early: Option<StagedEarly>,
+    /// What is staged may be of another publication of the manifest, and is removed before anything else is staged.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub replaced: bool,
     /// What was staged, once all was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transfer: Option<Transferred>,

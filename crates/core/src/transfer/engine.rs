@@ -237,6 +237,8 @@ impl Engine {
     /// Tells that something will be tried again.
     pub(super) fn tell(&self, what: &str, error: &Error, wait: Duration) {
         tracing::warn!(
+            // Who shows them otherwise wants them in no log.
+            target: "pathling_import_core::retries",
             what,
             error = error.what(),
             wait_s = wait.as_secs_f64(),
@@ -359,6 +361,7 @@ pub(super) mod tests {
             certificate: None,
             token_endpoint: None,
             trusted_origins: Vec::new(),
+            buckets: Vec::new(),
             allow_plaintext: false,
             allow_private_hosts: false,
             headers: Vec::new(),

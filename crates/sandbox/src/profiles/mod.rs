@@ -39,8 +39,6 @@ pub struct Profile {
     pub settings: &'static [Setting],
     /// Settings that nobody wants but who tries it: with them it does not take hours.
     pub trial: &'static [Setting],
-    /// Why the program cannot be used with it, where it cannot.
-    pub unsupported: Option<&'static str>,
     /// The id of the group of all patients, where there is one.
     pub(crate) group: Option<&'static str>,
     /// Whether its ids are longer than FHIR allows.
@@ -104,16 +102,7 @@ impl Profile {
         );
         list("For this trial alone:", &settings(self.trial));
         list("Switched on:", &owned(self.switches));
-        match self.unsupported {
-            Some(why) => {
-                let _ = writeln!(text, "pathling-import does not work with it: {why}");
-            }
-            None => {
-                text.push_str(
-                    "All settings are below; docs/servers.md is about the real server.\n",
-                );
-            }
-        }
+        text.push_str("All settings are below; docs/servers.md is about the real server.\n");
         text
     }
 

@@ -15,7 +15,6 @@ const USUAL: Profile = Profile {
     switches: &[],
     settings: &[],
     trial: &[],
-    unsupported: None,
     group: None,
     long_ids: false,
     shape: |builder| builder,
@@ -24,6 +23,9 @@ const USUAL: Profile = Profile {
 /// The id of the group that has everybody in it.
 const EVERYBODY: &str = "everybody";
 const LEVEL_EVERYBODY: (&str, &str) = ("EXPORT_LEVEL", "group/everybody");
+
+/// What AWS `HealthLake` wants of a kick-off.
+const HEALTHLAKE_DOCUMENT: &str = r#"{"JobName": "pathling-import", "DataAccessRoleArn": "arn:aws:iam::123456789012:role/healthlake-export", "OutputDataConfig": {"S3Configuration": {"S3Uri": "s3://exports/healthlake", "KmsKeyId": "arn:aws:kms:eu-central-1:123456789012:key/d330e7fc-b56c-4216-a250-f4c43ef46e83"}}}"#;
 
 /// All profiles.
 pub const PROFILES: [Profile; 16] = [
@@ -157,12 +159,26 @@ pub const PROFILES: [Profile; 16] = [
     Profile {
         name: "healthlake",
         title: "AWS HealthLake",
-        about: "files at s3:// URLs (not supported: shows how that is told)",
-        demands: &["That the client reads S3 with credentials of AWS."],
-        habits: &["The manifest's URLs are s3://bucket/key."],
-        switches: &["files-in-s3", "requires-access-token=false"],
-        unsupported: Some("files are read by https, and not from S3 with credentials of AWS"),
-        shape: |builder| builder.source_way(Way::Bearer).polls(1),
+        about: "signatures for AWS, a document as the kick-off's body, files at s3:// URLs",
+        demands: &[
+            "Every request signed for the service healthlake (Signature Version 4).",
+            "The kick-off by POST with a JSON document of its own, and the parameters in the query.",
+            "That the client reads S3 with credentials of AWS.",
+        ],
+        habits: &[
+            "The files lie in the bucket that the document names, and the manifest's URLs are s3://bucket/key.",
+            "Refusals are JSON as AWS has it, and no OperationOutcome.",
+        ],
+        switches: &[
+            "kick-off-wants-document=JobName,DataAccessRoleArn,OutputDataConfig",
+            "files-in-s3",
+            "requires-access-token=false",
+        ],
+        settings: &[
+            ("SOURCE_TRUSTED_ORIGINS", "s3://exports"),
+            ("KICKOFF_BODY", HEALTHLAKE_DOCUMENT),
+        ],
+        shape: |builder| builder.source_way(Way::Aws).polls(1),
         ..USUAL
     },
     Profile {

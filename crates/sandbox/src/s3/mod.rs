@@ -2,6 +2,7 @@
 
 mod access;
 mod checked;
+mod exports;
 mod operations;
 mod policy;
 mod store;
@@ -32,6 +33,8 @@ use store::Store;
 
 /// The bucket that is there from the start.
 pub const BUCKET: &str = "staging";
+/// The bucket that a source puts its files into, where it does that.
+pub const EXPORT_BUCKET: &str = "exports";
 /// The access key of the one account.
 pub const ACCESS_KEY: &str = "AKIASANDBOXSANDBOX00";
 /// Its secret.
@@ -97,6 +100,12 @@ impl server::Service for S3 {
             std::future::pending::<()>().await;
         }
         self.world.lag().await;
+        let is_export = exports::is_download(&request);
+        let flushed = request.extensions().get().cloned();
+        if is_export && let Some(refusal) = exports::refusal(&self.world) {
+            self.world.log.end(entry, refusal.status().as_u16());
+            return counted(refusal, &self.world.log, entry, flight);
+        }
         let request = match self.pace() {
             Some(pace) => request.map(|body| paced(body, pace)),
             None => request,
@@ -115,6 +124,11 @@ impl server::Service for S3 {
                 tracing::warn!(%error, "S3 could not answer");
                 empty(500)
             }
+        };
+        let reply = if is_export {
+            exports::cut(&self.world, reply, flushed)
+        } else {
+            reply
         };
         self.world.log.end(entry, reply.status().as_u16());
         counted(reply, &self.world.log, entry, flight)

@@ -89,7 +89,10 @@ impl Source {
             wanted.group = Some((*id).to_owned());
             wanted.patients = self.members(id);
         }
-        let given = if call.method == Method::POST {
+        let given = if self.wants_document() {
+            self.takes_document(call)?;
+            of_query(call)?
+        } else if call.method == Method::POST {
             self.of_body(call)?
         } else {
             of_query(call)?
@@ -153,6 +156,7 @@ impl Source {
         };
         match *method {
             Method::GET if on(Fault::KickOffRefusesGet) || on(Fault::KickOffStu4) => only("POST"),
+            Method::GET if self.wants_document() => only("POST"),
             Method::POST if on(Fault::KickOffRefusesPost) => only("GET"),
             _ => Ok(()),
         }

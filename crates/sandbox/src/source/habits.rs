@@ -7,7 +7,6 @@ use super::{BASE, Source};
 use crate::call::{Call, Reply, fhir, outcome, plain_json, with};
 use crate::habits::Habit;
 use crate::record::Service;
-use crate::s3::BUCKET;
 use crate::world::World;
 
 use base64::Engine as _;
@@ -185,9 +184,7 @@ fn sent(call: &Call, name: &str) -> usize {
 
 /// What the URLs of a job's files begin with, where a habit says.
 pub(super) fn files_base(world: &World, job: &str) -> Option<String> {
-    if world.faults.has(&Habit::FilesInS3) {
-        Some(format!("s3://{BUCKET}/export/{job}/"))
-    } else if world.faults.has(&Habit::FilesAsBinary) {
+    if world.faults.has(&Habit::FilesAsBinary) {
         Some(format!("{}{BASE}/Binary/{job}.", world.told_source()))
     } else {
         None

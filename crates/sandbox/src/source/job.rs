@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::body::Content;
 use super::content::{File, lines_to_file};
+use super::document::InS3;
 use super::errors;
 use super::links::Links;
 use super::store::Snapshot;
@@ -60,6 +61,8 @@ pub(super) struct Job {
     /// Whether its own status stands in `X-Export-Status`.
     pub(super) separate_status: bool,
     pub(super) pieces: Pieces,
+    /// Where its kick-off wanted the files to be put.
+    pub(super) put_to: Option<InS3>,
     /// Whether somebody has deleted it: it and its files are gone, and only what it held is remembered.
     is_deleted: bool,
 }
@@ -112,6 +115,7 @@ impl Job {
             expires: None,
             separate_status: false,
             pieces: Pieces::None,
+            put_to: None,
             is_deleted: false,
         }
     }
@@ -134,6 +138,13 @@ impl Job {
             };
             Some((content, name.to_owned()))
         })
+    }
+
+    /// The names of all its files.
+    pub(super) fn names(&self) -> impl Iterator<Item = String> {
+        let beside = self.deleted.iter().chain(&self.errors);
+        let beside: Vec<_> = beside.map(|file| file.name.clone()).collect();
+        self.listed().map(|listed| listed.name).chain(beside)
     }
 
     /// What the manifest's outputs are, one after the other.

@@ -32,10 +32,11 @@ impl Source {
         let id = reused.unwrap_or_else(|| {
             let mut job = self.cut(&wanted, request, asked);
             job.separate_status = separate;
+            job.put_to = self.wants_in_s3(call);
             if wanted.in_pieces {
                 job.pieces = Pieces::Some;
             }
-            self.jobs().add(job, faults.fires(&Fault::JobNumbersRepeat))
+            self.add(job, faults.fires(&Fault::JobNumbersRepeat))
         });
 
         if faults.fires(&Fault::KickOffAnswerLost) {

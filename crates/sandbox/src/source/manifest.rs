@@ -225,7 +225,9 @@ impl Job {
         let elsewhere =
             world.settings.files_elsewhere || world.faults.fires(&Fault::FilesElsewhere);
         let path = format!("{BASE}/jobs/{}/files/", self.id);
-        if let Some(habitual) = habits::files_base(world, &self.id) {
+        if let Some(place) = self.in_s3(world) {
+            place.url()
+        } else if let Some(habitual) = habits::files_base(world, &self.id) {
             habitual
         } else if elsewhere {
             format!("{}/files/{}/", world.origins.files, self.id)

@@ -4,6 +4,7 @@
 mod asked;
 mod body;
 mod content;
+mod document;
 mod download;
 mod errors;
 mod gzip;
@@ -21,6 +22,7 @@ mod service;
 mod store;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -31,6 +33,7 @@ use serde_json::json;
 use crate::call::{
     Call, Reply, empty, fhir, operation_outcome, outcome, plain_json, reply, set, with,
 };
+use crate::clients::Way;
 use crate::dataset::{Dataset, Resource};
 use crate::faults::{DeletedJob, Fault, Place};
 use crate::rate::Rate;
@@ -67,6 +70,8 @@ pub(crate) struct Source {
     published: Mutex<Option<(String, Timestamp)>>,
     /// How many downloads were asked for, where a habit counts them.
     downloaded: AtomicUsize,
+    /// Where S3 keeps its buckets.
+    buckets: PathBuf,
 }
 
 /// A file that the newest export lists.
@@ -96,7 +101,7 @@ impl SourceFile {
 
 impl Source {
     /// A source with these resources, all of them an hour old.
-    pub(crate) fn new(world: Arc<World>, dataset: Dataset) -> Self {
+    pub(crate) fn new(world: Arc<World>, dataset: Dataset, buckets: PathBuf) -> Self {
         let began = world.clock.tick() - SignedDuration::from_hours(1);
         Self {
             store: Mutex::new(Store::new(dataset, began)),
@@ -112,6 +117,7 @@ impl Source {
             answered: Mutex::default(),
             published: Mutex::default(),
             downloaded: AtomicUsize::default(),
+            buckets,
             world,
         }
     }
@@ -215,6 +221,14 @@ impl Source {
         let Some(path) = call.below(BASE) else {
             return outcome(404, "not-found", "The base is /fhir");
         };
+        // A service of AWS answers nothing to whoever does not sign, but for files, of which the manifest says that.
+        let is_file = matches!(path.as_slice(), ["jobs", _, "files", _]);
+        if self.world.settings.source_way == Way::Aws
+            && !is_file
+            && let Err(refusal) = self.authorise(call)
+        {
+            return refusal;
+        }
         match (&call.method, path.as_slice()) {
             (&Method::GET, [".well-known", "smart-configuration"]) => {
                 if let Some(told) = self.world.gate(Place::SmartConfiguration, call).await {

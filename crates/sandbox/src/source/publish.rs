@@ -30,7 +30,7 @@ impl Source {
         } else {
             let request = format!("{}{BASE}/$bulk-publish", self.world.origins.source);
             let job = self.cut(&Wanted::default(), request.clone(), request);
-            let id = self.jobs().add(job, false);
+            let id = self.add(job, false);
             *published = Some((id.clone(), changed));
             id
         };

@@ -86,7 +86,7 @@ pub enum Form {
     Bytes(u64, u64),
     /// The word, or a whole number in this range.
     WordOrWhole(&'static str, u32, u32),
-    /// Origins (`https://host[:port]`), separated by commas.
+    /// Origins (`https://host[:port]`), separated by commas; for the source also buckets (`s3://bucket`).
     Origins,
     /// `s3://bucket/prefix`, `file:///folder` or a path.
     Place,
@@ -104,6 +104,8 @@ pub enum Form {
     Patients,
     /// Names and values as in a URL's query; not shown.
     Query,
+    /// A JSON object; not shown, for only its reader knows what is in it.
+    Document,
     /// `Name: value` pairs, separated by line ends or semicolons; never shown.
     Headers,
 }
@@ -224,6 +226,7 @@ impl Setting {
                 "ids or references such as Patient/123, separated by commas,".to_owned()
             }
             Form::Query => "names and values such as a=1&b=2".to_owned(),
+            Form::Document => "a JSON object".to_owned(),
             Form::Headers => "Name: value, several separated by semicolons or line ends,".to_owned(),
         }
     }
@@ -265,6 +268,7 @@ impl Setting {
                 | Form::Searches
                 | Form::Patients
                 | Form::Query
+                | Form::Document
                 | Form::Headers
         )
     }

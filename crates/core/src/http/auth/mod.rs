@@ -140,6 +140,11 @@ impl Tokens {
             | Credentials::Basic {
                 password: source, ..
             } => self.given(secrets::secret(source, side).await?, side),
+            // Whoever signs has no use for tokens, and asks for none.
+            Credentials::Aws { .. } => Err(Kind::Configuration.error(format!(
+                "{} signs requests, and there is no token",
+                side.setting("AWS_SERVICE")
+            ))),
         }
     }
 

@@ -2,21 +2,14 @@
 //!
 //! For the few calls that are not worth an SDK crate. It is not for S3.
 
-use std::error::Error as _;
-use std::time::SystemTime;
-
 use aws_config::SdkConfig;
 use aws_credential_types::Credentials;
-use aws_credential_types::provider::ProvideCredentials as _;
-use aws_credential_types::provider::error::CredentialsError;
-use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
-use aws_sigv4::sign::v4;
-use reqwest::header::{HeaderName, HeaderValue};
+use reqwest::header::HeaderValue;
 use reqwest::{Method, Request, StatusCode};
 use serde_json::Value;
 use url::Url;
 
-use super::{ANSWER, CONNECT, passes};
+use super::{ANSWER, CONNECT, Keyring, NoCredentials, Rules, Scope, SignableBody};
 use crate::http::{Connections, words};
 
 /// The most that is read of an answer: a secret has 64 KiB.
@@ -53,7 +46,11 @@ pub(in crate::http) enum Failed {
 
 impl Call<'_> {
     pub(in crate::http) async fn send(&self, settings: &SdkConfig) -> Result<Answer, Failed> {
-        let credentials = credentials(settings).await?;
+        let keyring = Keyring::new(settings.credentials_provider());
+        let credentials = keyring.credentials().await.map_err(|none| match none {
+            NoCredentials::ForGood(why) => Failed::NoCredentials(why),
+            NoCredentials::Passing(why) => Failed::Passing(format!("no AWS credentials: {why}")),
+        })?;
         let request = self.signed(credentials).map_err(Failed::Unbuilt)?;
         let connections = Connections::new(CONNECT);
         let http = connections.client().map_err(Failed::Unbuilt)?;
@@ -85,55 +82,28 @@ impl Call<'_> {
 
     fn signed(&self, credentials: Credentials) -> Result<Request, String> {
         const TYPE: &str = "application/x-amz-json-1.1";
-        let identity = credentials.into();
+        let scope = Scope {
+            region: self.region,
+            service: self.service,
+            rules: Rules::Usual,
+        };
         let body = self.body.to_string();
-        let params = v4::SigningParams::builder()
-            .identity(&identity)
-            .region(self.region)
-            .name(self.service)
-            .time(SystemTime::now())
-            .settings(SigningSettings::default())
-            .build()
-            .map_err(|error| error.to_string())?
-            .into();
         let headers = [("content-type", TYPE), ("x-amz-target", self.target)];
         let payload = SignableBody::Bytes(body.as_bytes());
-        let signable =
-            SignableRequest::new("POST", self.url.as_str(), headers.into_iter(), payload)
-                .map_err(|error| error.to_string())?;
-        let (instructions, _) = sign(signable, &params)
-            .map_err(|error| error.to_string())?
-            .into_parts();
+        let signed = scope.sign(
+            credentials,
+            ("POST", self.url),
+            headers.into_iter(),
+            payload,
+        )?;
         let mut request = Request::new(Method::POST, self.url.clone());
-        for (name, value) in headers.into_iter().chain(instructions.headers()) {
-            let name = HeaderName::from_bytes(name.as_bytes());
-            let (Ok(name), Ok(mut value)) = (name, HeaderValue::from_str(value)) else {
-                return Err("a header has no valid value".to_owned());
-            };
-            value.set_sensitive(true);
+        for (name, value) in headers {
+            let value = HeaderValue::from_str(value);
+            let value = value.map_err(|_| "a header has no valid value".to_owned())?;
             request.headers_mut().insert(name, value);
         }
+        request.headers_mut().extend(signed);
         *request.body_mut() = Some(body.into());
         Ok(request)
     }
-}
-
-async fn credentials(settings: &SdkConfig) -> Result<Credentials, Failed> {
-    let Some(provider) = settings.credentials_provider() else {
-        return Err(Failed::NoCredentials(
-            "there is no provider of them".to_owned(),
-        ));
-    };
-    let found = tokio::time::timeout(ANSWER, provider.provide_credentials()).await;
-    let found = found.unwrap_or_else(|_| Err(CredentialsError::provider_timed_out(ANSWER)));
-    found.map_err(|error| {
-        let why = error
-            .source()
-            .map_or_else(|| error.to_string(), words::deepest);
-        if passes(&error) {
-            Failed::Passing(format!("no AWS credentials: {why}"))
-        } else {
-            Failed::NoCredentials(why)
-        }
-    })
 }

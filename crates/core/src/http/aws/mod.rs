@@ -1,18 +1,28 @@
 //! What all requests to AWS have in common: settings and credentials as every AWS program has them, endpoints of one's
 //! own, and this program's HTTP clients for whatever the SDK sends.
 
+mod account;
+mod bucket;
 mod call;
 mod connector;
+mod keyring;
+mod refusal;
+mod sign;
 
 use std::time::Duration;
 
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_credential_types::provider::error::CredentialsError;
 use aws_types::service_config::ServiceConfigKey;
 
+pub(super) use account::{Account, Known};
+pub(crate) use bucket::{Bucket, NoBucket};
 pub(super) use call::{Answer, Call, Failed};
 pub(crate) use connector::http_client;
+pub(crate) use keyring::{HAVE_CREDENTIALS, Keyring, NoCredentials, passes};
+pub(super) use refusal::said_by_service;
+pub(crate) use refusal::{OTHER_REGION, WRONG_CREDENTIALS, element};
+pub(crate) use sign::{Rules, SESSION, Scope, SignableBody};
 
 /// How long a connection may take to be made.
 pub(crate) const CONNECT: Duration = Duration::from_secs(10);
@@ -49,12 +59,4 @@ pub(crate) fn endpoint(settings: &SdkConfig, service_id: &'static str) -> Option
         config.load_config(key.ok()?)
     });
     for_service.or_else(|| settings.endpoint_url().map(str::to_owned))
-}
-
-/// Whether credentials may be had a little later: whoever gives them did not answer, or not well.
-pub(crate) fn passes(error: &CredentialsError) -> bool {
-    matches!(
-        error,
-        CredentialsError::ProviderTimedOut(_) | CredentialsError::ProviderError(_)
-    )
 }

@@ -83,28 +83,57 @@ async fn five_redirects_are_followed_and_no_sixth() {
 }
 
 #[tokio::test]
-async fn only_get_and_head_are_redirected() {
-    let source = Fake::smart(|seen| async move {
-        if seen.line.contains("/x") {
-            answer(308, ("location", "/fhir/y"), "")
-        } else {
-            "there".into_response()
+async fn what_is_sent_goes_on_with_its_method_to_the_same_origin_alone() {
+    let other = Fake::smart(|_| async move { "there".into_response() }).await;
+    let elsewhere = other.at("/fhir/y").to_string();
+    let source = Fake::smart(move |seen| {
+        let elsewhere = elsewhere.clone();
+        async move {
+            let place = |name: &str| seen.line.contains(name);
+            match () {
+                () if place("/kept") => answer(308, ("location", "/fhir/y"), ""),
+                () if place("/lost") => answer(302, ("location", "/fhir/y"), ""),
+                () if place("/away") => answer(307, ("location", &elsewhere), ""),
+                () => "there".into_response(),
+            }
         }
     })
     .await;
     let client = client(&source.url);
-    for (method, status) in [
-        (Method::GET, 200),
-        (Method::HEAD, 200),
-        (Method::DELETE, 308),
-        (Method::POST, 308),
-    ] {
-        let response = client
-            .send(Request::new(method, source.at("/fhir/x")))
-            .await
-            .unwrap();
-        assert_eq!(response.status(), status);
+    for method in [Method::GET, Method::HEAD, Method::DELETE, Method::POST] {
+        let asks = matches!(method, Method::GET | Method::HEAD);
+        for (path, followed) in [("kept", true), ("lost", asks), ("away", asks)] {
+            let request = Request::new(method.clone(), source.at(&format!("/fhir/{path}")));
+            match client.send(request).await {
+                Ok(response) => assert!(followed && response.status() == 200, "{method} {path}"),
+                Err(error) => {
+                    assert!(!followed, "{method} {path}: {error}");
+                    assert_eq!(error.kind(), Kind::ExportFailed);
+                    let text = error.to_string();
+                    assert!(
+                        text.contains("/fhir/y") && text.contains("SOURCE_ENDPOINT"),
+                        "{text}"
+                    );
+                }
+            }
+        }
     }
+}
+
+#[tokio::test]
+async fn a_body_goes_on_too() {
+    let source = Fake::smart(|seen| async move {
+        if seen.line.contains("/x") {
+            answer(307, ("location", "/fhir/y"), "")
+        } else {
+            seen.body.into_response()
+        }
+    })
+    .await;
+    let request = Request::post(source.at("/fhir/x"), "what is asked", "text/plain");
+    let response = client(&source.url).send(request).await.unwrap();
+    let (bytes, _) = response.up_to(100).await.unwrap();
+    assert_eq!(bytes, b"what is asked");
 }
 
 #[tokio::test]

@@ -27,7 +27,6 @@ use bytes::Bytes;
 use tokio::task::JoinSet;
 
 use self::client::Clients;
-use self::endpoint::Endpoint;
 use self::fault::Fault;
 use self::wire::Wire;
 use super::state::jitter;
@@ -108,10 +107,10 @@ impl Store {
             Some(settings) => Clients::of(settings, place, checksum)?,
             None => Clients::connected(place, checksum).await?,
         };
-        let endpoint = Endpoint::resolve(&clients.settings, place, bucket).await?;
+        let address = endpoint::resolve(&clients.settings, place, bucket).await?;
         Ok(Self {
             client: clients.sdk,
-            wire: Wire::new(clients.line, endpoint),
+            wire: Wire::new(clients.line, address),
             checksum,
             place: place.clone(),
             bucket: bucket.to_owned(),

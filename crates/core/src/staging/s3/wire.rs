@@ -6,32 +6,19 @@
 //! are the caller's.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use aws_credential_types::Credentials;
-use aws_credential_types::provider::error::CredentialsError;
-use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
-use aws_sigv4::http_request::{
-    PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SigningSettings,
-    UriPathNormalizationMode, sign,
-};
-use aws_sigv4::sign::v4;
+use aws_credential_types::provider::SharedCredentialsProvider;
 use bytes::Bytes;
 use reqwest::header::{HeaderName, HeaderValue};
 use reqwest::{Method, Request, Response};
 
 use super::client::{ANSWER, CONNECT};
-use super::endpoint::Endpoint;
-use super::fault::{Fault, NO_CREDENTIALS, passes};
+use super::fault::{Fault, NO_CREDENTIALS};
 use super::pieces::Pieces;
-use crate::error::{Kind, Result};
-use crate::http::{Connections, Flight};
-
-/// Credentials are asked for anew this long before they expire, as the SDK does it.
-const BEFORE_EXPIRY: Duration = Duration::from_secs(10);
-
-/// Credentials that say nothing of an expiry are asked for anew after this time, as the SDK does it.
-const WITHOUT_EXPIRY: Duration = Duration::from_mins(15);
+use crate::http::Connections;
+use crate::http::aws::{Bucket, Keyring, NoCredentials, Rules, Scope, SignableBody};
 
 /// The slowest that a body may go, in bytes a second, before it counts as stuck.
 const SLOWEST: u64 = 256 << 10;
@@ -43,30 +30,21 @@ const REFUSAL: usize = 64 << 10;
 #[derive(Debug)]
 pub(super) struct Line {
     connections: Connections,
-    provider: Option<SharedCredentialsProvider>,
-    credentials: Flight<Held>,
-}
-
-/// Credentials, and until when they are used.
-#[derive(Clone, Debug)]
-struct Held {
-    credentials: Credentials,
-    until: SystemTime,
+    keyring: Keyring,
 }
 
 /// The way to one bucket.
 #[derive(Clone, Debug)]
 pub(super) struct Wire {
     line: Arc<Line>,
-    endpoint: Arc<Endpoint>,
+    bucket: Arc<Bucket>,
 }
 
 impl Line {
     pub(super) fn new(provider: Option<SharedCredentialsProvider>) -> Self {
         Self {
             connections: Connections::new(CONNECT),
-            provider,
-            credentials: Flight::new(),
+            keyring: Keyring::new(provider),
         }
     }
 
@@ -75,46 +53,20 @@ impl Line {
         client.map_err(|why| Fault::unbuilt(&why))
     }
 
-    /// The credentials; fetched by one task while the others wait for it.
     async fn credentials(&self) -> Result<Credentials, Fault> {
-        let fetch = async {
-            let Some(provider) = &self.provider else {
-                return Err(Kind::StagingDenied.error("there is no provider of credentials"));
-            };
-            let found = tokio::time::timeout(ANSWER, provider.provide_credentials()).await;
-            let found = found.unwrap_or_else(|_| Err(CredentialsError::provider_timed_out(ANSWER)));
-            let credentials = found.map_err(|error| {
-                let kind = if passes(&error) {
-                    Kind::StagingUnavailable
-                } else {
-                    Kind::StagingDenied
-                };
-                kind.error(super::fault::deepest(&error))
-            })?;
-            let expiry = credentials.expiry();
-            let until = match expiry {
-                Some(expiry) => expiry.checked_sub(BEFORE_EXPIRY).unwrap_or(expiry),
-                None => SystemTime::now() + WITHOUT_EXPIRY,
-            };
-            Ok(Held { credentials, until })
-        };
-        let usable = |held: &Held| SystemTime::now() < held.until;
-        match self.credentials.get(usable, fetch).await {
-            Ok(held) => Ok(held.credentials),
-            Err(error) if error.kind() == Kind::StagingUnavailable => Err(Fault::broken(&format!(
-                "{NO_CREDENTIALS}: {}",
-                error.what()
-            ))),
-            Err(error) => Err(Fault::unsigned(error.what())),
-        }
+        let found = self.keyring.credentials().await;
+        found.map_err(|none| match none {
+            NoCredentials::Passing(why) => Fault::broken(&format!("{NO_CREDENTIALS}: {why}")),
+            NoCredentials::ForGood(why) => Fault::unsigned(&why),
+        })
     }
 }
 
 impl Wire {
-    pub(super) fn new(line: Arc<Line>, endpoint: Endpoint) -> Self {
+    pub(super) fn new(line: Arc<Line>, bucket: Bucket) -> Self {
         Self {
             line,
-            endpoint: Arc::new(endpoint),
+            bucket: Arc::new(bucket),
         }
     }
 
@@ -177,47 +129,33 @@ impl Wire {
         headers: &[(&'static str, &str)],
         body: &[u8],
     ) -> Result<Request, Fault> {
-        let identity = self.line.credentials().await?.into();
-        let url = self
-            .endpoint
+        let credentials = self.line.credentials().await?;
+        let bucket = &*self.bucket;
+        let url = bucket
             .url(name, query)
             .map_err(|error| Fault::unbuilt(&error))?;
-        let mut settings = SigningSettings::default();
-        settings.percent_encoding_mode = PercentEncodingMode::Single;
-        settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
-        settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
-        let params = v4::SigningParams::builder()
-            .identity(&identity)
-            .region(&self.endpoint.region)
-            .name(&self.endpoint.service)
-            .time(SystemTime::now())
-            .settings(settings)
-            .build()
-            .map_err(|error| Fault::unbuilt(&error))?
-            .into();
-        let payload = if self.endpoint.sign_bodies {
+        let scope = Scope {
+            region: &bucket.region,
+            service: &bucket.service,
+            rules: Rules::S3,
+        };
+        let payload = if bucket.sign_bodies {
             SignableBody::Bytes(body)
         } else {
             SignableBody::UnsignedPayload
         };
-        let signable = SignableRequest::new("PUT", url.as_str(), headers.iter().copied(), payload)
-            .map_err(|error| Fault::unbuilt(&error))?;
-        let (instructions, _) = sign(signable, &params)
-            .map_err(|error| Fault::unbuilt(&error))?
-            .into_parts();
+        let signed = scope
+            .sign(credentials, ("PUT", &url), headers.iter().copied(), payload)
+            .map_err(|why| Fault::unbuilt(&why))?;
         let mut request = Request::new(Method::PUT, url);
         let all = request.headers_mut();
-        for (name, value) in headers.iter().copied().chain(instructions.headers()) {
-            let name = HeaderName::from_bytes(name.as_bytes());
-            let (Ok(name), Ok(mut value)) = (name, HeaderValue::from_str(value)) else {
+        for (name, value) in headers {
+            let Ok(value) = HeaderValue::from_str(value) else {
                 return Err(Fault::unbuilt(&"a header has no valid value"));
             };
-            value.set_sensitive(matches!(
-                name.as_str(),
-                "authorization" | "x-amz-security-token"
-            ));
-            all.insert(name, value);
+            all.insert(HeaderName::from_static(name), value);
         }
+        all.extend(signed);
         Ok(request)
     }
 }

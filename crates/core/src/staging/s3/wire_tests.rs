@@ -1,16 +1,18 @@
 #![allow(clippy::unwrap_used)]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::SystemTime;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_credential_types::provider::future;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, future};
 use futures_util::future::join_all;
 use sandbox::{ACCESS_KEY, BUCKET, REGION, SECRET_KEY, Sandbox};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::config::Place;
+use crate::error::Kind;
 
 /// Gives credentials that live for some seconds, and counts how often.
 #[derive(Clone, Debug)]
@@ -37,20 +39,19 @@ impl ProvideCredentials for Counted {
     }
 }
 
-async fn endpoint(url: &str) -> Endpoint {
+async fn bucket(url: &str) -> Bucket {
     let settings = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(REGION))
         .endpoint_url(url)
         .build();
-    let place = Place::parse(&format!("s3://{BUCKET}")).unwrap();
-    Endpoint::resolve(&settings, &place, BUCKET).await.unwrap()
+    Bucket::find(&settings, BUCKET).await.unwrap()
 }
 
 async fn wire(url: &str, provider: Counted) -> Wire {
     let provider = SharedCredentialsProvider::new(provider);
     let line = Arc::new(Line::new(Some(provider)));
-    Wire::new(line, endpoint(url).await)
+    Wire::new(line, bucket(url).await)
 }
 
 async fn put(wire: &Wire, name: &str) -> Result<String, Fault> {
@@ -80,9 +81,9 @@ async fn many_who_want_credentials_fetch_them_once_and_again_before_they_expire(
 async fn a_body_that_has_to_be_signed_is_and_the_store_agrees() {
     let sandbox = Sandbox::builder().start().await.unwrap();
     let provider = SharedCredentialsProvider::new(Counted(Arc::default(), 3600));
-    let mut endpoint = endpoint(&sandbox.s3_endpoint()).await;
-    endpoint.sign_bodies = true;
-    let wire = Wire::new(Arc::new(Line::new(Some(provider))), endpoint);
+    let mut bucket = bucket(&sandbox.s3_endpoint()).await;
+    bucket.sign_bodies = true;
+    let wire = Wire::new(Arc::new(Line::new(Some(provider))), bucket);
     let etag = put(&wire, "signed").await.unwrap();
     // printf body | md5sum
     assert_eq!(etag, "\"841a2d689ad86bd1611447453c22c6fc\"");
@@ -98,7 +99,7 @@ async fn a_body_that_has_to_be_signed_is_and_the_store_agrees() {
 async fn missing_credentials_are_denied_with_where_to_look() {
     let wire = Wire::new(
         Arc::new(Line::new(None)),
-        endpoint("http://127.0.0.1:1").await,
+        bucket("http://127.0.0.1:1").await,
     );
     let error = put(&wire, "a").await.unwrap_err();
     let error = error.error("s3://b/a", "s3:PutObject");
@@ -129,7 +130,7 @@ async fn a_provider_of_credentials_that_fails_for_now_is_no_refusal_of_the_store
         let provider = SharedCredentialsProvider::new(Failing(passes));
         let wire = Wire::new(
             Arc::new(Line::new(Some(provider.clone()))),
-            endpoint("http://127.0.0.1:1").await,
+            bucket("http://127.0.0.1:1").await,
         );
         let error = put(&wire, "a").await.unwrap_err();
         let error = error.error("s3://b/a", "s3:PutObject");

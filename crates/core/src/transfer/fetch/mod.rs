@@ -201,7 +201,7 @@ async fn refused(response: Response, token: TokenUse) -> Refused {
                 .for_good(),
         ),
         401 | 403 if token == TokenUse::Never => {
-            let (said, _) = http::said(response).await;
+            let said = http::said(response).await.text;
             Refused::Expired(
                 Kind::Transfer
                     .error(format!(

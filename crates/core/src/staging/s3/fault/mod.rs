@@ -9,34 +9,11 @@ use std::time::Duration;
 
 use crate::error::{Error, Kind};
 use crate::http::NO_ROOTS;
+use crate::http::aws::{HAVE_CREDENTIALS, OTHER_REGION, WRONG_CREDENTIALS};
 use crate::limits;
 
-pub(super) use self::reading::{NO_CREDENTIALS, deepest};
+pub(super) use self::reading::NO_CREDENTIALS;
 pub(super) use crate::http::aws::passes;
-
-/// Codes that speak of who we are, not of what we may do.
-const CREDENTIALS: &[&str] = &[
-    "AccountProblem",
-    "ExpiredToken",
-    "ExpiredTokenException",
-    "InvalidAccessKeyId",
-    "InvalidClientTokenId",
-    "InvalidSecurity",
-    "InvalidToken",
-    "NotSignedUp",
-    "RequestTimeTooSkewed",
-    "SignatureDoesNotMatch",
-    "TokenRefreshRequired",
-    "UnrecognizedClientException",
-];
-
-/// Codes that say that the bucket is elsewhere.
-const REGION: &[&str] = &[
-    "AuthorizationHeaderMalformed",
-    "IllegalLocationConstraintException",
-    "PermanentRedirect",
-    "TemporaryRedirect",
-];
 
 /// Codes of accidents, which may come with a status below 500: even with 200, when S3 had begun to answer before it
 /// failed. Sums that differ are an accident on the way: what was sent is what was summed.
@@ -106,7 +83,7 @@ impl Fault {
     /// There is no such object, or it may not be read: without `s3:ListBucket`, S3 does not tell. Wrong credentials are
     /// neither.
     pub(super) fn forbidden(&self) -> bool {
-        self.status == Some(403) && !CREDENTIALS.contains(&self.code.as_str())
+        self.status == Some(403) && !WRONG_CREDENTIALS.contains(&self.code.as_str())
     }
 
     /// The condition of a write does not hold.
@@ -189,11 +166,9 @@ impl Fault {
             return denied(limits::ADVICE.to_owned());
         }
         if self.unsigned {
-            return denied(
-                "Give this program AWS credentials (variables, profile or role): AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in its environment, a profile that AWS_PROFILE names, or a role of the machine that it runs on.".to_owned(),
-            );
+            return denied(HAVE_CREDENTIALS.to_owned());
         }
-        if CREDENTIALS.contains(&code) {
+        if WRONG_CREDENTIALS.contains(&code) {
             return denied(
                 "Check the AWS credentials that this program finds (variables, profile or role): that they are there, right and not expired.".to_owned(),
             );
@@ -201,7 +176,7 @@ impl Fault {
         if code == "NoSuchBucket" {
             return denied("Create the bucket, or correct STAGING_URL.".to_owned());
         }
-        if REGION.contains(&code) || matches!(self.status, Some(301 | 307)) {
+        if OTHER_REGION.contains(&code) || matches!(self.status, Some(301 | 307)) {
             return denied("Set AWS_REGION to the region of the bucket.".to_owned());
         }
         if FULL.contains(&code) || self.status == Some(507) {

@@ -11,6 +11,7 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 
 use super::{Fault, passes};
+use crate::http::aws::element;
 use crate::http::{retry_after, unreadable_roots};
 
 /// What is said where a request could not be signed.
@@ -133,20 +134,6 @@ fn said(status: u16, code: &str, message: Option<&str>) -> String {
     }
 }
 
-/// The content of the first XML element of that name.
-fn element(xml: &str, name: &str) -> Option<String> {
-    let (_, rest) = xml.split_once(&format!("<{name}>"))?;
-    let (content, _) = rest.split_once(&format!("</{name}>"))?;
-    let plain = content
-        .replace("&lt;", "<")
-        .replace("&gt;", ">")
-        .replace("&quot;", "\"")
-        .replace("&apos;", "'")
-        .replace("&#39;", "'")
-        .replace("&amp;", "&");
-    Some(plain)
-}
-
 /// What the provider of credentials said, where that is why a request was not sent.
 fn credentials_fault<'a>(
     error: &'a (dyn std::error::Error + 'static),
@@ -162,7 +149,7 @@ fn credentials_fault<'a>(
 }
 
 /// What an error comes from in the end.
-pub(in crate::staging::s3) fn deepest(error: &dyn std::error::Error) -> String {
+fn deepest(error: &dyn std::error::Error) -> String {
     let mut last = error;
     while let Some(error) = last.source() {
         last = error;
