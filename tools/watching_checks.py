@@ -6,7 +6,7 @@ import json
 import re
 
 from template_checks import listed
-from workflow import STEPS, errors, template
+from workflow import STEPS, errors, largest, template
 
 # The metrics that the functions write, in the stack's namespace, and the dimension of each.
 METRICS = {
@@ -37,11 +37,6 @@ def watched(properties):
     values = [one["Value"] for one in properties["Dimensions"]]
     namespace = properties["Namespace"]
     return (namespace if isinstance(namespace, str) else namespace["Fn::Sub"], properties["MetricName"], values)
-
-
-def largest(value):
-    """A number, or the largest that a parameter may be."""
-    return value if isinstance(value, int) else template()["Parameters"][value["Ref"]]["MaxValue"]
 
 
 def check_logs():

@@ -44,6 +44,11 @@ def template():
     return yaml.load((ROOT / "template.yaml").read_text(), Loader)
 
 
+def largest(value):
+    """A number, or the largest that a parameter may be."""
+    return value if isinstance(value, int) else template()["Parameters"][value["Ref"]]["MaxValue"]
+
+
 def substitutions(parameters=None):
     """What template.yaml substitutes, as text: parameters by their value here or their default, a function's ARN by its
     logical name in an account of documentation."""

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+import uuid
 import zipfile
 from pathlib import Path
 
@@ -50,6 +51,7 @@ class LocalAws:
             )
         self.lambdas = self._client("lambda")
         self.buckets = self._client("s3")
+        self.secrets = self._client("secretsmanager")
         self.workflows = self._client("stepfunctions")
         self.deployed = 0
         self._wait_until_healthy()
@@ -78,7 +80,11 @@ class LocalAws:
         self.buckets.create_bucket(Bucket=bucket)
         self.buckets.put_object(Bucket=bucket, Key=key, Body=content)
 
-    def deploy(self, parameters, secrets, extra, timeouts, own, asl):
+    def secret(self, text):
+        """Keeps a secret, and gives its ARN."""
+        return self.secrets.create_secret(Name=f"secret-{uuid.uuid4()}", SecretString=text)["ARN"]
+
+    def deploy(self, parameters, extra, timeouts, own, asl):
         """Creates the five functions and the state machine as template.yaml describes them with these parameters, and
         gives the state machine's ARN. `extra` is environment that AWS itself would give, or need not be given there;
         `timeouts` replaces a step's own, and `own` adds to a step's environment. `asl` is the definition."""
@@ -87,13 +93,14 @@ class LocalAws:
         described = workflow.template()
         for step, logical in workflow.STEPS.items():
             properties = described["Globals"]["Function"] | described["Resources"][logical]["Properties"]
-            variables = workflow.environment(step, parameters, secrets) | extra | own.get(step, {})
+            variables = workflow.environment(step, parameters) | extra | own.get(step, {})
+            variables["AWS_ENDPOINT_URL_SECRETS_MANAGER"] = self.url
             answer = self.lambdas.create_function(
                 FunctionName=f"{name}-{step}",
                 Runtime=properties["Runtime"],
                 Handler=properties["Handler"],
                 Role=f"arn:aws:iam::{ACCOUNT}:role/{step}",
-                Timeout=timeouts.get(step, properties["Timeout"]),
+                Timeout=timeouts.get(step, workflow.largest(properties["Timeout"])),
                 Environment={"Variables": variables},
                 Code={"ZipFile": bootstrap(step, extra)},
             )
