@@ -90,6 +90,8 @@ def environment(step, parameters, secrets):
     def value(of):
         if not isinstance(of, dict):
             return str(of)
+        if of == {"Ref": "AWS::NoValue"}:
+            return None
         if "Ref" in of:
             return str(values[of["Ref"]])
         if "Fn::If" in of:
@@ -100,7 +102,8 @@ def environment(step, parameters, secrets):
 
     own = described["Resources"][STEPS[step]]["Properties"]["Environment"]["Variables"]
     shared = described["Globals"]["Function"]["Environment"]["Variables"]
-    return {name: value(of) for name, of in (shared | own).items()}
+    all_of_them = {name: value(of) for name, of in (shared | own).items()}
+    return {name: text for name, text in all_of_them.items() if text is not None}
 
 
 def errors():
@@ -132,11 +135,26 @@ STEPS = {
 
 
 def check_substitutions():
-    given = set(template()["Resources"]["StateMachine"]["Properties"]["DefinitionSubstitutions"])
+    # Both have the same, of which the distributed workflow uses each.
+    given, unused = set(substitutions()), set(substitutions())
     for asl in (ASL, DISTRIBUTED):
         asked = set(re.findall(r"\$\{(\w+)\}", asl.read_text()))
+        unused -= asked
         yield from (f"{asl.name}: ${{{name}}} has no substitution in template.yaml" for name in asked - given)
-        yield from (f"{asl.name}: the substitution {name} is not used" for name in given - asked)
+    yield from (f"the substitution {name} is not used" for name in unused)
+
+
+def check_machines():
+    """The two state machines differ in their definition and in when they are there."""
+    one, other = (template()["Resources"][name] for name in ("StateMachine", "DistributedStateMachine"))
+    if (one["Condition"], other["Condition"]) != ("IsStandard", "IsDistributed"):
+        yield f"the state machines are there when {one['Condition']} and {other['Condition']}"
+    for machine, asl in ((one, ASL), (other, DISTRIBUTED)):
+        uri = machine["Properties"].pop("DefinitionUri")
+        if ROOT / uri != asl:
+            yield f"{uri} is not {asl.name}"
+    if one["Properties"] != other["Properties"]:
+        yield f"the state machines differ: {one['Properties']} and {other['Properties']}"
 
 
 def states(asl=ASL):
@@ -253,7 +271,8 @@ def check_retries():
 
 def check_environment():
     described = template()
-    shared = set(described["Globals"]["Function"]["Environment"]["Variables"])
+    # The AWS SDK's own is no setting of this program.
+    shared = set(described["Globals"]["Function"]["Environment"]["Variables"]) - {"AWS_ENDPOINT_URL"}
     for step, read in settings().items():
         if not read:
             yield f"docs/configuration.md names no setting of {step}"
