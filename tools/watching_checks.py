@@ -120,8 +120,8 @@ def check_alarms():
 def check_dashboard():
     resources = template()["Resources"]
     ((name, dashboard),) = of_type("AWS::CloudWatch::Dashboard").items()
-    text = dashboard["Properties"]["DashboardBody"]["Fn::Sub"]
-    for reference in set(re.findall(r"\$\{([\w:.]+)\}", text)):
+    text, own = dashboard["Properties"]["DashboardBody"]["Fn::Sub"]
+    for reference in set(re.findall(r"\$\{([\w:.]+)\}", text)) - set(own):
         if not reference.startswith("AWS::") and reference.removesuffix(".Arn") not in resources:
             yield f"{name}: there is no {reference}"
     shown, drawn = set(), set()

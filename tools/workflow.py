@@ -145,11 +145,26 @@ STEPS = {
 
 
 def check_substitutions():
-    given = set(template()["Resources"]["StateMachine"]["Properties"]["DefinitionSubstitutions"])
+    # Both have the same, of which the distributed workflow uses each.
+    given, unused = set(substitutions()), set(substitutions())
     for asl in (ASL, DISTRIBUTED):
         asked = set(re.findall(r"\$\{(\w+)\}", asl.read_text()))
+        unused -= asked
         yield from (f"{asl.name}: ${{{name}}} has no substitution in template.yaml" for name in asked - given)
-        yield from (f"{asl.name}: the substitution {name} is not used" for name in given - asked)
+    yield from (f"the substitution {name} is not used" for name in unused)
+
+
+def check_machines():
+    """The two state machines differ in their definition and in when they are there."""
+    one, other = (template()["Resources"][name] for name in ("StateMachine", "DistributedStateMachine"))
+    if (one["Condition"], other["Condition"]) != ("IsStandard", "IsDistributed"):
+        yield f"the state machines are there when {one['Condition']} and {other['Condition']}"
+    for machine, asl in ((one, ASL), (other, DISTRIBUTED)):
+        uri = machine["Properties"].pop("DefinitionUri")
+        if ROOT / uri != asl:
+            yield f"{uri} is not {asl.name}"
+    if one["Properties"] != other["Properties"]:
+        yield f"the state machines differ: {one['Properties']} and {other['Properties']}"
 
 
 def states(asl=ASL):

@@ -33,7 +33,7 @@ def free_port():
 class LocalAws:
     """ministack on a port of its own. It hands its environment on to the functions, so it gets almost none."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, **further):
         self.url = f"http://127.0.0.1:{free_port()}"
         environment = {
             "PATH": os.defpath,
@@ -43,20 +43,20 @@ class LocalAws:
             "GATEWAY_PORT": self.url.rsplit(":", 1)[1],
             # 900 seconds between two polls become a moment.
             "SFN_WAIT_SCALE": "0.001",
-        }
+        } | further
         self.log = folder / "ministack.log"
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "ministack"], env=environment, cwd=folder, stdout=log, stderr=subprocess.STDOUT
             )
-        self.lambdas = self._client("lambda")
-        self.buckets = self._client("s3")
-        self.secrets = self._client("secretsmanager")
-        self.workflows = self._client("stepfunctions")
+        self.lambdas = self.client("lambda")
+        self.buckets = self.client("s3")
+        self.secrets = self.client("secretsmanager")
+        self.workflows = self.client("stepfunctions")
         self.deployed = 0
         self._wait_until_healthy()
 
-    def _client(self, service):
+    def client(self, service):
         return boto3.client(
             service, endpoint_url=self.url, region_name=REGION, aws_access_key_id=ACCOUNT, aws_secret_access_key="test"
         )
@@ -112,9 +112,12 @@ class LocalAws:
         )
         return machine["stateMachineArn"]
 
-    def run(self, machine):
-        """Runs the state machine to its end."""
-        arn = self.workflows.start_execution(stateMachineArn=machine, input="{}")["executionArn"]
+    def run(self, machine, given="{}"):
+        """Runs the state machine with this input to its end."""
+        return self.follow(self.workflows.start_execution(stateMachineArn=machine, input=given)["executionArn"])
+
+    def follow(self, arn):
+        """Waits for an execution's end."""
         deadline = time.monotonic() + PATIENCE
         while (end := self.workflows.describe_execution(executionArn=arn))["status"] == "RUNNING":
             assert time.monotonic() < deadline, f"the execution does not end; see {self.log}"
@@ -122,7 +125,8 @@ class LocalAws:
         return Execution(end, self._history(arn), self._workers(arn))
 
     def _history(self, arn):
-        return self.workflows.get_execution_history(executionArn=arn, maxResults=1000)["events"]
+        pages = self.workflows.get_paginator("get_execution_history").paginate(executionArn=arn)
+        return [event for page in pages for event in page["events"]]
 
     def _workers(self, arn):
         """What each worker of the execution's Maps came to."""
@@ -168,10 +172,18 @@ class Execution:
         self.errors = {}
         # Those of a worker, whose one state is not told of.
         self.failures = []
+        # What each state was given, as text, and for how many seconds it went on.
+        self.inputs = {}
+        self.seconds = {}
         for event in history:
             if event["type"].endswith("StateEntered"):
-                self.states.append(event["stateEnteredEventDetails"]["name"])
+                entered = event["stateEnteredEventDetails"]
+                self.states.append(entered["name"])
                 self.errors[self.states[-1]] = []
+                self.inputs[self.states[-1]] = entered["input"]
+                began = event["timestamp"]
+            elif event["type"].endswith("StateExited"):
+                self.seconds[self.states[-1]] = (event["timestamp"] - began).total_seconds()
             elif event["type"] == "TaskFailed":
                 error = event["taskFailedEventDetails"]["error"]
                 self.failures.append(error)
