@@ -98,14 +98,15 @@ def check_secrets():
     for step in STEPS:
         given = {name: value for name, value in variables(described, step).items() if name in secret}
         for name, value in given.items():
-            if "secretsmanager" not in described["Parameters"][value["Ref"]].get("AllowedPattern", ""):
+            pattern = described["Parameters"].get(value.get("Ref"), {}).get("AllowedPattern", "")
+            if "secretsmanager" not in pattern:
                 yield f"{step}: {name} need not be the ARN of a secret"
         readable = set()
         for statement in statements(role_of(step)):
             if "secretsmanager:GetSecretValue" in listed(statement["Action"]):
                 for resource in listed(statement["Resource"]):
                     readable |= set(re.findall(r"'Fn::Split': \['#', {'Ref': '(\w+)'}", str(unless_missing(resource))))
-        wanted = {value["Ref"] for value in given.values()}
+        wanted = {value["Ref"] for value in given.values() if "Ref" in value}
         yield from (f"{step}: {name} is not open to its role" for name in sorted(wanted - readable))
         yield from (f"{step}: its role may read {name}, which it is not given" for name in sorted(readable - wanted))
 

@@ -4,6 +4,8 @@
 template and definitions with each other and with the tables of the Rust code; tools/check.py calls them.
 """
 
+import copy
+import functools
 import json
 import re
 import subprocess
@@ -40,8 +42,14 @@ def _short_form(loader, name, node):
 Loader.add_multi_constructor("!", _short_form)
 
 
+@functools.cache
+def _described(text):
+    return yaml.load(text, Loader)
+
+
 def template():
-    return yaml.load((ROOT / "template.yaml").read_text(), Loader)
+    """What template.yaml describes, for the caller to change as it likes."""
+    return copy.deepcopy(_described((ROOT / "template.yaml").read_text()))
 
 
 def largest(value):
