@@ -17,7 +17,7 @@ use super::response::Response;
 use super::shown::shown;
 use super::transport::{Authorization, Transport};
 use super::{Side, StatusCode};
-use crate::config::{ClientCertificate, Credentials, Header, Origin, has_userinfo};
+use crate::config::{ClientCertificate, Credentials, Headers, Origin, has_userinfo};
 use crate::error::{Kind, Result};
 
 /// All that a [`Client`] is made of.
@@ -36,7 +36,7 @@ pub struct ClientOptions {
     /// Origins that tokens may go to besides the endpoint's and its token endpoint's.
     pub trusted_origins: Vec<Origin>,
     /// Headers for every request to the endpoint's origin and to those.
-    pub headers: Vec<Header>,
+    pub headers: Headers,
     /// Whether credentials may leave this machine without TLS.
     pub allow_plaintext: bool,
     /// Whether the server may lead to private addresses although its own is a public one.
@@ -139,7 +139,7 @@ impl Client {
         });
         let mut trusted = trusted_origins;
         trusted.push(Origin::from(&endpoint));
-        let extra = Extra::new(&headers, trusted.clone(), allow_plaintext, id);
+        let extra = Extra::new(headers, side, trusted.clone(), allow_plaintext, id);
         let tokens = credentials.map(|credentials| {
             Tokens::new(
                 credentials,

@@ -346,7 +346,7 @@ pub(super) fn name_of(url: &Url) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::config::{Checksum, Place};
+    use crate::config::{Checksum, Headers, Place};
     use crate::http::{ClientOptions, Side};
     use crate::staging::Options;
 
@@ -361,7 +361,7 @@ pub(super) mod tests {
             trusted_origins: Vec::new(),
             allow_plaintext: false,
             allow_private_hosts: false,
-            headers: Vec::new(),
+            headers: Headers::default(),
             connect_timeout: Duration::from_secs(1),
             idle_timeout: Duration::from_secs(1),
         });
