@@ -79,7 +79,7 @@ check-dependencies: .tools/cargo-deny-$(CARGO_DENY)
 .PHONY: check-template
 check-template: .venv/sam/ready tools/node_modules/.package-lock.json
 	SAM_CLI_TELEMETRY=0 .venv/sam/bin/sam validate --lint --region us-east-1
-	.venv/sam/bin/python tools/workflow.py
+	.venv/sam/bin/python tools/check.py
 
 # `sam build` always asks cargo-lambda for the profile `release`, except in its debug mode, where it asks for none; then
 # cargo-lambda takes the one that is named here. So plain `sam build --beta-features` works too, with larger functions.

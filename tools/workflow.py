@@ -1,14 +1,14 @@
 """The workflows as they are deployed, and what the general checkers do not see in them.
 
-`definition` puts into a definition of step-functions/ what template.yaml substitutes. As a program this checks template and
-definitions against each other and against the tables of the Rust code, prints each fault, and ends with
-"N passed, N failed".
+`definition` puts into a definition of step-functions/ what template.yaml substitutes. The functions `check_...` compare
+template and definitions with each other and with the tables of the Rust code; tools/check.py calls them.
 """
 
+import copy
+import functools
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import yaml
@@ -19,6 +19,8 @@ ASL = ROOT / "step-functions/pathling-import.asl.json"
 DISTRIBUTED = ROOT / "step-functions/pathling-import-distributed.asl.json"
 # How often a step that stops before its deadline is called again: as often as Step Functions allows.
 WITHOUT_END = 99999999
+# Waits that grow do so up to this, in seconds; Step Functions wants it above the first of them.
+LONGEST_DELAY = 3600
 
 
 class Loader(yaml.SafeLoader):
@@ -40,8 +42,19 @@ def _short_form(loader, name, node):
 Loader.add_multi_constructor("!", _short_form)
 
 
+@functools.cache
+def _described(text):
+    return yaml.load(text, Loader)
+
+
 def template():
-    return yaml.load((ROOT / "template.yaml").read_text(), Loader)
+    """What template.yaml describes, for the caller to change as it likes."""
+    return copy.deepcopy(_described((ROOT / "template.yaml").read_text()))
+
+
+def largest(value):
+    """A number, or the largest that a parameter may be."""
+    return value if isinstance(value, int) else template()["Parameters"][value["Ref"]]["MaxValue"]
 
 
 def substitutions(parameters=None):
@@ -69,10 +82,11 @@ def definition(parameters=None, arns=None, asl=ASL):
     return text
 
 
-def environment(step, parameters, secrets):
-    """The environment of a step's function: `parameters` by their value here or their default, a secret by its name."""
+def environment(step, parameters):
+    """The environment of a step's function: `parameters` by their value here or their default."""
     described = template()
     values = {name: what.get("Default", "") for name, what in described["Parameters"].items()} | parameters
+    values["AWS::StackName"] = "stack"
 
     def holds(condition):
         """Whether a condition of the template holds, in the functions that it uses."""
@@ -88,19 +102,26 @@ def environment(step, parameters, secrets):
         raise ValueError(f"a condition by {function}")
 
     def value(of):
+        """What it comes to; None where that is no value at all."""
         if not isinstance(of, dict):
             return str(of)
+        if of == {"Ref": "AWS::NoValue"}:
+            return None
         if "Ref" in of:
             return str(values[of["Ref"]])
         if "Fn::If" in of:
             condition, yes, no = of["Fn::If"]
             return value(yes if holds({"Condition": condition}) else no)
-        text = re.sub(r"\$\{(\w+)\}", lambda name: values[name[1]], of["Fn::Sub"])
-        return re.sub(r"\{\{resolve:secretsmanager:(.+)\}\}", lambda name: secrets[name[1]], text)
+        return re.sub(r"\$\{([\w:]+)\}", lambda name: values[name[1]], of["Fn::Sub"])
 
+    found = {name: value(of) for name, of in variables(described, step).items()}
+    return {name: text for name, text in found.items() if text is not None}
+
+
+def variables(described, step):
+    """The variables of a step's function as the template describes them."""
     own = described["Resources"][STEPS[step]]["Properties"]["Environment"]["Variables"]
-    shared = described["Globals"]["Function"]["Environment"]["Variables"]
-    return {name: value(of) for name, of in (shared | own).items()}
+    return described["Globals"]["Function"]["Environment"]["Variables"] | own
 
 
 def errors():
@@ -132,11 +153,26 @@ STEPS = {
 
 
 def check_substitutions():
-    given = set(template()["Resources"]["StateMachine"]["Properties"]["DefinitionSubstitutions"])
+    # Both have the same, of which the distributed workflow uses each.
+    given, unused = set(substitutions()), set(substitutions())
     for asl in (ASL, DISTRIBUTED):
         asked = set(re.findall(r"\$\{(\w+)\}", asl.read_text()))
+        unused -= asked
         yield from (f"{asl.name}: ${{{name}}} has no substitution in template.yaml" for name in asked - given)
-        yield from (f"{asl.name}: the substitution {name} is not used" for name in given - asked)
+    yield from (f"the substitution {name} is not used" for name in unused)
+
+
+def check_machines():
+    """The two state machines differ in their definition and in when they are there."""
+    one, other = (template()["Resources"][name] for name in ("StateMachine", "DistributedStateMachine"))
+    if (one["Condition"], other["Condition"]) != ("IsStandard", "IsDistributed"):
+        yield f"the state machines are there when {one['Condition']} and {other['Condition']}"
+    for machine, asl in ((one, ASL), (other, DISTRIBUTED)):
+        uri = machine["Properties"].pop("DefinitionUri")
+        if ROOT / uri != asl:
+            yield f"{uri} is not {asl.name}"
+    if one["Properties"] != other["Properties"]:
+        yield f"the state machines differ: {one['Properties']} and {other['Properties']}"
 
 
 def states(asl=ASL):
@@ -200,7 +236,12 @@ def check_distributed():
     label = batches.pop("Label", "")
     if not 0 < len(label) <= 40:
         yield f"the Map's label {label!r} has not 1 to 40 characters"
-    retry = {"ErrorEquals": ["States.ItemReaderFailed"], "IntervalSeconds": 60, "MaxAttempts": 5}
+    retry = {
+        "ErrorEquals": ["States.ItemReaderFailed"],
+        "IntervalSeconds": 60,
+        "MaxAttempts": 5,
+        "MaxDelaySeconds": LONGEST_DELAY,
+    }
     if batches != {
         "Type": "Map",
         "ToleratedFailurePercentage": 0,
@@ -220,9 +261,41 @@ def check_distributed():
     if list(workers) != [processor.get("StartAt")]:
         yield f"a worker has the states {list(workers)}"
     transfer = {name: value for name, value in expected["Transfer to S3"].items() if name != "Next"} | {"End": True}
+    # Workers that failed together do not come again together.
+    transfer["Retry"] = [*transfer["Retry"][:-1], transfer["Retry"][-1] | {"JitterStrategy": "FULL"}]
     for name, worker in workers.items():
         if bare(worker) != transfer:
             yield f"{name} is {bare(worker)}, not {transfer}"
+
+
+def check_execution_timeout():
+    for asl in (ASL, DISTRIBUTED):
+        seconds = json.loads(definition(asl=asl)).get("TimeoutSeconds")
+        if not isinstance(seconds, int):
+            yield f"{asl.name}: an execution that hangs has no end: TimeoutSeconds is {seconds}"
+
+
+def check_growing_waits():
+    """In every Retry, a Map's included. What grows is bounded, and States.ALL, after which nothing is looked at, is alone
+    and the last."""
+    longest_first = template()["Parameters"]["RetrySeconds"]["MaxValue"]
+    if longest_first >= LONGEST_DELAY:
+        yield f"RetrySeconds may be {longest_first}, which Step Functions refuses beside MaxDelaySeconds {LONGEST_DELAY}"
+    for asl in (ASL, DISTRIBUTED):
+        for name, retriers in _retries(json.loads(definition(asl=asl))["States"]):
+            for place, retrier in enumerate(retriers):
+                grows = retrier["MaxAttempts"] > 0 and retrier.get("BackoffRate", 2) > 1
+                if grows and retrier.get("MaxDelaySeconds") != LONGEST_DELAY:
+                    yield f"{asl.name}: {name}: the waits after {retrier['ErrorEquals']} grow without a bound"
+                if "States.ALL" in retrier["ErrorEquals"]:
+                    if retrier["ErrorEquals"] != ["States.ALL"] or place != len(retriers) - 1:
+                        yield f"{asl.name}: {name}: States.ALL is not alone and the last"
+
+
+def _retries(of):
+    for name, state in of.items():
+        yield name, state.get("Retry", [])
+        yield from _retries(state.get("ItemProcessor", {}).get("States", {}))
 
 
 def check_retries():
@@ -246,7 +319,9 @@ def check_retries():
                 {"ErrorEquals": ["JobInProgressError"], "IntervalSeconds": poll[0], "MaxAttempts": poll[1], "BackoffRate": 1}
             )
         expected.append({"ErrorEquals": [error for error, retried in known.items() if not retried], "MaxAttempts": 0})
-        expected.append({"ErrorEquals": ["States.ALL"], "IntervalSeconds": 60, "MaxAttempts": 5})
+        expected.append(
+            {"ErrorEquals": ["States.ALL"], "IntervalSeconds": 60, "MaxAttempts": 5, "MaxDelaySeconds": LONGEST_DELAY}
+        )
         if retriers != expected:
             yield f"{name}: retries are {retriers}, not {expected}"
         # A process that was killed, and a call whose time ran out: whichever retrier takes them must try again.
@@ -254,33 +329,6 @@ def check_retries():
             takes = [retrier for retrier in retriers if {error, "States.ALL"} & set(retrier["ErrorEquals"])]
             if not takes or takes[0]["MaxAttempts"] < 1:
                 yield f"{name}: {error} is not retried"
-
-
-def check_environment():
-    described = template()
-    shared = set(described["Globals"]["Function"]["Environment"]["Variables"])
-    for step, read in settings().items():
-        if not read:
-            yield f"docs/configuration.md names no setting of {step}"
-        own = set(described["Resources"][STEPS[step]]["Properties"]["Environment"]["Variables"])
-        yield from (f"{step}: {name} is not set by the template" for name in sorted(read - own - shared))
-        yield from (f"{step}: {name} is set, but the step does not read it" for name in sorted(own - read))
-        yield from (f"{step}: {name} is set for all, but the step does not read it" for name in sorted(shared - read))
-
-
-def check_bucket():
-    rules = template()["Resources"]["StagingBucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
-    expiring = [rule.get("Prefix") for rule in rules if "ExpirationInDays" in rule]
-    if expiring != ["runs/"]:
-        yield f"objects under {expiring} expire; under runs/ alone they may, for sync/ holds the watermark"
-
-
-def check_groups():
-    described = template()
-    groups = described["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
-    grouped = sorted(name for group in groups for name in group["Parameters"])
-    if grouped != sorted(described["Parameters"]):
-        yield f"not every parameter is in one group: {sorted(set(grouped) ^ set(described['Parameters']))}"
 
 
 def check_language():
@@ -291,19 +339,3 @@ def check_language():
         done = subprocess.run([validator, "--json-definition", text], capture_output=True, text=True)
         if done.returncode:
             yield f"{asl.name}: {done.stdout}{done.stderr}"
-
-
-def main():
-    passed = failed = 0
-    for name, check in list(globals().items()):
-        if name.startswith("check_"):
-            faults = list(check())
-            passed, failed = passed + (not faults), failed + bool(faults)
-            for fault in faults:
-                print(f"{name.removeprefix('check_')}: {fault}")
-    print(f"workflow and template: {passed} passed, {failed} failed")
-    sys.exit(1 if failed else 0)
-
-
-if __name__ == "__main__":
-    main()

@@ -151,6 +151,36 @@ async fn a_secret_that_cannot_be_had_is_told_with_its_address_and_what_it_takes(
 }
 
 #[tokio::test]
+async fn headers_may_be_kept_too_and_are_fetched_once() {
+    for text in ["X-Key: hush-7; X-Other: 1", r#"{"X-Key": "hush-7"}"#] {
+        let sandbox = start(Sandbox::builder()).await;
+        let at = sandbox.keep("sandbox/headers", text);
+        ends_well(
+            &sandbox,
+            pathling_import(&sandbox).env("SOURCE_HEADERS", at),
+        )
+        .await;
+        assert_eq!(sandbox.secret_requests().len(), 3);
+        for asked in [sandbox.export_kick_offs(), sandbox.token_requests()] {
+            assert_eq!(asked[0].headers["x-key"], "hush-7", "{text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_kept_in_place_of_headers_and_is_none_ends_the_run_unsent() {
+    for text in ["hush-7", "Authorization: hush-7", r#"{"X": {"hush-7": 1}}"#] {
+        let sandbox = start(Sandbox::builder()).await;
+        let at = sandbox.keep("sandbox/headers", text);
+        let run = pathling_import(&sandbox).env("SOURCE_HEADERS", &at);
+        let finished = run.arg("-vvv").run().await;
+        finished.expect_error("ConfigurationError", &["SOURCE_HEADERS", &at]);
+        assert!(!finished.all().contains("hush-7"), "{text}");
+        assert_eq!(sandbox.export_kick_offs().len(), 0);
+    }
+}
+
+#[tokio::test]
 async fn a_keeper_that_is_ill_is_asked_three_times_and_the_run_can_be_tried_again() {
     let ill = || Fault::answers(Place::Secrets, Answer::new(503));
     let sandbox = start(Sandbox::builder()).await;

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+import uuid
 import zipfile
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def free_port():
 class LocalAws:
     """ministack on a port of its own. It hands its environment on to the functions, so it gets almost none."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, **further):
         self.url = f"http://127.0.0.1:{free_port()}"
         environment = {
             "PATH": os.defpath,
@@ -42,19 +43,20 @@ class LocalAws:
             "GATEWAY_PORT": self.url.rsplit(":", 1)[1],
             # 900 seconds between two polls become a moment.
             "SFN_WAIT_SCALE": "0.001",
-        }
+        } | further
         self.log = folder / "ministack.log"
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "ministack"], env=environment, cwd=folder, stdout=log, stderr=subprocess.STDOUT
             )
-        self.lambdas = self._client("lambda")
-        self.buckets = self._client("s3")
-        self.workflows = self._client("stepfunctions")
+        self.lambdas = self.client("lambda")
+        self.buckets = self.client("s3")
+        self.secrets = self.client("secretsmanager")
+        self.workflows = self.client("stepfunctions")
         self.deployed = 0
         self._wait_until_healthy()
 
-    def _client(self, service):
+    def client(self, service):
         return boto3.client(
             service, endpoint_url=self.url, region_name=REGION, aws_access_key_id=ACCOUNT, aws_secret_access_key="test"
         )
@@ -78,7 +80,11 @@ class LocalAws:
         self.buckets.create_bucket(Bucket=bucket)
         self.buckets.put_object(Bucket=bucket, Key=key, Body=content)
 
-    def deploy(self, parameters, secrets, extra, timeouts, own, asl):
+    def secret(self, text):
+        """Keeps a secret, and gives its ARN."""
+        return self.secrets.create_secret(Name=f"secret-{uuid.uuid4()}", SecretString=text)["ARN"]
+
+    def deploy(self, parameters, extra, timeouts, own, asl):
         """Creates the five functions and the state machine as template.yaml describes them with these parameters, and
         gives the state machine's ARN. `extra` is environment that AWS itself would give, or need not be given there;
         `timeouts` replaces a step's own, and `own` adds to a step's environment. `asl` is the definition."""
@@ -87,13 +93,14 @@ class LocalAws:
         described = workflow.template()
         for step, logical in workflow.STEPS.items():
             properties = described["Globals"]["Function"] | described["Resources"][logical]["Properties"]
-            variables = workflow.environment(step, parameters, secrets) | extra | own.get(step, {})
+            variables = workflow.environment(step, parameters) | extra | own.get(step, {})
+            variables["AWS_ENDPOINT_URL_SECRETS_MANAGER"] = self.url
             answer = self.lambdas.create_function(
                 FunctionName=f"{name}-{step}",
                 Runtime=properties["Runtime"],
                 Handler=properties["Handler"],
                 Role=f"arn:aws:iam::{ACCOUNT}:role/{step}",
-                Timeout=timeouts.get(step, properties["Timeout"]),
+                Timeout=timeouts.get(step, workflow.largest(properties["Timeout"])),
                 Environment={"Variables": variables},
                 Code={"ZipFile": bootstrap(step, extra)},
             )
@@ -105,9 +112,12 @@ class LocalAws:
         )
         return machine["stateMachineArn"]
 
-    def run(self, machine):
-        """Runs the state machine to its end."""
-        arn = self.workflows.start_execution(stateMachineArn=machine, input="{}")["executionArn"]
+    def run(self, machine, given="{}"):
+        """Runs the state machine with this input to its end."""
+        return self.follow(self.workflows.start_execution(stateMachineArn=machine, input=given)["executionArn"])
+
+    def follow(self, arn):
+        """Waits for an execution's end."""
         deadline = time.monotonic() + PATIENCE
         while (end := self.workflows.describe_execution(executionArn=arn))["status"] == "RUNNING":
             assert time.monotonic() < deadline, f"the execution does not end; see {self.log}"
@@ -115,7 +125,8 @@ class LocalAws:
         return Execution(end, self._history(arn), self._workers(arn))
 
     def _history(self, arn):
-        return self.workflows.get_execution_history(executionArn=arn, maxResults=1000)["events"]
+        pages = self.workflows.get_paginator("get_execution_history").paginate(executionArn=arn)
+        return [event for page in pages for event in page["events"]]
 
     def _workers(self, arn):
         """What each worker of the execution's Maps came to."""
@@ -163,10 +174,18 @@ class Execution:
         self.errors = {}
         # Those of a worker, whose one state is not told of.
         self.failures = []
+        # What each state was given, as text, and for how many seconds it went on.
+        self.inputs = {}
+        self.seconds = {}
         for event in history:
             if event["type"].endswith("StateEntered"):
-                self.states.append(event["stateEnteredEventDetails"]["name"])
+                entered = event["stateEnteredEventDetails"]
+                self.states.append(entered["name"])
                 self.errors[self.states[-1]] = []
+                self.inputs[self.states[-1]] = entered["input"]
+                began = event["timestamp"]
+            elif event["type"].endswith("StateExited"):
+                self.seconds[self.states[-1]] = (event["timestamp"] - began).total_seconds()
             elif event["type"] == "TaskFailed":
                 error = event["taskFailedEventDetails"]["error"]
                 self.failures.append(error)

@@ -8,7 +8,7 @@ use super::certificate::{self, ClientCertificate};
 use super::credentials::{self, Credentials};
 use super::lists::Trusted;
 use super::read::Reader;
-use super::{Header, Origin, SourceManifest, headers, is_loopback};
+use super::{Headers, Origin, SourceManifest, is_loopback};
 
 /// A server, what it takes to speak to it, and where its token may go.
 #[derive(Clone, Debug)]
@@ -28,7 +28,7 @@ pub struct Endpoint {
     /// Buckets of S3 in which its files may be, to be read with this process's AWS credentials.
     pub buckets: Vec<String>,
     /// Headers that go with every request to its own origin and to trusted ones.
-    pub headers: Vec<Header>,
+    pub headers: Headers,
     /// Whether credentials may go over plain HTTP to other hosts.
     pub allow_plaintext: bool,
     /// Whether it may lead to private addresses although its own is a public one.
@@ -90,7 +90,7 @@ pub(super) fn endpoint(
     } = reader.trusted(names.trusted, names.buckets);
     let headers = names
         .headers
-        .and_then(|name| reader.parsed(name, |_, text| headers::parse(text)))
+        .and_then(|name| reader.parsed(name, |row, text| Headers::parse(row.name, text)))
         .unwrap_or_default();
     let allow_plaintext = reader.flag("ALLOW_PLAINTEXT");
     let allow_private_hosts = reader.flag("ALLOW_PRIVATE_HOSTS");

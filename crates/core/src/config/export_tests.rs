@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 
 use super::*;
-use crate::config::{Settings, Step};
+use crate::config::{Headers, Settings, Step};
 
 fn load(more: &[(&str, &str)], file: Option<&str>) -> crate::Result<Settings> {
     let environment: BTreeMap<String, String> = [
@@ -205,7 +205,9 @@ fn headers_of_a_file_are_an_object_or_texts() {
         r#"{"sourceHeaders": "Epic-Client-ID: hush-1; X-Key: hush-2"}"#,
     ] {
         let settings = load(&[], Some(file)).unwrap();
-        let headers = settings.source.as_ref().unwrap().headers.clone();
+        let Headers::Given(headers) = settings.source.as_ref().unwrap().headers.clone() else {
+            panic!("{file} holds the headers themselves");
+        };
         assert_eq!(headers.len(), 2, "{file}");
         assert_eq!(headers[1].value.reveal(), "hush-2");
         assert!(!format!("{settings:?}").contains("hush"));

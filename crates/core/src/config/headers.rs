@@ -1,8 +1,19 @@
 //! Headers that a server wants from its clients beside what HTTP and FHIR have, such as `Epic-Client-ID`.
 
+use std::collections::BTreeMap;
+
 use reqwest::header::{HeaderName, HeaderValue};
 
-use super::Secret;
+use super::{Reference, Secret, SecretSource};
+
+/// The headers that a server wants, or where they are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Headers {
+    /// The headers themselves, or none.
+    Given(Vec<Header>),
+    /// They are kept by AWS, in the form that the setting has too, or as a JSON object of texts.
+    Kept(Box<Reference>),
+}
 
 /// A header, whose value is treated as a secret: some are keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,8 +51,48 @@ const REFUSED: &[&str] = &[
     "upgrade",
 ];
 
+impl Headers {
+    /// Reads what a setting holds.
+    pub(super) fn parse(setting: &'static str, text: &str) -> Result<Self, Option<String>> {
+        match SecretSource::parse(setting, text).map_err(Some)? {
+            SecretSource::Kept(reference) => Ok(Self::Kept(Box::new(reference))),
+            SecretSource::Given(_) => parse(text).map(Self::Given),
+        }
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        matches!(self, Self::Given(headers) if headers.is_empty())
+    }
+}
+
+impl Default for Headers {
+    fn default() -> Self {
+        Self::Given(Vec::new())
+    }
+}
+
+impl Header {
+    /// Reads what is kept elsewhere. The error is why not, and never quotes a value.
+    pub(crate) fn read_kept(text: &str) -> Result<Vec<Self>, String> {
+        let lines = match serde_json::from_str::<BTreeMap<String, String>>(text) {
+            Ok(members) => {
+                let lines = members
+                    .iter()
+                    .map(|(name, value)| format!("{name}: {value}"));
+                lines.collect::<Vec<_>>().join("\n")
+            }
+            Err(_) => text.to_owned(),
+        };
+        parse(&lines).map_err(|why| {
+            why.unwrap_or_else(|| "holds something else than headers (Name: value)".to_owned())
+        })
+    }
+}
+
 /// Reads `Name: value` pairs, which line ends or semicolons separate. The error is why not; it never quotes a value.
-pub(super) fn parse(text: &str) -> Result<Vec<Header>, Option<String>> {
+fn parse(text: &str) -> Result<Vec<Header>, Option<String>> {
     let mut headers: Vec<Header> = Vec::new();
     for line in text.split(['\n', ';']).map(str::trim) {
         if line.is_empty() {
@@ -84,6 +135,24 @@ mod tests {
             .collect();
         assert_eq!(pairs, [("epic-client-id", "a-b:c"), ("x-key", "k 1")]);
         assert!(!format!("{found:?}").contains("k 1"));
+    }
+
+    #[test]
+    fn headers_may_be_kept_elsewhere_as_lines_or_as_an_object() {
+        let arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:a-AbCdEf#headers";
+        let Headers::Kept(reference) = Headers::parse("SOURCE_HEADERS", arn).unwrap() else {
+            panic!("{arn} is an address");
+        };
+        assert_eq!(reference.to_string(), arn);
+        assert!(Headers::parse("SOURCE_HEADERS", "arn:aws:s3:::bucket").is_err());
+        for text in ["A: 1; B: 2", "A: 1\nB: 2", r#"{"A": "1", "B": "2"}"#] {
+            let found = Header::read_kept(text).unwrap();
+            assert_eq!((found.len(), found[1].value.reveal()), (2, "2"), "{text}");
+        }
+        for text in ["hush", r#"{"A": {"hush": 1}}"#, r#"{"Cookie": "hush"}"#] {
+            let why = Header::read_kept(text).unwrap_err();
+            assert!(!why.contains("hush"), "{why}");
+        }
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub use certificate::{ClientCertificate, Identity, KeptCertificate, Part};
 pub use credentials::{Credentials, KeySource, OauthClient, PrivateKey};
 pub use endpoint::Endpoint;
 pub use export::{ExportSettings, Handling, Level, Method};
-pub use headers::Header;
+pub use headers::{Header, Headers};
 pub use job::{ExportErrors, JobSettings};
 pub use key::{Algorithm, SigningKey};
 pub use manifest::SourceManifest;

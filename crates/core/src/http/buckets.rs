@@ -23,6 +23,7 @@ use super::shown::shown;
 use super::signer::sign;
 use super::transport::{Authorization, Transport};
 use super::{Method, Side, StatusCode};
+use crate::config::Headers;
 use crate::error::{Error, Kind, Result};
 
 /// How much of a refusal is read.
@@ -160,7 +161,13 @@ impl Buckets {
         let url = at.url("", &[]);
         let url = url.map_err(|error| Kind::Configuration.error(error.to_string()))?;
         let guard = Guard::new(&url, &[], false);
-        let extra = Extra::new(&[], Vec::new(), false, RequestId::default());
+        let extra = Extra::new(
+            Headers::default(),
+            self.side,
+            Vec::new(),
+            false,
+            RequestId::default(),
+        );
         Ok(Transport::new(
             self.side,
             self.connect,

@@ -22,7 +22,7 @@ use super::shown::shown;
 use super::signer::Signer;
 use super::transport::{Authorization, Transport};
 use super::{Side, StatusCode};
-use crate::config::{ClientCertificate, Credentials, Header, Origin, has_userinfo};
+use crate::config::{ClientCertificate, Credentials, Headers, Origin, has_userinfo};
 use crate::error::{Kind, Result};
 
 /// All that a [`Client`] is made of.
@@ -43,7 +43,7 @@ pub struct ClientOptions {
     /// Buckets of S3 that may be read with this process's AWS credentials.
     pub buckets: Vec<String>,
     /// Headers for every request to the endpoint's origin and to those.
-    pub headers: Vec<Header>,
+    pub headers: Headers,
     /// Whether credentials may leave this machine without TLS.
     pub allow_plaintext: bool,
     /// Whether the server may lead to private addresses although its own is a public one.
@@ -156,7 +156,7 @@ impl Client {
         });
         let mut trusted = trusted_origins;
         trusted.push(Origin::from(&endpoint));
-        let extra = Extra::new(&headers, trusted.clone(), allow_plaintext, id);
+        let extra = Extra::new(headers, side, trusted.clone(), allow_plaintext, id);
         let account = Arc::new(Account::default());
         let buckets = Buckets {
             side,
@@ -296,6 +296,7 @@ impl Client {
             Proof::Nothing => Authorization::NoCredentials,
             Proof::Tokens(tokens) => Authorization::Token(tokens.current(transport).await?),
             Proof::Signatures(signer) => {
+                transport.extra.ready_for(&request.url).await?;
                 let extra = transport.extra.headers_for(&request.url);
                 Authorization::Signed(signer.sign(request, &extra).await?)
             }

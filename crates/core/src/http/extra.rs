@@ -4,31 +4,44 @@
 //! They are decided about at each exchange, and so at each hop of a redirect. The values of the
 //! operator's are secrets like a token's, and win over ours.
 
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
 use super::address::carries_secrets;
 use super::request_id::{HEADER, RequestId};
 use super::transport::sensitive;
-use crate::config::{Header, Origin, Secret};
+use super::{Side, secrets};
+use crate::config::{Header, Headers, Origin, Reference, Secret};
+use crate::error::{Kind, Result};
+
+/// How long headers that are kept elsewhere are believed to be the same. Servers refuse them in many ways, so that no refusal
+/// says that they were changed.
+const AGE: Duration = Duration::from_secs(300);
 
 /// The headers, and where they may go.
 pub(super) struct Extra {
-    headers: HeaderMap,
-    values: Vec<Secret>,
+    kept: Option<(Box<Reference>, Side)>,
+    wanted: Mutex<Arc<Wanted>>,
     trusted: Vec<Origin>,
     allow_plaintext: bool,
     id: RequestId,
 }
 
-impl Extra {
-    /// `headers` for these origins. What no header can hold is left out: reading the settings has refused it.
-    pub(super) fn new(
-        headers: &[Header],
-        trusted: Vec<Origin>,
-        allow_plaintext: bool,
-        id: RequestId,
-    ) -> Self {
+/// What the operator wants to go along.
+#[derive(Default)]
+struct Wanted {
+    headers: HeaderMap,
+    values: Vec<Secret>,
+    /// When they were fetched, where they are kept elsewhere.
+    at: Option<Instant>,
+}
+
+impl Wanted {
+    /// What no header can hold is left out: reading the headers has refused it.
+    fn new(headers: &[Header], at: Option<Instant>) -> Self {
         let mut map = HeaderMap::new();
         for header in headers {
             let name = HeaderName::try_from(header.name.as_str());
@@ -39,10 +52,60 @@ impl Extra {
         Self {
             headers: map,
             values: headers.iter().map(|header| header.value.clone()).collect(),
+            at,
+        }
+    }
+}
+
+impl Extra {
+    /// `headers` for these origins.
+    pub(super) fn new(
+        headers: Headers,
+        side: Side,
+        trusted: Vec<Origin>,
+        allow_plaintext: bool,
+        id: RequestId,
+    ) -> Self {
+        let (wanted, kept) = match headers {
+            Headers::Given(headers) => (Wanted::new(&headers, None), None),
+            Headers::Kept(reference) => (Wanted::default(), Some((reference, side))),
+        };
+        Self {
+            kept,
+            wanted: Mutex::new(Arc::new(wanted)),
             trusted,
             allow_plaintext,
             id,
         }
+    }
+
+    /// Fetches what goes along to `url`, where it is kept elsewhere and not known, or not lately. To be called before each
+    /// exchange.
+    ///
+    /// Errors: as for any secret that is kept elsewhere; configuration, where what is kept there are no headers.
+    pub(super) async fn ready_for(&self, url: &Url) -> Result<()> {
+        let Some((reference, side)) = &self.kept else {
+            return Ok(());
+        };
+        let is_fresh = |wanted: &Wanted| wanted.at.is_some_and(|at| at.elapsed() < AGE);
+        if !self.may_go_to(url) || is_fresh(&self.wanted()) {
+            return Ok(());
+        }
+        // Boxed: it is large, and seldom needed.
+        let text = Box::pin(secrets::fresh(reference, *side, AGE)).await?;
+        let headers = Header::read_kept(text.reveal()).map_err(|why| {
+            let setting = reference.setting;
+            Kind::Configuration
+                .error(format!("{setting} names {reference}, which {why}"))
+                .next(format!("Correct {setting}, or what is kept there."))
+        })?;
+        let wanted = Wanted::new(&headers, Some(Instant::now()));
+        *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(wanted);
+        Ok(())
+    }
+
+    fn wanted(&self) -> Arc<Wanted> {
+        Arc::clone(&self.wanted.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// What goes along to `url`.
@@ -55,7 +118,7 @@ impl Extra {
             headers.insert(HEADER, id);
         }
         if self.may_go_to(url) {
-            for (name, value) in &self.headers {
+            for (name, value) in &self.wanted().headers {
                 headers.insert(name.clone(), value.clone());
             }
         }
@@ -73,7 +136,7 @@ impl Extra {
     /// What no message may repeat of an answer from `url`.
     pub(super) fn secrets_of(&self, url: &Url) -> Vec<Secret> {
         if self.may_go_to(url) {
-            self.values.clone()
+            self.wanted().values.clone()
         } else {
             Vec::new()
         }
@@ -85,6 +148,6 @@ impl Extra {
     }
 
     fn may_go_to(&self, url: &Url) -> bool {
-        !self.values.is_empty() && self.is_for(url) && carries_secrets(url, self.allow_plaintext)
+        self.is_for(url) && carries_secrets(url, self.allow_plaintext)
     }
 }

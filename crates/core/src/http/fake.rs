@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use url::Url;
 
 use super::{Client, ClientOptions, Side};
-use crate::config::{Credentials, OauthClient, Secret, SecretSource};
+use crate::config::{Credentials, Headers, OauthClient, Secret, SecretSource};
 
 /// A request as a fake saw it.
 #[derive(Clone, Debug)]
@@ -151,7 +151,7 @@ pub(crate) fn options(endpoint: &Url) -> ClientOptions {
         token_endpoint: None,
         trusted_origins: Vec::new(),
         buckets: Vec::new(),
-        headers: Vec::new(),
+        headers: Headers::default(),
         allow_plaintext: false,
         allow_private_hosts: false,
         connect_timeout: Duration::from_secs(5),

@@ -51,7 +51,7 @@ pub use body::Body;
 pub use client::{Client, ClientOptions};
 pub(crate) use connections::{Connections, leave_connections, lone_client};
 pub use echo::harmless;
-pub use failure::{Said, failure, failure_as};
+pub use failure::{Said, failure, failure_as, said};
 pub(crate) use flight::Flight;
 pub use outcome::{Issue, OperationOutcome};
 pub use plain::Plain;

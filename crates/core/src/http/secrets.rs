@@ -71,6 +71,15 @@ pub(crate) async fn kept(reference: &Reference) -> Result<Secret> {
     of(reference, Side::Source, usable).await
 }
 
+/// What lies at an address and was fetched no longer ago than this, for what no answer tells that it was changed.
+///
+/// Errors: as for [`secret`].
+pub(super) async fn fresh(reference: &Reference, side: Side, age: Duration) -> Result<Secret> {
+    let usable =
+        |fetched: &Fetched| fetched.at.elapsed() < age && member(&fetched.whole, reference).is_ok();
+    of(reference, side, usable).await
+}
+
 async fn of(
     reference: &Reference,
     side: Side,
@@ -91,8 +100,12 @@ async fn of(
 fn member(whole: &Secret, reference: &Reference) -> Result<Secret> {
     let value = serde_json::from_str::<Value>(whole.reveal()).unwrap_or_default();
     let Some(name) = &reference.member else {
-        // Of all secrets only a key is a JSON object itself.
-        if value.is_object() && !reference.setting.ends_with("_PRIVATE_KEY") {
+        // Of all secrets only keys and headers are JSON objects themselves.
+        let may_be_object = ["_PRIVATE_KEY", "_HEADERS"];
+        let may_be_object = may_be_object
+            .iter()
+            .any(|end| reference.setting.ends_with(end));
+        if value.is_object() && !may_be_object {
             return Err(unusable(reference, "a JSON object is kept there")
                 .next(format!("Name one of its members: {}#NAME.", reference.arn)));
         }

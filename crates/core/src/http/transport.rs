@@ -99,6 +99,7 @@ impl Transport {
         if let Err(refused) = self.guard.check(url).await {
             return Err(self.not_gone_to(request, &refused));
         }
+        self.extra.ready_for(url).await?;
         let begun = Instant::now();
         let certified = self.certified.as_ref().filter(|one| one.goes_to(url));
         let (mut made, mut again) = (None, true);
@@ -252,11 +253,12 @@ impl Transport {
     }
 
     /// The same request with the run's name among requests, wherever it goes: for a token, whose endpoint knows us anyway.
-    pub(super) fn identified(&self, mut request: Request) -> Request {
+    pub(super) async fn identified(&self, mut request: Request) -> Result<Request> {
+        self.extra.ready_for(&request.url).await?;
         if let Some(id) = self.extra.id_for(&request.url) {
             request.headers.insert(HEADER, id);
         }
-        request
+        Ok(request)
     }
 
     /// The same for a request that never carries a token: discovery.

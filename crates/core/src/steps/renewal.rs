@@ -71,7 +71,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::config::Place;
+    use crate::config::{Headers, Place};
     use crate::http::{ClientOptions, Side};
     use crate::manifest::Manifest;
     use crate::staging::Options;
@@ -113,7 +113,7 @@ mod tests {
             token_endpoint: None,
             trusted_origins: Vec::new(),
             buckets: Vec::new(),
-            headers: Vec::new(),
+            headers: Headers::default(),
             allow_plaintext: false,
             allow_private_hosts: false,
             connect_timeout: timeout,

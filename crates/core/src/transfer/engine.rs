@@ -348,7 +348,7 @@ pub(super) fn name_of(url: &Url) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::config::{Checksum, Place};
+    use crate::config::{Checksum, Headers, Place};
     use crate::http::{ClientOptions, Side};
     use crate::staging::Options;
 
@@ -364,7 +364,7 @@ pub(super) mod tests {
             buckets: Vec::new(),
             allow_plaintext: false,
             allow_private_hosts: false,
-            headers: Vec::new(),
+            headers: Headers::default(),
             connect_timeout: Duration::from_secs(1),
             idle_timeout: Duration::from_secs(1),
         });

@@ -94,7 +94,7 @@ pub const SETTINGS: &[Setting] = &[
     optional("KICKOFF_HANDLING", Form::Choice(&["strict", "lenient"]), Need::Absent("the source decides"), &[FhirExport],
         "What the source is asked to do with parameters that it does not know: refuse the export, or ignore them."),
     optional("SOURCE_HEADERS", Form::Headers, Need::Absent("none"), SOURCE,
-        "Headers that the source wants, e.g. `Epic-Client-ID: ...`, separated by semicolons or line ends; in a file, an object. They go to its own and trusted origins only, and are shown nowhere."),
+        "Headers that the source wants, e.g. `Epic-Client-ID: ...`, separated by semicolons or line ends; in a file, an object; or an ARN. They go to its own and trusted origins only, and are shown nowhere."),
     unless(&["SOURCE_BEARER_TOKEN", "SOURCE_USERNAME", "SOURCE_AWS_SERVICE"],
         required("SOURCE_CLIENT_ID", Form::Text, Need::RequiredUnlessOff("SOURCE_AUTHENTICATION_ENABLED"), SOURCE, SOURCE,
         "The OAuth2 client's id at the source.")),

@@ -266,7 +266,9 @@ impl Tokens {
         known: &Discovered,
         proof: &Proof,
     ) -> Result<Result<Token, (String, bool)>> {
-        let request = transport.identified(token_request(&known.token_endpoint, client, proof)?);
+        let request = transport
+            .identified(token_request(&known.token_endpoint, client, proof)?)
+            .await?;
         let response = transport
             .exchange(&request, Authorization::NotWanted)
             .await?;

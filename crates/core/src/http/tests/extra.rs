@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::super::fake::{Fake, discovery, options};
 use super::super::{Client, ClientOptions, Request, RequestId, failure};
 use super::{answer, ok};
-use crate::config::{Header, Origin, Secret};
+use crate::config::{Header, Headers, Origin, Secret};
 
 const NAME: &str = "epic-client-id";
 
@@ -15,7 +15,7 @@ fn with_header(options: ClientOptions) -> Client {
         value: Secret::new("hush-epic"),
     };
     let options = ClientOptions {
-        headers: vec![header],
+        headers: Headers::Given(vec![header]),
         ..options
     };
     assert!(!format!("{options:?}").contains("hush-epic"));
@@ -104,10 +104,10 @@ async fn the_name_of_the_requests_goes_where_they_go_and_to_the_token_endpoint_a
     assert_eq!(ids(&tokens), [some("a-1")], "for the token");
 
     let theirs = ClientOptions {
-        headers: vec![Header {
+        headers: Headers::Given(vec![Header {
             name: "x-request-id".to_owned(),
             value: Secret::new("mine"),
-        }],
+        }]),
         credentials: None,
         ..options(&fake.url)
     };

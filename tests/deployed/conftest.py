@@ -1,0 +1,86 @@
+"""What the tests share: one local AWS, the stacks in it, and a sandbox for each test where its stack expects one."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parents[1] / "tools"), str(HERE.parent / "workflow")]
+
+from local_aws import BINARIES, free_port  # noqa: E402
+from sandbox import Sandbox  # noqa: E402
+from stack import Cloud  # noqa: E402
+
+# What the tests have to say at the end.
+LINES = []
+
+
+@pytest.fixture(scope="session")
+def cloud(tmp_path_factory):
+    cloud = Cloud(tmp_path_factory.mktemp("cloud"))
+    yield cloud
+    cloud.aws.stop()
+
+
+class Site:
+    """A stack and the ports at which its source and target are: a sandbox of each test's own."""
+
+    def __init__(self, cloud, name, options=(), **parameters):
+        self.cloud, self.options, self.sandbox = cloud, options, None
+        self.folder = cloud.folder / name
+        self.folder.mkdir()
+        self.ports = []
+        for side in ("source", "token", "files", "target"):
+            self.ports += [f"--{side}-port", free_port()]
+        self.start()
+        settings = self.sandbox.settings
+        self.stop()
+        given = {}
+        for side in ("Source", "Target"):
+            upper = side.upper()
+            given[f"{side}Endpoint"] = settings[f"{upper}_ENDPOINT"]
+            for ending, parameter in [("CLIENT_ID", "ClientId"), ("SCOPES", "Scopes"), ("USERNAME", "Username")]:
+                if f"{upper}_{ending}" in settings:
+                    given[f"{side}{parameter}"] = settings[f"{upper}_{ending}"]
+            for ending, parameter in [("CLIENT_SECRET", "ClientSecret"), ("PASSWORD", "Password")]:
+                if f"{upper}_{ending}" in settings:
+                    arn = cloud.secret(f"{name}/{side}", settings[f"{upper}_{ending}"])
+                    given[f"{side}{parameter}"] = arn
+        # ministack takes a right CRC64NVME of a whole file in parts for a wrong one.
+        self.stack = cloud.deploy(name, {"StagingChecksum": "crc32"} | given | parameters)
+
+    def start(self, *options):
+        """Starts a sandbox with these options over a staging bucket that is empty."""
+        folder = ["--s3-folder", self.cloud.objects]
+        self.sandbox = Sandbox(BINARIES / "sandbox", self.folder, *self.ports, *folder, *self.options, *options)
+        return self.sandbox
+
+    def stop(self):
+        sandbox, self.sandbox = self.sandbox, None
+        if sandbox:
+            sandbox.stop()
+
+    def run(self, given="{}"):
+        """Runs the stack's workflow to its end."""
+        execution = self.stack.aws.run(self.stack.machine, given)
+        LINES.append(f"{self.stack.name}: {' > '.join(execution.states)} > {execution.status}")
+        return execution
+
+
+@pytest.fixture(scope="session")
+def standard_site(cloud):
+    return Site(cloud, "standard", Since="auto")
+
+
+@pytest.fixture
+def standard(standard_site):
+    """The plain workflow's stack, where nothing was ever synchronised."""
+    standard_site.stack.empty()
+    yield standard_site
+    standard_site.stop()
+
+
+def pytest_terminal_summary(terminalreporter):
+    for line in LINES:
+        terminalreporter.write_line(line)
