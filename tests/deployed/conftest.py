@@ -48,7 +48,13 @@ class Site:
                     arn = cloud.secret(f"{name}/{side}", settings[f"{upper}_{ending}"])
                     given[f"{side}{parameter}"] = arn
         # ministack takes a right CRC64NVME of a whole file in parts for a wrong one.
-        self.stack = cloud.deploy(name, {"StagingChecksum": "crc32"} | given | parameters)
+        self.parameters = {"StagingChecksum": "crc32"} | given | parameters
+        self.name = name
+        self.stack = self.deploy()
+
+    def deploy(self, **other):
+        """Deploys the stack, or deploys it again with other parameters."""
+        return self.cloud.deploy(self.name, self.parameters | other)
 
     def start(self, *options):
         """Starts a sandbox with these options over a staging bucket that is empty."""
@@ -70,7 +76,8 @@ class Site:
 
 @pytest.fixture(scope="session")
 def standard_site(cloud):
-    return Site(cloud, "standard", Since="auto")
+    # Passwords are fetched by the functions themselves, under their roles.
+    return Site(cloud, "standard", ["--auth", "basic"])
 
 
 @pytest.fixture
@@ -79,6 +86,42 @@ def standard(standard_site):
     standard_site.stack.empty()
     yield standard_site
     standard_site.stop()
+
+
+@pytest.fixture(scope="session")
+def short_site(cloud):
+    return Site(cloud, "short", TransferTimeout="3", TransferConcurrency="1")
+
+
+@pytest.fixture
+def short(short_site):
+    """The same with little time for each call of the transfer."""
+    short_site.timeout = 3
+    short_site.stack.empty()
+    yield short_site
+    short_site.stop()
+
+
+@pytest.fixture(scope="session")
+def distributed_site(cloud):
+    return Site(cloud, "distributed", Workflow="distributed", TransferWorkers="8", TransferTimeout="10")
+
+
+@pytest.fixture
+def distributed(distributed_site):
+    """The distributed workflow's stack."""
+    distributed_site.stack.empty()
+    yield distributed_site
+    distributed_site.stop()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def scheduled(cloud):
+    """A stack with a schedule, and its sandbox: deployed first, since its rule waits for a minute."""
+    site = Site(cloud, "scheduled", Schedule="rate(1 minute)")
+    site.start()
+    yield site
+    site.stop()
 
 
 def pytest_terminal_summary(terminalreporter):

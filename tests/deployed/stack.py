@@ -112,6 +112,19 @@ class Stack:
         )
         return created["stateMachineArn"]
 
+    def processes(self, step):
+        """The processes of a step's function that run here now, by their ids."""
+        name = f"AWS_LAMBDA_FUNCTION_NAME={self.functions[step]}".encode()
+        found = []
+        for process in self.aws.processes("bootstrap"):
+            try:
+                if name in Path(f"/proc/{process}/environ").read_bytes().split(b"\0"):
+                    found.append(process)
+            except OSError:
+                # It has ended in the meantime.
+                continue
+        return found
+
     def keys(self):
         """The names of all objects in the staging bucket."""
         pages = self.aws.buckets.get_paginator("list_objects_v2").paginate(Bucket=self.bucket)
