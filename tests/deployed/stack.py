@@ -8,7 +8,9 @@ machine's own role suffices. `make check-template` looks at those of them that c
 import json
 import os
 import platform
+import signal
 import subprocess
+from contextlib import contextmanager
 from pathlib import Path
 
 import workflow
@@ -105,12 +107,15 @@ class Stack:
     def definition(self):
         return json.loads(self.aws.workflows.describe_state_machine(stateMachineArn=self.machine)["definition"])
 
-    def machine_of(self, name, definition):
-        """Another state machine over the same functions."""
+    def run_from(self, state, given):
+        """Runs the same workflow from one of its states on, with this input."""
+        name = f"{self.name}-from-{state.lower().replace(' ', '-')}"
+        definition = json.dumps(self.definition() | {"StartAt": state})
+        # An equal one that is there already is given.
         created = self.aws.workflows.create_state_machine(
-            name=f"{self.name}-{name}", definition=json.dumps(definition), roleArn=f"arn:aws:iam::{ACCOUNT}:role/workflow"
+            name=name, definition=definition, roleArn=f"arn:aws:iam::{ACCOUNT}:role/workflow"
         )
-        return created["stateMachineArn"]
+        return self.aws.run(created["stateMachineArn"], given)
 
     def processes(self, step):
         """The processes of a step's function that run here now, by their ids."""
@@ -124,6 +129,28 @@ class Stack:
                 # It has ended in the meantime.
                 continue
         return found
+
+    def start_afresh(self, step):
+        """Lets the next call of a step's function be one of a new process."""
+        for process in self.processes(step):
+            os.kill(process, signal.SIGKILL)
+
+    @contextmanager
+    def variable(self, step, name, value):
+        """Sets a variable of a step's function meanwhile."""
+        function = self.functions[step]
+        found = self.aws.lambdas.get_function_configuration(FunctionName=function)["Environment"]["Variables"]
+        self._set(step, found | {name: value})
+        try:
+            yield
+        finally:
+            self._set(step, found)
+
+    def _set(self, step, variables):
+        self.aws.lambdas.update_function_configuration(
+            FunctionName=self.functions[step], Environment={"Variables": variables}
+        )
+        self.start_afresh(step)
 
     def keys(self):
         """The names of all objects in the staging bucket."""
