@@ -23,6 +23,14 @@ def check_a_whole_run(site):
     return execution
 
 
+def check_nothing_to_import(site):
+    """Runs the workflow against a sandbox whose source holds nothing."""
+    execution = site.run()
+    assert execution.status == "SUCCEEDED", execution
+    assert execution.states == [*IN_ORDER[:-1], "Import not necessary"]
+    assert site.sandbox.counts()[1] == {}
+
+
 def check_the_target(sandbox):
     """The target has all that the source has, and no token went astray."""
     source, target = sandbox.counts()

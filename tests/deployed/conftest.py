@@ -104,7 +104,7 @@ def short(short_site):
 
 @pytest.fixture(scope="session")
 def distributed_site(cloud):
-    return Site(cloud, "distributed", Workflow="distributed", TransferWorkers="8", TransferTimeout="10")
+    return Site(cloud, "distributed", Workflow="distributed", TransferWorkers="8", TransferTimeout="30")
 
 
 @pytest.fixture
@@ -122,6 +122,12 @@ def scheduled(cloud):
     site.start()
     yield site
     site.stop()
+
+
+@pytest.fixture
+def say():
+    """Puts a line into the log of a run that passed too."""
+    return LINES.append
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -109,11 +109,12 @@ class Stack:
 
     def run_from(self, state, given):
         """Runs the same workflow from one of its states on, with this input."""
-        name = f"{self.name}-from-{state.lower().replace(' ', '-')}"
-        definition = json.dumps(self.definition() | {"StartAt": state})
+        described = self.aws.workflows.describe_state_machine(stateMachineArn=self.machine)
         # An equal one that is there already is given.
         created = self.aws.workflows.create_state_machine(
-            name=name, definition=definition, roleArn=f"arn:aws:iam::{ACCOUNT}:role/workflow"
+            name=f"{self.name}-from-{state.lower().replace(' ', '-')}",
+            definition=json.dumps(json.loads(described["definition"]) | {"StartAt": state}),
+            roleArn=described["roleArn"],
         )
         return self.aws.run(created["stateMachineArn"], given)
 

@@ -8,10 +8,10 @@ from checks import IN_ORDER, check_the_target
 
 AUTHENTICATION = "AuthenticationError"
 FAILING = [
+    # What only a new export mends, such as a damaged file, no redrive does.
     ("answers=kick-off:401", "FHIR export", AUTHENTICATION),
     ("answers=status:401", "Check export status", AUTHENTICATION),
     ("answers=file:403", "Transfer to S3", AUTHENTICATION),
-    ("file-bad-json", "Transfer to S3", "IntegrityError"),
     ("answers=import-kick-off:403", "Pathling import", AUTHENTICATION),
     ("answers=import-status:401", "Check import status", AUTHENTICATION),
     ("import-fails=400", "Check import status", "ImportFailedError"),
@@ -41,7 +41,7 @@ def test_an_execution_that_did_all_may_begin_again_anywhere(standard, state):
     check_the_target(sandbox)
 
 
-@pytest.mark.parametrize(("fault", "state"), [("file-bad-json", "Transfer batches"), (None, "Check batches")])
+@pytest.mark.parametrize(("fault", "state"), [("answers=file:403", "Transfer batches"), (None, "Check batches")])
 def test_the_distributed_workflow_goes_on_from_its_own_states(distributed, fault, state):
     sandbox = distributed.start(*(["--fault", fault] if fault else []))
     first = distributed.run()

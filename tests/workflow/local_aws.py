@@ -20,7 +20,7 @@ REGION = "us-east-1"
 ACCOUNT = "000000000000"
 BINARIES = workflow.ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "debug"
 # All that a wait or a step may take here before a test gives up.
-PATIENCE = 120
+PATIENCE = 300
 
 
 def free_port():
