@@ -12,6 +12,16 @@ from local_aws import BINARIES, free_port  # noqa: E402
 from sandbox import Sandbox  # noqa: E402
 from stack import Cloud  # noqa: E402
 
+# The stack's parameters that say what the sandbox's settings say.
+PARAMETERS = {
+    "ENDPOINT": "Endpoint",
+    "CLIENT_ID": "ClientId",
+    "CLIENT_SECRET": "ClientSecret",
+    "SCOPES": "Scopes",
+    "USERNAME": "Username",
+    "PASSWORD": "Password",
+}
+
 # What the tests have to say at the end.
 LINES = []
 
@@ -19,8 +29,11 @@ LINES = []
 @pytest.fixture(scope="session")
 def cloud(tmp_path_factory):
     cloud = Cloud(tmp_path_factory.mktemp("cloud"))
-    yield cloud
-    cloud.aws.stop()
+    try:
+        cloud.build()
+        yield cloud
+    finally:
+        cloud.aws.stop()
 
 
 class Site:
@@ -38,15 +51,10 @@ class Site:
         self.stop()
         given = {}
         for side in ("Source", "Target"):
-            upper = side.upper()
-            given[f"{side}Endpoint"] = settings[f"{upper}_ENDPOINT"]
-            for ending, parameter in [("CLIENT_ID", "ClientId"), ("SCOPES", "Scopes"), ("USERNAME", "Username")]:
-                if f"{upper}_{ending}" in settings:
-                    given[f"{side}{parameter}"] = settings[f"{upper}_{ending}"]
-            for ending, parameter in [("CLIENT_SECRET", "ClientSecret"), ("PASSWORD", "Password")]:
-                if f"{upper}_{ending}" in settings:
-                    arn = cloud.secret(f"{name}/{side}", settings[f"{upper}_{ending}"])
-                    given[f"{side}{parameter}"] = arn
+            for ending, parameter in PARAMETERS.items():
+                if value := settings.get(f"{side.upper()}_{ending}"):
+                    is_secret = parameter in ("ClientSecret", "Password")
+                    given[f"{side}{parameter}"] = cloud.secret(f"{name}/{side}", value) if is_secret else value
         # ministack takes a right CRC64NVME of a whole file in parts for a wrong one.
         self.parameters = {"StagingChecksum": "crc32"} | given | parameters
         self.name = name

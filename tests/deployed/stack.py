@@ -35,14 +35,17 @@ class Cloud:
         self.iam = self.aws.client("iam")
         self.stacks = self.aws.client("cloudformation")
         self.secrets = self.aws.client("secretsmanager")
-        self.built = self._build()
-        self.aws.buckets.create_bucket(Bucket="code")
+        self.built = folder / "built"
         self.packaged = folder / "packaged.yaml"
+
+    def build(self):
+        """Builds the functions, and puts them into a bucket that stacks are deployed from."""
+        self._build()
+        self.aws.buckets.create_bucket(Bucket="code")
         self._sam("package", "--template-file", self.built / "template.yaml", "--s3-bucket", "code",
                   "--output-template-file", self.packaged)  # fmt: skip
 
     def _build(self):
-        built = self.folder / "built"
         further = {"SAM_BUILD_MODE": "debug"}
         path = [SAM]
         if PROFILE:
@@ -51,12 +54,12 @@ class Cloud:
             path.insert(0, HERE / "bin")
             further |= {"CARGO_TARGET_DIR": str(self.folder / "handed-over"), "BUILT": str(BINARIES)}
         further["PATH"] = os.pathsep.join([*map(str, path), os.environ["PATH"]])
-        self._sam("build", "--beta-features", "--build-dir", built,
+        self._sam("build", "--beta-features", "--build-dir", self.built,
                   "--parameter-overrides", f"Architecture={ARCHITECTURE}", further=further)  # fmt: skip
-        return built
 
     def _sam(self, *words, further=None):
-        environment = os.environ | {
+        # Whoever runs this may have an AWS, or an S3, of their own.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")} | {
             "SAM_CLI_TELEMETRY": "0",
             "AWS_ENDPOINT_URL": self.aws.url,
             "AWS_DEFAULT_REGION": REGION,

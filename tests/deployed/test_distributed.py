@@ -23,7 +23,9 @@ def test_of_2000_files_and_eight_workers_one_is_killed_and_one_runs_out_of_time(
     failures = Counter(failure for worker in execution.workers for failure in worker.failures)
     assert failures["Runtime.ExitError"] == 1, failures
     assert failures["Sandbox.Timedout"] == 1, failures
-    assert set(failures) <= {"Runtime.ExitError", "Sandbox.Timedout", "JobInProgressError"}, failures
+    # On a slow machine more of them run out of time, some before anything was staged.
+    expected = {"Runtime.ExitError", "Sandbox.Timedout", "JobInProgressError", "TransferError"}
+    assert set(failures) <= expected, failures
     files = sum(sandbox.counts()[0].values())
     assert sum(worker.output["files"] for worker in execution.workers) == files >= 2000
     assert struck.most_at_once == 8
