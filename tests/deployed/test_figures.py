@@ -23,7 +23,8 @@ def test_a_function_is_small_starts_at_once_and_rests_in_little_memory(standard_
     starts = [start(program, variables) for _ in range(5)]
     seconds, memory = min(seconds for seconds, _ in starts), max(memory for _, memory in starts)
     profile = PROFILE or "debug"
-    say(f"{step} ({profile}): zip {size / 2**20:.1f} MiB, {seconds * 1000:.0f} ms to the first poll, {memory / 2**20:.0f} MiB at rest")
+    figures = f"zip {size / 2**20:.1f} MiB, {seconds * 1000:.0f} ms to the first poll, {memory / 2**20:.0f} MiB at rest"
+    say(f"{step} ({profile}): {figures}")
     assert seconds < 1
     assert memory < 64 * 2**20
 

@@ -10,14 +10,23 @@ from checks import IN_ORDER, check_a_whole_run, staged
 from local_aws import PATIENCE
 
 
+LAYOUT = "|".join(
+    [
+        r"runs/[^/]+/(_run|_manifest|_parts/\d+)\.json",
+        r"runs/[^/]+/_log[^/]*\.ndjson",
+        r"runs/[^/]+/[A-Z][A-Za-z]+/\d{5}-[0-9a-f]+\.ndjson",
+        r"sync/[^/]+\.json",
+    ]
+)
+
+
 def test_everything_arrives_each_poll_is_repeated_and_what_is_staged_lies_where_it_should(standard):
     sandbox = standard.start("--polls", "6")
     check_a_whole_run(standard)
     (run,) = {key.split("/")[1] for key in standard.stack.keys() if key.startswith("runs/")}
     source = sandbox.counts()[0]
     for key in standard.stack.keys():
-        known = rf"runs/{run}/(_run\.json|_manifest\.json|_log.*\.ndjson|_parts/\d+\.json|[A-Za-z]+/\d{{5}}-[0-9a-f]+\.ndjson)|sync/.+\.json"
-        assert re.fullmatch(known, key), f"{key} has no place in the layout"
+        assert re.fullmatch(LAYOUT, key), f"{key} has no place in the layout"
     # What is staged is what the source has, byte by byte.
     for kind in source:
         assert staged(standard.stack, run, kind) == sorted(sandbox.source(kind))

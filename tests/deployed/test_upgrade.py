@@ -6,13 +6,18 @@ import time
 from checks import IN_ORDER
 
 
-def test_a_transfer_of_four_times_its_timeout_is_called_again_until_it_is_done(short):
-    sandbox = short.start("--outputs", "18", "--fault", "delay=file:1000")
+def test_a_transfer_of_four_times_its_timeout_is_called_again_until_it_is_done(short, say):
+    # Fifteen files of a second each, one after the other.
+    sandbox = short.start("--patients", "2", "--resources-per-file", "1", "--fault", "delay=file:1000")
     execution = short.run()
     assert execution.status == "SUCCEEDED", execution
-    assert set(execution.errors["Transfer to S3"]) == {"JobInProgressError"}
+    errors = execution.errors["Transfer to S3"]
+    assert errors.count("JobInProgressError") >= 4, errors
+    # On a slow machine a call may end before anything was staged.
+    assert set(errors) <= {"JobInProgressError", "TransferError"}, errors
     # Each wait between two calls is a millisecond here.
     assert execution.seconds["Transfer to S3"] >= 4 * short.timeout, execution
+    say(f"{len(errors) + 1} calls of {short.timeout} s moved what takes {execution.seconds['Transfer to S3']:.0f} s")
     source, target = sandbox.counts()
     assert source == target
 
