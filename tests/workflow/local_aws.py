@@ -87,13 +87,16 @@ class LocalAws:
         described = workflow.template()
         for step, logical in workflow.STEPS.items():
             properties = described["Globals"]["Function"] | described["Resources"][logical]["Properties"]
+            timeout = properties["Timeout"]
+            if isinstance(timeout, dict):
+                timeout = parameters.get(timeout["Ref"], described["Parameters"][timeout["Ref"]]["Default"])
             variables = workflow.environment(step, parameters, secrets) | extra | own.get(step, {})
             answer = self.lambdas.create_function(
                 FunctionName=f"{name}-{step}",
                 Runtime=properties["Runtime"],
                 Handler=properties["Handler"],
                 Role=f"arn:aws:iam::{ACCOUNT}:role/{step}",
-                Timeout=timeouts.get(step, properties["Timeout"]),
+                Timeout=timeouts.get(step, int(timeout)),
                 Environment={"Variables": variables},
                 Code={"ZipFile": bootstrap(step, extra)},
             )
