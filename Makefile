@@ -45,7 +45,7 @@ demo-data/package/package.json: demo/package.json demo/package-lock.json
 	touch $@
 
 .PHONY: test
-test: demo-data test-rust test-workflow ## Run all tests
+test: demo-data test-rust test-workflow test-deployed ## Run all tests
 
 .PHONY: test-rust
 test-rust: programs demo-data ## Run the Rust tests alone
@@ -54,6 +54,12 @@ test-rust: programs demo-data ## Run the Rust tests alone
 .PHONY: test-workflow
 test-workflow: programs .venv/aws/ready ## Run the bundled workflow alone, with the real binaries, in a local Step Functions
 	.venv/aws/bin/python -m pytest -q -p no:cacheprovider tests/workflow
+
+# The functions are what `make programs` built: tests/deployed/bin/cargo-lambda says why. PROFILE=lambda builds and deploys
+# those that are shipped, which takes a quarter of an hour.
+.PHONY: test-deployed
+test-deployed: programs .venv/aws/ready .venv/sam/ready ## Deploy the stack with sam onto a local AWS, and test it there (PROFILE=lambda)
+	PROFILE=$(PROFILE) .venv/aws/bin/python -m pytest -q -p no:cacheprovider tests/deployed
 
 # One program is source, S3, limit and mover, each in a process of its own. Options of `pathling-import-bench run` go into BENCH.
 .PHONY: bench

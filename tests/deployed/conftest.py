@@ -12,6 +12,16 @@ from local_aws import BINARIES, free_port  # noqa: E402
 from sandbox import Sandbox  # noqa: E402
 from stack import Cloud  # noqa: E402
 
+# The stack's parameters that say what the sandbox's settings say.
+PARAMETERS = {
+    "ENDPOINT": "Endpoint",
+    "CLIENT_ID": "ClientId",
+    "CLIENT_SECRET": "ClientSecret",
+    "SCOPES": "Scopes",
+    "USERNAME": "Username",
+    "PASSWORD": "Password",
+}
+
 # What the tests have to say at the end.
 LINES = []
 
@@ -19,8 +29,11 @@ LINES = []
 @pytest.fixture(scope="session")
 def cloud(tmp_path_factory):
     cloud = Cloud(tmp_path_factory.mktemp("cloud"))
-    yield cloud
-    cloud.aws.stop()
+    try:
+        cloud.build()
+        yield cloud
+    finally:
+        cloud.aws.stop()
 
 
 class Site:
@@ -38,17 +51,18 @@ class Site:
         self.stop()
         given = {}
         for side in ("Source", "Target"):
-            upper = side.upper()
-            given[f"{side}Endpoint"] = settings[f"{upper}_ENDPOINT"]
-            for ending, parameter in [("CLIENT_ID", "ClientId"), ("SCOPES", "Scopes"), ("USERNAME", "Username")]:
-                if f"{upper}_{ending}" in settings:
-                    given[f"{side}{parameter}"] = settings[f"{upper}_{ending}"]
-            for ending, parameter in [("CLIENT_SECRET", "ClientSecret"), ("PASSWORD", "Password")]:
-                if f"{upper}_{ending}" in settings:
-                    arn = cloud.secret(f"{name}/{side}", settings[f"{upper}_{ending}"])
-                    given[f"{side}{parameter}"] = arn
+            for ending, parameter in PARAMETERS.items():
+                if value := settings.get(f"{side.upper()}_{ending}"):
+                    is_secret = parameter in ("ClientSecret", "Password")
+                    given[f"{side}{parameter}"] = cloud.secret(f"{name}/{side}", value) if is_secret else value
         # ministack takes a right CRC64NVME of a whole file in parts for a wrong one.
-        self.stack = cloud.deploy(name, {"StagingChecksum": "crc32"} | given | parameters)
+        self.parameters = {"StagingChecksum": "crc32"} | given | parameters
+        self.name = name
+        self.stack = self.deploy()
+
+    def deploy(self, **other):
+        """Deploys the stack, or deploys it again with other parameters."""
+        return self.cloud.deploy(self.name, self.parameters | other)
 
     def start(self, *options):
         """Starts a sandbox with these options over a staging bucket that is empty."""
@@ -70,7 +84,8 @@ class Site:
 
 @pytest.fixture(scope="session")
 def standard_site(cloud):
-    return Site(cloud, "standard", Since="auto")
+    # Passwords are fetched by the functions themselves, under their roles.
+    return Site(cloud, "standard", ["--auth", "basic"])
 
 
 @pytest.fixture
@@ -79,6 +94,48 @@ def standard(standard_site):
     standard_site.stack.empty()
     yield standard_site
     standard_site.stop()
+
+
+@pytest.fixture(scope="session")
+def short_site(cloud):
+    return Site(cloud, "short", TransferTimeout="3", TransferConcurrency="1")
+
+
+@pytest.fixture
+def short(short_site):
+    """The same with little time for each call of the transfer."""
+    short_site.timeout = 3
+    short_site.stack.empty()
+    yield short_site
+    short_site.stop()
+
+
+@pytest.fixture(scope="session")
+def distributed_site(cloud):
+    return Site(cloud, "distributed", Workflow="distributed", TransferWorkers="8", TransferTimeout="30")
+
+
+@pytest.fixture
+def distributed(distributed_site):
+    """The distributed workflow's stack."""
+    distributed_site.stack.empty()
+    yield distributed_site
+    distributed_site.stop()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def scheduled(cloud):
+    """A stack with a schedule, and its sandbox: deployed first, since its rule waits for a minute."""
+    site = Site(cloud, "scheduled", Schedule="rate(1 minute)")
+    site.start()
+    yield site
+    site.stop()
+
+
+@pytest.fixture
+def say():
+    """Puts a line into the log of a run that passed too."""
+    return LINES.append
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -8,7 +8,9 @@ machine's own role suffices. `make check-template` looks at those of them that c
 import json
 import os
 import platform
+import signal
 import subprocess
+from contextlib import contextmanager
 from pathlib import Path
 
 import workflow
@@ -33,14 +35,17 @@ class Cloud:
         self.iam = self.aws.client("iam")
         self.stacks = self.aws.client("cloudformation")
         self.secrets = self.aws.client("secretsmanager")
-        self.built = self._build()
-        self.aws.buckets.create_bucket(Bucket="code")
+        self.built = folder / "built"
         self.packaged = folder / "packaged.yaml"
+
+    def build(self):
+        """Builds the functions, and puts them into a bucket that stacks are deployed from."""
+        self._build()
+        self.aws.buckets.create_bucket(Bucket="code")
         self._sam("package", "--template-file", self.built / "template.yaml", "--s3-bucket", "code",
                   "--output-template-file", self.packaged)  # fmt: skip
 
     def _build(self):
-        built = self.folder / "built"
         further = {"SAM_BUILD_MODE": "debug"}
         path = [SAM]
         if PROFILE:
@@ -49,12 +54,12 @@ class Cloud:
             path.insert(0, HERE / "bin")
             further |= {"CARGO_TARGET_DIR": str(self.folder / "handed-over"), "BUILT": str(BINARIES)}
         further["PATH"] = os.pathsep.join([*map(str, path), os.environ["PATH"]])
-        self._sam("build", "--beta-features", "--build-dir", built,
+        self._sam("build", "--beta-features", "--build-dir", self.built,
                   "--parameter-overrides", f"Architecture={ARCHITECTURE}", further=further)  # fmt: skip
-        return built
 
     def _sam(self, *words, further=None):
-        environment = os.environ | {
+        # Whoever runs this may have an AWS, or an S3, of their own.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")} | {
             "SAM_CLI_TELEMETRY": "0",
             "AWS_ENDPOINT_URL": self.aws.url,
             "AWS_DEFAULT_REGION": REGION,
@@ -105,12 +110,51 @@ class Stack:
     def definition(self):
         return json.loads(self.aws.workflows.describe_state_machine(stateMachineArn=self.machine)["definition"])
 
-    def machine_of(self, name, definition):
-        """Another state machine over the same functions."""
+    def run_from(self, state, given):
+        """Runs the same workflow from one of its states on, with this input."""
+        described = self.aws.workflows.describe_state_machine(stateMachineArn=self.machine)
+        # An equal one that is there already is given.
         created = self.aws.workflows.create_state_machine(
-            name=f"{self.name}-{name}", definition=json.dumps(definition), roleArn=f"arn:aws:iam::{ACCOUNT}:role/workflow"
+            name=f"{self.name}-from-{state.lower().replace(' ', '-')}",
+            definition=json.dumps(json.loads(described["definition"]) | {"StartAt": state}),
+            roleArn=described["roleArn"],
         )
-        return created["stateMachineArn"]
+        return self.aws.run(created["stateMachineArn"], given)
+
+    def processes(self, step):
+        """The processes of a step's function that run here now, by their ids."""
+        name = f"AWS_LAMBDA_FUNCTION_NAME={self.functions[step]}".encode()
+        found = []
+        for process in self.aws.processes("bootstrap"):
+            try:
+                if name in Path(f"/proc/{process}/environ").read_bytes().split(b"\0"):
+                    found.append(process)
+            except OSError:
+                # It has ended in the meantime.
+                continue
+        return found
+
+    def start_afresh(self, step):
+        """Lets the next call of a step's function be one of a new process."""
+        for process in self.processes(step):
+            os.kill(process, signal.SIGKILL)
+
+    @contextmanager
+    def variable(self, step, name, value):
+        """Sets a variable of a step's function meanwhile."""
+        function = self.functions[step]
+        found = self.aws.lambdas.get_function_configuration(FunctionName=function)["Environment"]["Variables"]
+        self._set(step, found | {name: value})
+        try:
+            yield
+        finally:
+            self._set(step, found)
+
+    def _set(self, step, variables):
+        self.aws.lambdas.update_function_configuration(
+            FunctionName=self.functions[step], Environment={"Variables": variables}
+        )
+        self.start_afresh(step)
 
     def keys(self):
         """The names of all objects in the staging bucket."""

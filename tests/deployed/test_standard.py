@@ -1,17 +1,85 @@
 """The stack as it is deployed by default."""
 
-IN_ORDER = [
-    "FHIR export",
-    "Check export status",
-    "Transfer to S3",
-    "Pathling import",
-    "Check import result",
-    "Check import status",
-]
+import json
+import re
+import time
+
+import pytest
+from checks import IN_ORDER, check_a_whole_run, staged
+
+from local_aws import PATIENCE
 
 
-def test_a_first_execution_brings_everything_and_a_second_one_only_changes(standard):
+LAYOUT = "|".join(
+    [
+        r"runs/[^/]+/(_run|_manifest|_parts/\d+)\.json",
+        r"runs/[^/]+/_log[^/]*\.ndjson",
+        r"runs/[^/]+/[A-Z][A-Za-z]+/\d{5}-[0-9a-f]+\.ndjson",
+        r"sync/[^/]+\.json",
+    ]
+)
+
+
+def test_everything_arrives_each_poll_is_repeated_and_what_is_staged_lies_where_it_should(standard):
     sandbox = standard.start("--polls", "6")
-    first = standard.run()
-    assert first.status == "SUCCEEDED", first
-    assert first.states == IN_ORDER
+    check_a_whole_run(standard)
+    (run,) = {key.split("/")[1] for key in standard.stack.keys() if key.startswith("runs/")}
+    source = sandbox.counts()[0]
+    for key in standard.stack.keys():
+        assert re.fullmatch(LAYOUT, key), f"{key} has no place in the layout"
+    # What is staged is what the source has, byte by byte.
+    for kind in source:
+        assert staged(standard.stack, run, kind) == sorted(sandbox.source(kind))
+    manifest = json.loads(standard.stack.read(f"runs/{run}/_manifest.json"))
+    assert {output["type"] for output in manifest["output"]} == set(source)
+
+
+@pytest.mark.parametrize(
+    ("fault", "state", "error"),
+    [
+        ("answers=kick-off:401", "FHIR export", "AuthenticationError"),
+        ("answers=status:404", "Check export status", "ExportFailedError"),
+        ("file-bad-json", "Transfer to S3", "IntegrityError"),
+        ("answers=import-kick-off:403", "Pathling import", "AuthenticationError"),
+        ("import-fails=400", "Check import status", "ImportFailedError"),
+    ],
+)
+def test_what_no_retry_can_mend_is_not_retried(standard, fault, state, error):
+    sandbox = standard.start("--fault", fault)
+    execution = standard.run()
+    assert (execution.status, execution.error) == ("FAILED", error), execution
+    assert execution.states[-1] == state
+    assert execution.errors[state] == [error]
+    assert sandbox.counts()[1] == {}
+
+
+def test_what_a_retry_may_mend_is_retried(standard):
+    standard.start("--fault", "answers=kick-off:502*2")
+    execution = standard.run()
+    assert execution.status == "SUCCEEDED", execution
+    assert execution.errors["FHIR export"] == ["SourceUnavailableError"] * 2
+
+
+def test_the_schedule_starts_an_execution_by_itself(scheduled):
+    aws, machine = scheduled.stack.aws, scheduled.stack.machine
+    deadline = time.monotonic() + PATIENCE
+    while not (found := aws.workflows.list_executions(stateMachineArn=machine)["executions"]):
+        assert time.monotonic() < deadline, "the rule starts nothing"
+        time.sleep(0.5)
+    execution = aws.follow(found[-1]["executionArn"])
+    assert execution.status == "SUCCEEDED", execution
+    assert execution.states == IN_ORDER
+    assert json.loads(execution.inputs["FHIR export"])["detail-type"] == "Scheduled Event"
+    source, target = scheduled.sandbox.counts()
+    assert source == target
+
+
+def test_a_stack_without_a_schedule_has_a_rule_that_is_disabled(standard_site, scheduled):
+    events = standard_site.cloud.aws.client("events")
+    states = {site.stack.name: rules(events, site.stack) for site in (standard_site, scheduled)}
+    assert states == {"standard": ["DISABLED"], "scheduled": ["ENABLED"]}
+
+
+def rules(events, stack):
+    names = events.list_rule_names_by_target(TargetArn=stack.machine)["RuleNames"]
+    return [events.describe_rule(Name=name)["State"] for name in names]

@@ -21,7 +21,7 @@ REGION = "us-east-1"
 ACCOUNT = "000000000000"
 BINARIES = workflow.ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "debug"
 # All that a wait or a step may take here before a test gives up.
-PATIENCE = 120
+PATIENCE = 300
 
 
 def free_port():
@@ -93,6 +93,9 @@ class LocalAws:
         described = workflow.template()
         for step, logical in workflow.STEPS.items():
             properties = described["Globals"]["Function"] | described["Resources"][logical]["Properties"]
+            timeout = properties["Timeout"]
+            if isinstance(timeout, dict):
+                timeout = parameters.get(timeout["Ref"], described["Parameters"][timeout["Ref"]]["Default"])
             variables = workflow.environment(step, parameters) | extra | own.get(step, {})
             variables["AWS_ENDPOINT_URL_SECRETS_MANAGER"] = self.url
             answer = self.lambdas.create_function(
@@ -100,7 +103,7 @@ class LocalAws:
                 Runtime=properties["Runtime"],
                 Handler=properties["Handler"],
                 Role=f"arn:aws:iam::{ACCOUNT}:role/{step}",
-                Timeout=timeouts.get(step, workflow.largest(properties["Timeout"])),
+                Timeout=timeouts.get(step, int(timeout)),
                 Environment={"Variables": variables},
                 Code={"ZipFile": bootstrap(step, extra)},
             )
