@@ -81,6 +81,7 @@ check-template: .venv/sam/ready tools/node_modules/.package-lock.json
 	SAM_CLI_TELEMETRY=0 .venv/sam/bin/sam validate --lint --region us-east-1
 	.venv/sam/bin/python tools/workflow.py
 	.venv/sam/bin/python tools/policies.py
+	.venv/sam/bin/python tools/documents.py
 
 # Their form alone: nothing here starts a container.
 .PHONY: check-containers
