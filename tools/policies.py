@@ -1,13 +1,12 @@
 """The policies that docs/policies gives people to copy are what IAM takes, and reach as far as they must.
 
 IAM's own limits (form, size), and: whoever deploys may make each kind of resource that template.yaml has, and Pathling may
-read what `transfer-to-s3` writes, and nothing else. Whether AWS asks for an action more, only AWS tells. Prints each fault,
-and ends with "N passed, N failed".
+read what `transfer-to-s3` writes, and nothing else. Whether AWS asks for an action more, only AWS tells. tools/check.py
+calls the checks.
 """
 
 import json
 import re
-import sys
 
 from workflow import ROOT, template
 
@@ -83,19 +82,3 @@ def check_pathling():
     resources = {resource for one in policy("pathling.json")["Statement"] for resource in listed(one["Resource"])}
     if resources != {"arn:aws:s3:::BUCKET", "arn:aws:s3:::BUCKET/runs/*"}:
         yield f"pathling.json reaches {sorted(resources)}"
-
-
-def main():
-    passed = failed = 0
-    for name, check in list(globals().items()):
-        if name.startswith("check_"):
-            faults = list(check())
-            passed, failed = passed + (not faults), failed + bool(faults)
-            for fault in faults:
-                print(f"{name.removeprefix('check_')}: {fault}")
-    print(f"policies: {passed} passed, {failed} failed")
-    sys.exit(1 if failed else 0)
-
-
-if __name__ == "__main__":
-    main()
