@@ -17,7 +17,7 @@ NPM_CI := npm ci --prefer-offline --no-audit --no-fund --loglevel=error
 
 .PHONY: help
 help: ## List these commands
-	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z][a-z0-9_-]*:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## Build the command pathling-import, optimised, as target/release/pathling-import
@@ -68,7 +68,7 @@ bench: ## Measure the transfer against what the wire allows (some ten minutes; B
 	$(TARGET_DIR)/release/pathling-import-bench run $(BENCH)
 
 .PHONY: check
-check: check-rust check-dependencies check-template ## Check format, lints, docs, dependencies, template and workflow
+check: check-rust check-dependencies check-template ## Check format, lints, docs, dependencies, template, workflow and containers
 
 .PHONY: check-rust
 check-rust:
@@ -82,18 +82,44 @@ check-dependencies: .tools/cargo-deny-$(CARGO_DENY)
 	.tools/bin/cargo-deny --offline check --hide-inclusion-graph licenses bans sources
 	tools/one-stack.sh
 
+# Of the containers, their form alone: nothing here starts one.
 .PHONY: check-template
 check-template: .venv/sam/ready tools/node_modules/.package-lock.json
 	SAM_CLI_TELEMETRY=0 .venv/sam/bin/sam validate --lint --region us-east-1
 	.venv/sam/bin/python tools/check.py
 
+ARCHITECTURE ?= arm64
+RUST_TARGET_arm64 := aarch64-unknown-linux-gnu
+RUST_TARGET_x86_64 := x86_64-unknown-linux-gnu
+
+.PHONY: build-arm64
+build-arm64: ARCHITECTURE := arm64
+build-arm64: build-lambdas ## Build the five functions for AWS Lambda on arm64, the default (with zig: no cross compiler needed)
+
+.PHONY: build-x86_64
+build-x86_64: ARCHITECTURE := x86_64
+build-x86_64: build-lambdas ## Build the five functions for AWS Lambda on x86_64
+
 # `sam build` always asks cargo-lambda for the profile `release`, except in its debug mode, where it asks for none; then
-# cargo-lambda takes the one that is named here. So plain `sam build --beta-features` works too, with larger functions.
+# cargo-lambda takes the one that is named here. So plain `sam build` works too, with larger functions.
 # AWS-LC's jitter entropy costs 40 ms at each cold start, and the kernel's serves as well.
 .PHONY: build-lambdas
-build-lambdas: .venv/sam/ready ## Build the five functions for AWS Lambda (ARCHITECTURE=arm64 or x86_64)
+build-lambdas: .venv/sam/ready
+	@target="$(RUST_TARGET_$(ARCHITECTURE))"; \
+	if [ -z "$$target" ]; then echo "ARCHITECTURE is $(ARCHITECTURE); it must be arm64 or x86_64" >&2; exit 2; fi; \
+	if [ ! -d "$$(rustc --print sysroot)/lib/rustlib/$$target" ]; then \
+	  echo "The Rust target $$target is not installed: rustup target add $$target" >&2; exit 2; \
+	fi
 	PATH="$(CURDIR)/.venv/sam/bin:$$PATH" env SAM_CLI_TELEMETRY=0 SAM_BUILD_MODE=debug CARGO_LAMBDA_BUILD.PROFILE=lambda \
-	  AWS_LC_SYS_NO_JITTER_ENTROPY=1 sam build --beta-features --parameter-overrides Architecture=$(or $(ARCHITECTURE),arm64)
+	  AWS_LC_SYS_NO_JITTER_ENTROPY=1 sam build --parameter-overrides Architecture=$(ARCHITECTURE)
+	@echo $(ARCHITECTURE) > .aws-sam/architecture
+
+# What is deployed is what was built last. SAM asks for everything; samconfig.toml has its defaults, and keeps the answers.
+.PHONY: deploy
+deploy: .venv/sam/ready ## Deploy what was built, asking for each parameter (later: .venv/sam/bin/sam deploy)
+	@if [ ! -e .aws-sam/architecture ]; then echo "Nothing is built yet: make build-arm64, or make build-x86_64" >&2; exit 2; fi
+	@echo "The functions are built for $$(cat .aws-sam/architecture): let the parameter Architecture say so."
+	SAM_CLI_TELEMETRY=0 .venv/sam/bin/sam deploy --guided
 
 .PHONY: sizes
 sizes: ## Print the size of each function's zip that build-lambdas built; at most 6 MiB
