@@ -8,7 +8,7 @@ from workflow import ROOT, STEPS, settings, template, variables
 
 # Variables of the functions that are no operator's choice, or are not this program's own.
 NO_PARAMETER = {"STAGING_URL": "the stack's bucket", "METRICS_NAMESPACE": "the stack's name", "TRANSFER_BATCHES": "Workflow"}
-NO_SETTING = {"METRICS_NAMESPACE": "read by the telemetry alone", "AWS_ENDPOINT_URL": "the AWS SDK's own"}
+NO_SETTING = {"AWS_ENDPOINT_URL": "the AWS SDK's own"}
 # Actions for which IAM knows no resource, or none that could be known here.
 WITHOUT_RESOURCE = re.compile(r"xray:|logs:\w*(LogDeliver|ResourcePolic|DescribeLogGroups)|ec2:\w*(NetworkInterface|Subnets|PrivateIp)")
 

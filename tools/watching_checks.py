@@ -6,22 +6,15 @@ import json
 import re
 
 from template_checks import listed
-from workflow import STEPS, errors, largest, template
+from workflow import ROOT, STEPS, errors, largest, template
 
-# The metrics that the functions write, in the stack's namespace, and the dimension of each.
-METRICS = {
-    "Seconds": ["Step"],
-    "Waits": ["Step"],
-    "Errors": ["Error"],
-    "ColdStarts": [],
-    "Files": [],
-    "Bytes": [],
-    "Retries": [],
-    "Resources": ["Type"],
-    "FreshnessSeconds": [],
-    "RunsImported": [],
-}
 NAMESPACE = "pathling-import/${AWS::StackName}"
+
+
+def metrics():
+    """The metrics that the functions write, in the stack's namespace, and the dimension of each, as docs/telemetry.md has them."""
+    rows = re.findall(r"^\| `(\w+)` \| \w+ \| (?:`(\w+)`)? ?\|", (ROOT / "docs/telemetry.md").read_text(), re.MULTILINE)
+    return {name: [dimension] if dimension else [] for name, dimension in rows}
 
 
 def of_type(kind):
@@ -46,7 +39,7 @@ def check_logs():
         yield "the functions do not log in JSON"
     levels = described["Parameters"][shared["ApplicationLogLevel"]["Ref"]]["AllowedValues"]
     if not set(levels) <= {"INFO", "DEBUG", "TRACE"}:
-        yield f"a level of {levels} lets Lambda drop metrics"
+        yield f"a level of {levels} drops the lines that say how each call ended"
     groups = of_type("AWS::Logs::LogGroup")
     for name, what in groups.items():
         if "RetentionInDays" not in what["Properties"]:
@@ -106,7 +99,7 @@ def check_alarms():
         dimensions = [one["Name"] for one in alarm["Dimensions"]]
         if (namespace, metric) == ("AWS/Lambda", "Errors"):
             yield f"{name}: Lambda's own Errors count steps that ask to be called again"
-        if namespace == NAMESPACE and METRICS.get(metric) != dimensions:
+        if namespace == NAMESPACE and metrics().get(metric) != dimensions:
             yield f"{name}: there is no metric {metric} by {dimensions}"
         if alarm["AlarmActions"] != [{"Ref": "AlarmTopic"}]:
             yield f"{name}: nobody hears of it"
@@ -136,7 +129,7 @@ def check_dashboard():
         shown |= {alarm.removeprefix("${").removesuffix(".Arn}") for alarm in widget["properties"].get("alarms", [])}
         for metric in widget["properties"].get("metrics", []):
             namespace, what, dimensions = graphed(metric)
-            if namespace.startswith("AWS/") or (namespace, METRICS.get(what)) == (NAMESPACE, dimensions):
+            if namespace.startswith("AWS/") or (namespace, metrics().get(what)) == (NAMESPACE, dimensions):
                 continue
             yield f"{name}: {title}: there is no metric {what} by {dimensions} in {namespace}"
     # One that may not be there cannot be shown.

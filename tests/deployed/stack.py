@@ -81,8 +81,7 @@ class Cloud:
         """Deploys the stack under this name and gives it. A second time it changes the stack."""
         given = {"Architecture": ARCHITECTURE, "AwsEndpointUrl": self.aws.url} | parameters
         overrides = [f'{key}="{value}"' for key, value in given.items()]
-        self._sam("deploy", "--template-file", self.packaged, "--stack-name", name, "--s3-bucket", "code",
-                  "--capabilities", "CAPABILITY_IAM", "--no-confirm-changeset", "--no-fail-on-empty-changeset",
+        self._sam("deploy", "--template-file", self.packaged, "--stack-name", name, "--no-confirm-changeset",
                   "--parameter-overrides", *overrides)  # fmt: skip
         return Stack(self, name)
 

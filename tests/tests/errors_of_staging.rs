@@ -12,6 +12,7 @@ use pathling_import_tests::check::{
 };
 use pathling_import_tests::{Case, Failed, Records as _, Story, prove};
 use sandbox::{Dataset, Fault, S3Policy, Sandbox, Service};
+use serde_json::Value;
 
 /// The whole job twice over one export: the second time everything is there.
 async fn works_twice(sandbox: &Sandbox) {
@@ -214,4 +215,27 @@ async fn a_folder_without_room_is_denied_by_name_and_holds_only_whole_files() {
         .unwrap();
     assert_arrived(&sandbox);
     assert_folder_whole(folder);
+}
+
+#[tokio::test]
+async fn a_run_whose_record_is_gone_when_its_import_ends_gets_one_that_says_so() {
+    let sandbox = Sandbox::builder()
+        .data(Dataset::synthetic(1))
+        .start()
+        .await
+        .unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let mut story = Story::of(&sandbox).with("STAGING_URL", url(folder));
+    let import = story.until(Step::CheckImportStatus).await.unwrap();
+    let run = import["run"].as_str().unwrap();
+    let record = folder.join(format!("runs/{run}/_run.json"));
+    std::fs::remove_file(&record).unwrap();
+    story
+        .finish(Step::CheckImportStatus, &import)
+        .await
+        .unwrap();
+    let written: Value = serde_json::from_slice(&std::fs::read(&record).unwrap()).unwrap();
+    assert_eq!(written["outcome"]["name"], "imported");
+    assert_arrived(&sandbox);
 }

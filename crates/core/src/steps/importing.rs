@@ -1,4 +1,4 @@
-//! `pathling-import` and `check-import-status`.
+//! `pathling-import`, and the attempts of a run.
 
 use std::collections::BTreeSet;
 
@@ -6,24 +6,22 @@ use serde_json::Value;
 use url::Url;
 use uuid::Uuid;
 
-use super::contract::{ImportComplete, ImportRequest, ImportStarted, StatusQuery};
+use super::contract::{ImportRequest, ImportStarted};
 use super::run::refuse_cancelled;
 use super::{Context, require_staging_for_key};
-use crate::config::Step;
 use crate::error::{Error, Kind, Result};
-use crate::export::parse_status_url;
-use crate::pathling::{self, Location, Status};
+use crate::pathling::{self, Location};
 use crate::progress::{Arrival, Event};
 use crate::staging::{Staging, layout};
 use crate::sync::{self, Attempt, IMPORTED, Outcome, RunRecord, SUCCEEDED};
 
 /// How many attempts a run has without success before it is given up: those that the target lost, and those that failed
 /// and were begun again by a later start.
-const ATTEMPTS: usize = 3;
+pub(super) const ATTEMPTS: usize = 3;
 
 const NOTHING: &str = "nothing to import";
-const FAILED: &str = "failed";
-const LOST: &str = "lost";
+pub(super) const FAILED: &str = "failed";
+pub(super) const LOST: &str = "lost";
 const SUPERSEDED: &str = "superseded";
 
 /// Asks the target to import, and gives the import's status URL, or null where nothing needs importing.
@@ -77,7 +75,7 @@ pub(super) async fn pathling_import(context: &Context, event: &Value) -> Result<
 }
 
 /// What is sent to the target of some Parameters.
-struct Sent {
+pub(super) struct Sent {
     /// The Parameters, in the dialect of the contract.
     parameters: Value,
     /// The locations whose types the target can hold.
@@ -87,7 +85,7 @@ struct Sent {
 }
 
 impl Sent {
-    async fn of(context: &Context, parameters: Value) -> Result<Self> {
+    pub(super) async fn of(context: &Context, parameters: Value) -> Result<Self> {
         let mut locations = pathling::read_parameters(&parameters)?;
         let mut unsupported = Vec::new();
         if !locations.is_empty() {
@@ -124,131 +122,8 @@ impl Sent {
     }
 }
 
-/// Asks how the import goes, and gives what the target answered when it is complete.
-///
-/// With staging it is the run's newest attempt that is asked for; where that one was lost by the target, or ended as
-/// failed before this call, the next attempt begins and the answer is [`Kind::JobInProgress`].
-pub(super) async fn check_import_status(
-    context: &Context,
-    event: &Value,
-) -> Result<ImportComplete> {
-    let StatusQuery {
-        status_url,
-        mut carried,
-    } = StatusQuery::read(Step::CheckImportStatus, event)?;
-    require_staging_for_key(context, &carried)?;
-    let url = parse_status_url(&status_url)?;
-    let record = match context.staging_if_any().await? {
-        Some(staging) if !carried.run.is_empty() => {
-            Some((staging, RunRecord::load(staging, &carried.run).await?))
-        }
-        _ => None,
-    };
-    if carried.run.is_empty() {
-        context.of_run(&layout::run_of(&status_url), None);
-    } else {
-        let record = record.as_ref().map(|(_, record)| record);
-        context.of_run(&carried.run, record);
-    }
-    // Called alone, or about an import that this program did not begin, it knows the URL and nothing else.
-    let Some((staging, record, newest)) = record.and_then(|(staging, record)| {
-        record
-            .attempts
-            .last()
-            .cloned()
-            .map(|newest| (staging, record, newest))
-    }) else {
-        if carried.run.is_empty() {
-            carried.run = layout::run_of(&status_url);
-        }
-        return match poll(context, &url).await? {
-            Status::Complete(result) => {
-                tell_arrival(context, true, None);
-                Ok(ImportComplete { result, carried })
-            }
-            Status::Lost(error) => Err(error),
-            Status::InProgress {
-                progress,
-                retry_after,
-            } => Err(in_progress(progress, retry_after)),
-        };
-    };
-    if matches!(newest.outcome.as_deref(), Some(FAILED | LOST)) {
-        return Err(next_attempt(
-            context,
-            staging,
-            &record.run,
-            &newest,
-            "the attempt before it ended without success",
-        )
-        .await);
-    }
-    let Some(url) = known_url(&newest) else {
-        return Err(next_attempt(
-            context,
-            staging,
-            &record.run,
-            &newest,
-            "the attempt before it was cut off",
-        )
-        .await);
-    };
-    match poll(context, &url).await {
-        Ok(Status::InProgress {
-            progress,
-            retry_after,
-        }) => Err(in_progress(progress, retry_after)),
-        Ok(Status::Complete(result)) => {
-            succeeded(context, staging, &record, &newest, carried.key.as_deref()).await?;
-            Ok(ImportComplete { result, carried })
-        }
-        // Known to have succeeded: the answer of an earlier call got lost, and then the job.
-        Ok(Status::Lost(_)) if newest.outcome.as_deref() == Some(SUCCEEDED) => Ok(ImportComplete {
-            result: Value::Null,
-            carried,
-        }),
-        Ok(Status::Lost(error)) => {
-            let error = unsuccessful(staging, &record.run, newest.number, LOST, error).await?;
-            if error.ends_the_run() {
-                return Err(error.within(&format!("after {ATTEMPTS} attempts")));
-            }
-            Err(next_attempt(
-                context,
-                staging,
-                &record.run,
-                &newest,
-                "the target lost the job",
-            )
-            .await)
-        }
-        Err(error) if error.kind() == Kind::ImportFailed => {
-            Err(unsuccessful(staging, &record.run, newest.number, FAILED, error).await?)
-        }
-        Err(error) => Err(error),
-    }
-}
-
-/// Writes down that a run's attempt has succeeded, and tells so.
-async fn succeeded(
-    context: &Context,
-    staging: &Staging,
-    record: &RunRecord,
-    attempt: &Attempt,
-    key: Option<&str>,
-) -> Result<()> {
-    let run = record.run.as_str();
-    close(staging, run, attempt.number, SUCCEEDED, None).await?;
-    sync::end_run(staging, run, key, IMPORTED, None).await?;
-    tracing::info!(run, attempt = attempt.number, "the import is complete");
-    // Whoever asks once more is told nothing new.
-    if attempt.outcome.is_none() {
-        tell_arrival(context, true, Some(record));
-    }
-    Ok(())
-}
-
 /// Tells that the target has all that a run brought.
-fn tell_arrival(context: &Context, imported: bool, record: Option<&RunRecord>) {
+pub(super) fn tell_arrival(context: &Context, imported: bool, record: Option<&RunRecord>) {
     let manifest = record.and_then(|record| record.manifest.as_ref());
     context.tell(Event::Arrived(Arrival {
         imported,
@@ -256,41 +131,9 @@ fn tell_arrival(context: &Context, imported: bool, record: Option<&RunRecord>) {
     }));
 }
 
-async fn poll(context: &Context, url: &Url) -> Result<Status> {
-    let (client, endpoint) = context.target().await?;
-    pathling::status(client, endpoint, url).await
-}
-
-fn in_progress(progress: Option<String>, retry_after: Option<std::time::Duration>) -> Error {
-    let progress = progress
-        .map(|text| format!(" ({text})"))
-        .unwrap_or_default();
-    Kind::JobInProgress
-        .error(format!("the import is in progress{progress}"))
-        .retry_after(retry_after)
-}
-
-/// Begins the next attempt of a run on its own, with what the last one was to import, and gives what the caller answers.
-async fn next_attempt(
-    context: &Context,
-    staging: &Staging,
-    run: &str,
-    last: &Attempt,
-    why: &str,
-) -> Error {
-    let begin = async {
-        let sent = Sent::of(context, last.parameters.clone()).await?;
-        attempt(context, staging, run, &sent).await
-    };
-    match begin.await {
-        Ok(_) => Kind::JobInProgress.error(format!("run {run} is being imported again: {why}")),
-        Err(error) => error,
-    }
-}
-
 /// Joins the attempt of `run` that is under way, or begins the next one. The attempt is written down before the target is
 /// asked, so that whoever comes after a crash asks for the same job.
-async fn attempt(context: &Context, staging: &Staging, run: &str, sent: &Sent) -> Result<Url> {
+pub(super) async fn attempt(context: &Context, staging: &Staging, run: &str, sent: &Sent) -> Result<Url> {
     let record = RunRecord::update(staging, run, |record| {
         if record.cancelled().is_some() {
             return false;
@@ -349,7 +192,7 @@ async fn attempt(context: &Context, staging: &Staging, run: &str, sent: &Sent) -
     }
 }
 
-fn known_url(attempt: &Attempt) -> Option<Url> {
+pub(super) fn known_url(attempt: &Attempt) -> Option<Url> {
     Url::parse(attempt.status_url.as_deref()?).ok()
 }
 
@@ -363,7 +206,7 @@ async fn kick_off(context: &Context, nonce: &str, send: &[Location]) -> Result<U
 
 /// Writes down how an attempt ended without success, and gives the error for its caller: one that ends the run where there
 /// have been too many in a row.
-async fn unsuccessful(
+pub(super) async fn unsuccessful(
     staging: &Staging,
     run: &str,
     number: u32,
@@ -381,7 +224,7 @@ async fn unsuccessful(
 }
 
 /// Writes down how an attempt ended, and gives the run's record.
-async fn close(
+pub(super) async fn close(
     staging: &Staging,
     run: &str,
     number: u32,

@@ -12,6 +12,7 @@ mod early;
 mod ending;
 mod expiry;
 mod exporting;
+mod import_status;
 mod importing;
 pub(crate) mod issues;
 mod keeping;
@@ -87,7 +88,7 @@ pub async fn run_until(
                 json(&Box::pin(importing::pathling_import(context, &event)).await?)
             }
             Step::CheckImportStatus => {
-                json(&Box::pin(importing::check_import_status(context, &event)).await?)
+                json(&Box::pin(import_status::check_import_status(context, &event)).await?)
             }
             Step::Command => Err(Kind::Input.error("the command is no single step")),
         }

@@ -1,0 +1,180 @@
+//! `check-import-status`.
+
+use serde_json::Value;
+use url::Url;
+
+use super::contract::{ImportComplete, StatusQuery};
+use super::importing::{
+    ATTEMPTS, FAILED, LOST, Sent, attempt, close, known_url, tell_arrival, unsuccessful,
+};
+use super::{Context, require_staging_for_key};
+use crate::config::Step;
+use crate::error::{Error, Kind, Result};
+use crate::export::parse_status_url;
+use crate::pathling::{self, Status};
+use crate::staging::{Staging, layout};
+use crate::sync::{self, Attempt, IMPORTED, RunRecord, SUCCEEDED};
+
+/// Asks how the import goes, and gives what the target answered when it is complete.
+///
+/// With staging it is the run's newest attempt that is asked for; where that one was lost by the target, or ended as
+/// failed before this call, the next attempt begins and the answer is [`Kind::JobInProgress`].
+pub(super) async fn check_import_status(
+    context: &Context,
+    event: &Value,
+) -> Result<ImportComplete> {
+    let StatusQuery {
+        status_url,
+        mut carried,
+    } = StatusQuery::read(Step::CheckImportStatus, event)?;
+    require_staging_for_key(context, &carried)?;
+    let url = parse_status_url(&status_url)?;
+    let staging = match context.staging_if_any().await? {
+        Some(staging) if !carried.run.is_empty() => Some(staging),
+        _ => None,
+    };
+    let record = match staging {
+        Some(staging) => Some(RunRecord::load(staging, &carried.run).await?),
+        None => None,
+    };
+    if carried.run.is_empty() {
+        context.of_run(&layout::run_of(&status_url), None);
+    } else {
+        context.of_run(&carried.run, record.as_ref());
+    }
+    let is_absent = record.as_ref().is_some_and(|record| record.run.is_empty());
+    let newest = record
+        .as_ref()
+        .and_then(|record| record.attempts.last().cloned());
+    // Called alone, or about an import that this program did not begin, it knows the URL and nothing else.
+    let (Some(staging), Some(record), Some(newest)) = (staging, record, newest) else {
+        let complete = unrecorded(context, &url).await?;
+        if carried.run.is_empty() {
+            carried.run = layout::run_of(&status_url);
+        } else if let (Some(staging), true) = (staging, is_absent) {
+            // One that may not be read looks so too, where S3 may not list. A write tells which, and that the run has ended.
+            sync::end_run(staging, &carried.run, carried.key.as_deref(), IMPORTED, None).await?;
+        }
+        tell_arrival(context, true, None);
+        return Ok(ImportComplete {
+            result: complete,
+            carried,
+        });
+    };
+    if matches!(newest.outcome.as_deref(), Some(FAILED | LOST)) {
+        return Err(next_attempt(
+            context,
+            staging,
+            &record.run,
+            &newest,
+            "the attempt before it ended without success",
+        )
+        .await);
+    }
+    let Some(url) = known_url(&newest) else {
+        return Err(next_attempt(
+            context,
+            staging,
+            &record.run,
+            &newest,
+            "the attempt before it was cut off",
+        )
+        .await);
+    };
+    match poll(context, &url).await {
+        Ok(Status::InProgress {
+            progress,
+            retry_after,
+        }) => Err(in_progress(progress, retry_after)),
+        Ok(Status::Complete(result)) => {
+            succeeded(context, staging, &record, &newest, carried.key.as_deref()).await?;
+            Ok(ImportComplete { result, carried })
+        }
+        // Known to have succeeded: the answer of an earlier call got lost, and then the job.
+        Ok(Status::Lost(_)) if newest.outcome.as_deref() == Some(SUCCEEDED) => Ok(ImportComplete {
+            result: Value::Null,
+            carried,
+        }),
+        Ok(Status::Lost(error)) => {
+            let error = unsuccessful(staging, &record.run, newest.number, LOST, error).await?;
+            if error.ends_the_run() {
+                return Err(error.within(&format!("after {ATTEMPTS} attempts")));
+            }
+            Err(next_attempt(
+                context,
+                staging,
+                &record.run,
+                &newest,
+                "the target lost the job",
+            )
+            .await)
+        }
+        Err(error) if error.kind() == Kind::ImportFailed => {
+            Err(unsuccessful(staging, &record.run, newest.number, FAILED, error).await?)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// What the target answers about an import that nothing is written down about.
+async fn unrecorded(context: &Context, url: &Url) -> Result<Value> {
+    match poll(context, url).await? {
+        Status::Complete(result) => Ok(result),
+        Status::Lost(error) => Err(error),
+        Status::InProgress {
+            progress,
+            retry_after,
+        } => Err(in_progress(progress, retry_after)),
+    }
+}
+
+/// Writes down that a run's attempt has succeeded, and tells so.
+async fn succeeded(
+    context: &Context,
+    staging: &Staging,
+    record: &RunRecord,
+    attempt: &Attempt,
+    key: Option<&str>,
+) -> Result<()> {
+    let run = record.run.as_str();
+    close(staging, run, attempt.number, SUCCEEDED, None).await?;
+    sync::end_run(staging, run, key, IMPORTED, None).await?;
+    tracing::info!(run, attempt = attempt.number, "the import is complete");
+    // Whoever asks once more is told nothing new.
+    if attempt.outcome.is_none() {
+        tell_arrival(context, true, Some(record));
+    }
+    Ok(())
+}
+
+async fn poll(context: &Context, url: &Url) -> Result<Status> {
+    let (client, endpoint) = context.target().await?;
+    pathling::status(client, endpoint, url).await
+}
+
+fn in_progress(progress: Option<String>, retry_after: Option<std::time::Duration>) -> Error {
+    let progress = progress
+        .map(|text| format!(" ({text})"))
+        .unwrap_or_default();
+    Kind::JobInProgress
+        .error(format!("the import is in progress{progress}"))
+        .retry_after(retry_after)
+}
+
+/// Begins the next attempt of a run on its own, with what the last one was to import, and gives what the caller answers.
+async fn next_attempt(
+    context: &Context,
+    staging: &Staging,
+    run: &str,
+    last: &Attempt,
+    why: &str,
+) -> Error {
+    let begin = async {
+        let sent = Sent::of(context, last.parameters.clone()).await?;
+        attempt(context, staging, run, &sent).await
+    };
+    match begin.await {
+        Ok(_) => Kind::JobInProgress.error(format!("run {run} is being imported again: {why}")),
+        Err(error) => error,
+    }
+}
