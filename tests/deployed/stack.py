@@ -81,8 +81,9 @@ class Cloud:
         """Deploys the stack under this name and gives it. A second time it changes the stack."""
         given = {"Architecture": ARCHITECTURE, "AwsEndpointUrl": self.aws.url} | parameters
         overrides = [f'{key}="{value}"' for key, value in given.items()]
-        self._sam("deploy", "--template-file", self.packaged, "--stack-name", name, "--no-confirm-changeset",
-                  "--parameter-overrides", *overrides)  # fmt: skip
+        # SAM looks for its defaults beside the template.
+        self._sam("deploy", "--config-file", workflow.ROOT / "samconfig.toml", "--template-file", self.packaged,
+                  "--stack-name", name, "--no-confirm-changeset", "--parameter-overrides", *overrides)  # fmt: skip
         return Stack(self, name)
 
     def secret(self, name, text):

@@ -53,7 +53,14 @@ pub(super) async fn check_import_status(
             carried.run = layout::run_of(&status_url);
         } else if let (Some(staging), true) = (staging, is_absent) {
             // One that may not be read looks so too, where S3 may not list. A write tells which, and that the run has ended.
-            sync::end_run(staging, &carried.run, carried.key.as_deref(), IMPORTED, None).await?;
+            sync::end_run(
+                staging,
+                &carried.run,
+                carried.key.as_deref(),
+                IMPORTED,
+                None,
+            )
+            .await?;
         }
         tell_arrival(context, true, None);
         return Ok(ImportComplete {

@@ -133,7 +133,12 @@ pub(super) fn tell_arrival(context: &Context, imported: bool, record: Option<&Ru
 
 /// Joins the attempt of `run` that is under way, or begins the next one. The attempt is written down before the target is
 /// asked, so that whoever comes after a crash asks for the same job.
-pub(super) async fn attempt(context: &Context, staging: &Staging, run: &str, sent: &Sent) -> Result<Url> {
+pub(super) async fn attempt(
+    context: &Context,
+    staging: &Staging,
+    run: &str,
+    sent: &Sent,
+) -> Result<Url> {
     let record = RunRecord::update(staging, run, |record| {
         if record.cancelled().is_some() {
             return false;
