@@ -141,7 +141,11 @@ async fn where_the_source_cannot_be_asked_the_run_stays_and_the_exit_code_says_w
         sandbox.faults().on(fault.unwrap());
         let run = cancel(&sandbox).env("IDLE_TIMEOUT", "0.3");
         let finished = run.run().await;
-        finished.expect_error(error, &["was not cancelled", "/jobs/"]);
+        let advice = match error {
+            "AuthenticationError" => "",
+            _ => "To leave the export there and begin a new run, start with --fresh",
+        };
+        finished.expect_error(error, &["was not cancelled", "/jobs/", advice]);
         assert_eq!(record(&sandbox)["outcome"], Value::Null, "{error}");
         sandbox.faults().clear();
         let run = begun(pathling_import(&sandbox), &sandbox).await;

@@ -131,7 +131,9 @@ async fn what_the_complete_manifest_contradicts_is_removed_and_staged_as_it_says
         .start()
         .await
         .unwrap();
-    complete_after(5, &sandbox, allowing(&sandbox)).await;
+    let finished = complete_after(5, &sandbox, allowing(&sandbox)).await;
+    let fewer = "the complete manifest names fewer files of errors than the source told of";
+    assert!(finished.stderr.contains(fewer), "{}", finished.stderr);
     let drafts = sandbox
         .file_requests()
         .into_iter()

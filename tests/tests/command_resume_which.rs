@@ -86,8 +86,14 @@ async fn a_start_that_gives_an_unfinished_run_up_says_what_becomes_of_its_export
         ] {
             let stderr = run.run().await.expect_code(4).stderr;
             let words = match format {
-                "human" => ["giving up the unfinished run ", "pathling-import cancel"],
-                _ => ["an unfinished run is given up", "\"complete\":false"],
+                "human" => [
+                    "takes the place of the unfinished run ",
+                    "pathling-import cancel",
+                ],
+                _ => [
+                    "a new export takes the place of an unfinished run",
+                    "\"complete\":false",
+                ],
             };
             for word in words.iter().chain(&["/fhir/jobs/", "until"]) {
                 assert!(stderr.contains(word), "{word}: {stderr}");

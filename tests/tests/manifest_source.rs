@@ -729,3 +729,16 @@ async fn where_there_is_no_manifest_it_is_said_where_to_look() {
     );
     assert_eq!(sandbox.polls().len(), 0);
 }
+
+#[tokio::test]
+async fn a_manifest_that_may_not_be_read_is_told_from_an_export_and_so_is_what_may_have_expired() {
+    let sandbox = hospital().start().await.unwrap();
+    let failed = manifest_alone(&sandbox, published(&sandbox)).run().await;
+    failed.expect_error(
+        "AuthenticationError",
+        &[
+            "SOURCE_MANIFEST cannot be read",
+            "If SOURCE_MANIFEST is signed, its signature may have expired: have it signed anew",
+        ],
+    );
+}

@@ -185,8 +185,10 @@ fn environment() -> Result<BTreeMap<String, String>> {
 /// What is logged, as a filter of `tracing`.
 fn level(form: Form, verbose: u8) -> &'static str {
     match (form, verbose) {
-        // Requests that are sent again are shown as lines of progress.
-        (Form::Live, _) | (Form::Lines, 0) => "warn,pathling_import_core::retries=error",
+        // Requests that are sent again are shown as lines of progress, and what takes long should not look as if it hung.
+        (Form::Live, _) | (Form::Lines, 0) => {
+            "warn,pathling_import_core::news=info,pathling_import_core::retries=error"
+        }
         (Form::Log, 0) | (_, 1) => "info",
         (_, 2) => "info,pathling_import=debug,pathling_import_core=debug",
         _ => "debug",
@@ -234,7 +236,11 @@ impl Ending<'_> {
             text.push_str(&words::tame(error.advice()));
         }
         if let Some(run) = goes_on {
-            let again = self.again();
+            let again = match error.kind() {
+                // With other settings, it is not the same.
+                Kind::Configuration => "Start the command again then",
+                _ => self.again(),
+            };
             // Writing to a String cannot fail.
             let _ = write!(text, "\n{again}: run {run} goes on.");
         }

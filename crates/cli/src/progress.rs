@@ -283,7 +283,7 @@ impl Watch for Progress {
                 run,
                 status_url = left.status_url,
                 complete = left.complete,
-                "an unfinished run is given up, and its export stays at the source until it expires"
+                "a new export takes the place of an unfinished run, whose own stays at the source until it expires"
             );
             return;
         }
@@ -294,7 +294,7 @@ impl Watch for Progress {
         };
         let url = words::one_line(&left.status_url);
         self.line(&format!(
-            "giving up the unfinished run {run}: {goes_on} until the export expires there. \
+            "a new export takes the place of the unfinished run {run}: {goes_on} until the export expires there. \
              What ends it is pathling-import cancel before such a start, or now a DELETE of {url}"
         ));
     }

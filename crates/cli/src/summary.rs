@@ -37,6 +37,8 @@ pub(crate) struct Summary {
     imported_before: Option<String>,
     /// The `SINCE` of a next delta, where it is another moment.
     next_since: Option<String>,
+    /// Whether certain types were asked for.
+    of_types: bool,
 }
 
 impl Summary {
@@ -94,12 +96,21 @@ impl Summary {
             from_manifest: manifest.is_some(),
             imported_before,
             next_since: record.next_since(),
+            of_types: record
+                .newest_kick_off()
+                .is_some_and(|kick_off| !kick_off.types.is_empty()),
             finished,
         }
     }
 
     fn resources(&self) -> u64 {
         self.imported.values().sum()
+    }
+
+    /// Whether the next delta has to begin where this one did: something may be missing.
+    fn is_held(&self) -> bool {
+        let issues = self.issues.as_ref();
+        issues.is_some_and(|issues| issues.watermark.is_some())
     }
 
     fn took(&self) -> Duration {
@@ -117,6 +128,7 @@ impl Summary {
         seconds.insert("total".to_owned(), rounded(self.took()));
         let mut all = json!({
             "outcome": if finished.imported { "imported" } else { "nothing to import" },
+            "complete": !self.is_held(),
             "run": finished.run,
             "resumed": finished.resumed,
             "since": match &finished.extent {
@@ -184,7 +196,13 @@ impl Summary {
                 words::one_line(before)
             )?;
         } else if self.unsupported.is_empty() {
-            writeln!(out, "Nothing to import: the export holds no resources")?;
+            let which = match (self.from_manifest, self.of_types) {
+                (true, true) => "the manifest names no files of the TYPES that are set",
+                (true, false) => "the manifest names no resources",
+                (false, true) => "the export holds no resources of the TYPES that are set",
+                (false, false) => "the export holds no resources",
+            };
+            writeln!(out, "Nothing to import: {which}")?;
         } else {
             writeln!(
                 out,
@@ -216,14 +234,13 @@ impl Summary {
         };
         writeln!(out, "Run     {}{kind}", finished.run)?;
         if let Some(as_of) = &self.as_of {
-            let held = self
-                .issues
-                .as_ref()
-                .is_some_and(|it| it.watermark.is_some());
+            let held = self.is_held();
             let next = if self.from_manifest {
                 ", by the manifest"
             } else if !is_instant(as_of) {
                 ", which is no instant: for a next delta, keep the SINCE before it"
+            } else if held && finished.extent == Some(Extent::Full) {
+                "; export in full again, because the source reports errors"
             } else if held {
                 "; for a next delta, keep the SINCE before it, because the source reports errors"
             } else {

@@ -94,7 +94,7 @@ fn a_program_reads_the_same() {
     assert_eq!(
         json,
         json!({
-            "outcome": "imported", "run": "a1", "resumed": false, "since": null,
+            "outcome": "imported", "complete": true, "run": "a1", "resumed": false, "since": null,
             "transactionTime": "2026-02-01T00:00:00Z", "mode": "merge",
             "target": "https://target.example.org/fhir",
             "types": {"Observation": 12_345, "Patient": 10}, "resources": 12_355,
@@ -120,6 +120,14 @@ fn an_empty_export_is_nothing_to_import() {
             .starts_with("Nothing to import: the export holds no resources\n\nRun ")
     );
     assert_eq!(empty.json()["outcome"], "nothing to import");
+    let mut of_types = RunRecord::default();
+    of_types.kick_offs.push(KickOff {
+        types: vec!["Patient".to_owned()],
+        ..KickOff::default()
+    });
+    let said = summary(nothing.clone(), &of_types).human();
+    let line = "Nothing to import: the export holds no resources of the TYPES that are set\n";
+    assert!(said.starts_with(line), "{said}");
     let unheld = summary(nothing, &record());
     assert!(unheld.human().starts_with(
         "Nothing to import: the target can hold none of the exported types\n\nSkipped"
@@ -183,4 +191,61 @@ fn a_time_that_is_no_instant_is_not_offered_as_a_since() {
         assert!(human.contains(&line), "{human}");
         assert!(!human.contains("is the SINCE of"), "{human}");
     }
+}
+
+#[test]
+fn a_run_that_is_held_is_not_complete_and_says_from_where_to_go_on() {
+    let mut record = record();
+    record.export_issues = Some(ExportIssues {
+        watermark: Some("held".to_owned()),
+        ..ExportIssues::default()
+    });
+    assert_eq!(summary(finished(), &record).json()["complete"], false);
+    let since = Extent::Since("2026-01-01T00:00:00Z".to_owned());
+    for (extent, advice) in [
+        (Extent::Full, "export in full again"),
+        (since, "keep the SINCE before it"),
+    ] {
+        let held = Finished {
+            extent: Some(extent),
+            ..finished()
+        };
+        let human = summary(held, &record).human();
+        assert!(human.contains(advice), "{human}");
+    }
+}
+
+#[test]
+fn every_field_is_described() {
+    let mut record = record();
+    record.export_issues = Some(ExportIssues::default());
+    record.kick_offs = vec![KickOff {
+        unanswered: vec!["2026-02-01T00:00:00Z".to_owned()],
+        ..KickOff::default()
+    }];
+    let mut all = summary(finished(), &record);
+    all.next_since = Some("2026-01-31T00:00:00Z".to_owned());
+    all.imported_before = Some("2026-01-31T00:00:00Z".to_owned());
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/summary.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let mut missing = Vec::new();
+    for (name, value) in all.json().as_object().unwrap() {
+        let within = match name.as_str() {
+            "skipped" => value.as_object().unwrap().keys().collect(),
+            "exportIssues" => {
+                let names = value.as_object().unwrap().keys();
+                missing.extend(
+                    names
+                        .filter(|it| !page.contains(&format!("`{it}`")))
+                        .cloned(),
+                );
+                Vec::new()
+            }
+            _ => Vec::new(),
+        };
+        let rows = within.iter().map(|it| format!("| `{name}.{it}` |"));
+        let row = within.is_empty().then(|| format!("| `{name}` |"));
+        missing.extend(rows.chain(row).filter(|row| !page.contains(row)));
+    }
+    assert!(missing.is_empty(), "docs/summary.md lacks {missing:?}");
 }

@@ -1,6 +1,7 @@
 //! A manifest that comes in pages, and one that is asked for again.
 
 use std::collections::HashSet;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
@@ -15,6 +16,9 @@ use crate::progress::Page;
 
 /// How many pages a manifest may have.
 pub(super) const PAGES: usize = 10_000;
+
+/// How often it is said that there are more pages.
+const BETWEEN_WORDS: Duration = Duration::from_secs(10);
 
 /// The whole of a manifest whose first page was found at `base`. Its later pages may not be there yet.
 pub(super) async fn all_pages(
@@ -90,20 +94,32 @@ async fn add(
 }
 
 /// The pages that were read, so that none is read twice.
-struct Trail(HashSet<Url>);
+struct Trail {
+    pages: HashSet<Url>,
+    /// When it was last said how many they are.
+    said: Instant,
+}
 
 impl Trail {
     fn from(first: &Url) -> Self {
-        Self(HashSet::from([first.clone()]))
+        Self {
+            pages: HashSet::from([first.clone()]),
+            said: Instant::now(),
+        }
     }
 
     fn step(&mut self, next: &Url) -> Result<()> {
-        if !self.0.insert(next.clone()) {
+        if self.said.elapsed() >= BETWEEN_WORDS {
+            self.said = Instant::now();
+            let pages = self.pages.len();
+            tracing::info!(target: "pathling_import_core::news", pages, "the manifest has many pages, and goes on");
+        }
+        if !self.pages.insert(next.clone()) {
             return Err(Kind::Manifest
                 .error(format!("the manifest's pages lead in a circle, to {} again", shown(next)))
                 .next("Report it to whoever runs the source: the last page must have no link to a next one."));
         }
-        if self.0.len() > PAGES {
+        if self.pages.len() > PAGES {
             return Err(Kind::Manifest
                 .error(format!("the manifest has more than {PAGES} pages"))
                 .next("Export fewer types at a time, by TYPES."));

@@ -23,6 +23,8 @@ pub struct Partial {
     trail: HashSet<Url>,
     /// How many outputs were given away.
     given: usize,
+    /// How many files of errors were named, at least.
+    errors: usize,
 }
 
 impl Partial {
@@ -63,6 +65,9 @@ impl Partial {
         loop {
             let manifest = Manifest::of_stream(chunks(response), Some(&url), no_json).await?;
             let next = manifest.head.next.clone();
+            let before = self.before.as_ref().map_or(0, |it| it.head.errors);
+            // Of those that every page may repeat, the sum would count some twice.
+            self.errors = self.errors.max(before).max(manifest.head.errors);
             self.trail.insert(url.clone());
             self.last = Some((url, manifest));
             let Some(next) = next else { return Ok(()) };
@@ -89,13 +94,19 @@ impl Partial {
         };
         let joined = before.join(&last);
         if joined.is_err() {
-            let given = self.given;
             *self = Self {
-                given,
+                given: self.given,
+                errors: self.errors,
                 ..Self::default()
             };
         }
         joined
+    }
+
+    /// How many files of errors were told of, at least.
+    #[must_use]
+    pub fn errors(&self) -> usize {
+        self.errors
     }
 
     /// All files that are known so far, if they are more than when they were given away last.

@@ -18,6 +18,8 @@ pub(super) struct Files {
     urls: Urls,
     /// Where the files of errors are; empty where that is not known.
     errors: Urls,
+    /// The same, once another list was added to this one.
+    known_errors: HashSet<String>,
 }
 
 #[derive(Clone)]
@@ -63,17 +65,16 @@ impl Files {
         rows.map(|row| (row.size.into(), row.count.into()))
     }
 
-    /// Adds all of another list.
+    /// Adds all of another list. It takes as long as that one is, so that pages can be added one by one.
     pub(super) fn join(&mut self, other: &Self) {
         self.numbers = self.types.iter().cloned().zip(0..).collect();
         self.urls.open();
-        self.errors.open();
-        // Of a manifest in pages, as of what is stored of it, those that every page repeats are there once.
-        let mut known: HashSet<String> = self.errors.iter().collect();
-        for url in other.errors.iter() {
-            if url.is_empty() || known.insert(url.clone()) {
-                self.errors.push(&url);
-            }
+        if other.errors() > 0 {
+            self.join_errors(&other.errors);
+        }
+        let more = other.rows.len().max(self.rows.len() / 8);
+        if self.rows.capacity() - self.rows.len() < other.rows.len() {
+            self.rows.reserve_exact(more);
         }
         for output in other.iter() {
             if let Ok(url) = url::Url::parse(&output.url) {
@@ -85,12 +86,27 @@ impl Files {
                 });
             }
         }
-        self.close();
+        self.numbers = HashMap::new();
+        self.urls.close();
+    }
+
+    /// Of a manifest in pages, as of what is stored of it, the files of errors that every page repeats are there once.
+    fn join_errors(&mut self, others: &Urls) {
+        if self.known_errors.is_empty() {
+            self.known_errors = self.errors.iter().collect();
+        }
+        self.errors.open();
+        for url in others.iter() {
+            if url.is_empty() || self.known_errors.insert(url.clone()) {
+                self.errors.push(&url);
+            }
+        }
+        self.errors.close();
     }
 
     /// How many files of errors there are.
     pub(super) fn errors(&self) -> usize {
-        self.errors.iter().count()
+        self.errors.len()
     }
 
     /// Nothing is added any more.

@@ -335,3 +335,39 @@ fn a_number_may_come_as_its_digits_or_with_a_zero_behind_the_point_and_nothing_e
         assert_eq!(read(&value), None, "{value}");
     }
 }
+
+#[test]
+fn pages_that_are_added_one_by_one_come_to_what_they_name_in_all() {
+    let page = |number: usize| {
+        let files: Vec<_> = (0..number % 21)
+            .map(|file| {
+                let kind = ["Patient", "Observation", "Condition"][(number + file) % 3];
+                json!({"type": kind, "url": format!("https://h/{number}/{file}.ndjson"), "count": file})
+            })
+            .collect();
+        let errors = json!([{"url": "https://h/all"}, {"url": format!("https://h/e/{number}")}]);
+        json!({"transactionTime": "t", "output": files, "error": errors})
+    };
+    let mut all = Manifest::read(&page(1), None).unwrap();
+    for number in 2..200 {
+        all.join(&Manifest::read(&page(number), None).unwrap())
+            .unwrap();
+    }
+    let given: Vec<_> = all
+        .outputs()
+        .map(|it| (it.resource_type.to_owned(), it.url, it.count))
+        .collect();
+    let wanted: Vec<_> = (1..200)
+        .flat_map(|number| page(number)["output"].as_array().unwrap().clone())
+        .map(|it| {
+            let [kind, url] = ["type", "url"].map(|name| it[name].as_str().unwrap().to_owned());
+            (kind, url, it["count"].as_u64())
+        })
+        .collect();
+    assert_eq!(given, wanted);
+    assert_eq!(all.len(), wanted.len());
+    // The file that every page names, and one of each page's own.
+    assert_eq!(all.head.errors, 200);
+    let last = all.error_file(199);
+    assert_eq!(last.as_deref(), Some("https://h/e/199"));
+}

@@ -67,6 +67,11 @@ impl Urls {
         of_block(block).nth(index % BLOCK)
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.length
+    }
+
     /// All URLs in their order.
     pub(super) fn iter(&self) -> impl Iterator<Item = String> {
         self.blocks.iter().flat_map(|block| of_block(block))

@@ -1,6 +1,6 @@
 //! Giving up the run in progress: its export ends at the source, and its record says that nobody goes on with it.
 
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::export::{self, Deleted, parse_status_url};
 use crate::http::shown;
 use crate::staging::{Staging, layout};
@@ -88,7 +88,7 @@ async fn give_up(
         Some(at) => AtSource::DeletedBefore(at),
         None => delete(context, &kick_off.status_url)
             .await
-            .map_err(|error| error.within(&format!("run {} was not cancelled", record.run)))?,
+            .map_err(|error| not_cancelled(error, &record.run))?,
     };
     let said = match at_source {
         AtSource::NoJob => at_source.words(),
@@ -107,6 +107,17 @@ async fn give_up(
         staged: staging.url(&layout::run_folder(&record.run)),
         run: record.run,
     }))
+}
+
+/// The run stays as it is where the source did not end its export.
+fn not_cancelled(error: Error, run: &str) -> Error {
+    let error = error.within(&format!("run {run} was not cancelled"));
+    match error.kind() {
+        Kind::ExportFailed | Kind::SourceUnavailable => error.next(
+            "Cancel it again when the source can end exports. To leave the export there and begin a new run, start with --fresh.",
+        ),
+        _ => error,
+    }
 }
 
 fn deleted_before(record: &RunRecord) -> Option<String> {

@@ -144,10 +144,19 @@ async fn poll(
     let mut pieces = early.pieces().await;
     let asked = ask(context, manifest_at, room.as_ref(), Some(&mut pieces));
     let polled = Box::pin(asked).await?;
-    if let Status::InProgress(_) = &polled.status
-        && let Some(manifest) = pieces.news()
-    {
-        early.tell(run, manifest);
+    match &polled.status {
+        Status::InProgress(_) => {
+            if let Some(manifest) = pieces.news() {
+                early.tell(run, manifest);
+            }
+        }
+        Status::Complete(told) if told.head.errors < pieces.errors() => tracing::warn!(
+            run,
+            before = pieces.errors(),
+            now = told.head.errors,
+            "the complete manifest names fewer files of errors than the source told of while the export went on: what those say is not known"
+        ),
+        Status::Complete(_) | Status::Absent { .. } => {}
     }
     Ok(polled)
 }

@@ -166,12 +166,26 @@ impl ManifestAt {
         partial: Option<&mut Partial>,
     ) -> Result<Polled> {
         match &self.place {
-            Place::Url(url) => export::status(client, endpoint, url, room, partial).await,
+            Place::Url(url) => export::status(client, endpoint, url, room, partial)
+                .await
+                .map_err(|error| self.refused(error)),
             Place::File(path) => Ok(Polled {
                 status: export::status_in_file(client, endpoint, path, room).await?,
                 expires: None,
             }),
         }
+    }
+
+    /// A manifest that may not be read is none of an export's, and what lets it be read may have expired.
+    fn refused(&self, error: Error) -> Error {
+        if !self.is_published || error.kind() != Kind::Authentication {
+            return error;
+        }
+        let advice = format!(
+            "If SOURCE_MANIFEST is signed, its signature may have expired: have it signed anew. Otherwise: {}",
+            error.advice()
+        );
+        error.within("SOURCE_MANIFEST cannot be read").next(advice)
     }
 
     /// The place, for messages.

@@ -91,7 +91,10 @@ impl Profile {
         let settings = |settings: &[Setting]| -> Vec<String> {
             let lines = settings.iter();
             lines
-                .map(|(name, value)| format!("{name}={value}"))
+                .map(|(name, value)| {
+                    let value = value.replace("{internal}", "[the origin in its URLs]");
+                    format!("{name}={value}")
+                })
                 .collect()
         };
         list("It demands of its client:", &owned(self.demands));

@@ -144,6 +144,9 @@ impl Job {
         let contradicted =
             |fault: &Fault| matches!(fault, Fault::PartialManifestsContradicted).then_some(());
         let draft = if so_far.is_some() && page == 1 && faults.peek(contradicted).is_some() {
+            let url = telling.url("draft-errors.ndjson");
+            let errors = json!([{"type": "OperationOutcome", "url": url}]);
+            after.insert("error".into(), errors);
             first.clone().map(draft)
         } else {
             None

@@ -108,7 +108,7 @@ fn fails(staging: &Staging, run: &str, issues: &ExportIssues) -> Error {
             issues.words()
         ))
         .next(format!(
-            "Read exportIssues in {record}, have mended at the source what they name, and start a new export; or set EXPORT_ERRORS=hold to import what there is."
+            "Read exportIssues in {record}, have mended at the source what they name, and start a new export; or set EXPORT_ERRORS=hold to import what there is. This one stays at the source until that removes it."
         ))
 }
 

@@ -71,8 +71,9 @@ impl Parser {
 
     fn parse(&self, line: &[u8]) -> Result<(), Flaw> {
         let text = line.trim_ascii_end();
-        if text.trim_ascii_start().first() != Some(&b'{') {
-            return Err(Flaw::Begin);
+        match text.trim_ascii_start().first() {
+            Some(b'{') => {}
+            other => return Err(Flaw::Begin(other.copied().unwrap_or_default())),
         }
         // It is UTF-8, as was seen before; one quick look more saves the parser one at each string.
         let text = simdutf8::compat::from_utf8(text)

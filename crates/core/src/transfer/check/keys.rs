@@ -3,8 +3,8 @@
 /// What is wrong with a line.
 #[derive(Debug)]
 pub(super) enum Flaw {
-    /// It begins with something else than an object.
-    Begin,
+    /// It begins with something else than an object: this byte.
+    Begin(u8),
     /// Its last byte is no object's.
     End,
     /// It ends before its object does.
@@ -34,7 +34,9 @@ impl Flaw {
     pub(super) fn words(self, expected: &str) -> String {
         let not = |why: &str| format!("is not one JSON object: {why}");
         match self {
-            Self::Begin => not("it does not begin with {"),
+            Self::Begin(b'<') => not("it begins with <, as a page of HTML or XML does"),
+            Self::Begin(b'[') => not("it begins with [, as a list does"),
+            Self::Begin(_) => not("it does not begin with {"),
             Self::End => not("it does not end with }"),
             Self::Early => not("it ends too early"),
             Self::At(place) => format!("is not one JSON object (at column {})", place + 1),

@@ -241,7 +241,7 @@ impl Scanner {
     fn punctuation(&mut self, byte: u8, position: usize) -> Result<usize, Flaw> {
         self.state = match (self.state, byte) {
             (State::Begin, b'{') => State::First,
-            (State::Begin, _) => return Err(Flaw::Begin),
+            (State::Begin, other) => return Err(Flaw::Begin(other)),
             (State::First | State::Next, b'"') => {
                 self.token.clear();
                 State::Name

@@ -152,9 +152,16 @@ fn what_would_harm_pathling_does_not_pass() {
         ),
         (
             r#"[{"resourceType":"Patient","id":"1"}]"#,
+            "is not one JSON object: it begins with [, as a list does",
+        ),
+        (
+            "<html>",
+            "is not one JSON object: it begins with <, as a page of HTML or XML does",
+        ),
+        (
+            "resourceType",
             "is not one JSON object: it does not begin with {",
         ),
-        ("<html>", "is not one JSON object: it does not begin with {"),
     ] {
         assert_eq!(words(line), (why.to_owned(), why.to_owned()), "{line}");
     }
