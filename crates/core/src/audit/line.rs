@@ -173,6 +173,7 @@ pub(super) fn lines(event: &Event, item: Item, url: &str, mut write: impl FnMut(
                 item_type: match item {
                     Item::Output => "output",
                     Item::Error => "error",
+                    Item::Deleted => "deleted",
                 },
                 resource_type: Some(resource_type.as_str()).filter(|name| !name.is_empty()),
             };

@@ -29,6 +29,8 @@ pub enum Item {
     Output,
     /// One of errors.
     Error,
+    /// One of deletions.
+    Deleted,
 }
 
 /// The log of the run that a process is at work on.

@@ -22,6 +22,7 @@ mod reference;
 mod retries;
 mod secret;
 mod sentry;
+mod sync;
 pub mod table;
 mod transfer;
 
@@ -47,6 +48,7 @@ pub use place::Place;
 pub use reference::{Keeper, Reference, SecretSource};
 pub use retries::{Retries, Retry};
 pub use secret::Secret;
+pub use sync::{Deletions, SyncSettings};
 pub use table::Step;
 pub use transfer::{Checksum, TransferSettings, Validate};
 
@@ -93,6 +95,8 @@ pub struct Settings {
     pub job: JobSettings,
     /// What becomes of files of several types.
     pub mixed_files: MixedFiles,
+    /// How the target is kept in step with the source.
+    pub sync: SyncSettings,
     /// Whether batches for the distributed workflow are written.
     pub batches: bool,
     /// The longest that a server's Retry-After is obeyed.
@@ -164,7 +168,9 @@ impl Settings {
         let manifest = SourceManifest::read(&mut reader, step);
         let source = endpoint(&mut reader, &SOURCE, manifest.as_ref());
         let target = endpoint(&mut reader, &TARGET, None);
-        let since = reader.instant("SINCE");
+        let since = reader.since("SINCE");
+        let auto = since.as_deref() == Some(sync::AUTO);
+        let since = since.filter(|_| !auto);
         let settings = Self {
             export: ExportSettings::read(&mut reader, since.as_deref()),
             target_address: target.as_ref().map(|target| target.url.clone()),
@@ -192,6 +198,7 @@ impl Settings {
                 _ => MixedFiles::Refuse,
             },
             batches: reader.flag("TRANSFER_BATCHES"),
+            sync: SyncSettings::read(&mut reader, step, auto),
             retry_after_max: reader.seconds("RETRY_AFTER_MAX"),
             sentry: sentry(&mut reader),
             metrics_namespace: metrics_namespace(&mut reader),
@@ -210,6 +217,13 @@ impl Settings {
             reader.contradiction(PARTIAL_OVERWRITE.to_owned());
         }
         reader.finish().map_or(Ok(settings), Err)
+    }
+
+    /// What `SINCE` says, as it tells one start from another: an instant, or `auto`.
+    #[must_use]
+    pub fn since_setting(&self) -> Option<String> {
+        let auto = self.sync.auto.then(|| sync::AUTO.to_owned());
+        auto.or_else(|| self.since.clone())
     }
 
     /// The settings about Sentry alone, as far as they can be read: a failure to read the rest is reported too.

@@ -1,5 +1,7 @@
 //! The forms of single values: lists, URLs, instants, and a JSON object whose keys may stand twice.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
@@ -22,6 +24,23 @@ pub(super) fn bytes(text: &str) -> Option<u64> {
         .find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, 1_u64 << shift)))
         .unwrap_or((&text, 1));
     number.trim_end().parse::<u64>().ok()?.checked_mul(unit)
+}
+
+/// A period: `30d`, `12h`, `2w`, `90m`.
+pub(super) fn period(text: &str) -> Option<Duration> {
+    const LONGEST: Duration = Duration::from_hours(100 * 365 * 24);
+    let text = text.trim();
+    let unit = text.chars().last()?.to_ascii_lowercase();
+    let seconds = match unit {
+        'm' => 60,
+        'h' => 3600,
+        'd' => 24 * 3600,
+        'w' => 7 * 24 * 3600,
+        _ => return None,
+    };
+    let number: u64 = text[..text.len() - 1].trim_end().parse().ok()?;
+    let period = Duration::from_secs(number.checked_mul(seconds)?);
+    (!period.is_zero() && period <= LONGEST).then_some(period)
 }
 
 /// A URL of a server: http or https, with nothing that is secret or meant for one request. The error is why not, where the

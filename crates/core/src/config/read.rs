@@ -10,7 +10,8 @@ use serde_json::Value;
 use url::Url;
 
 use super::Place;
-use super::parse::{Pairs, bytes, instant_in_utc, parse_url};
+use super::parse::{Pairs, bytes, instant_in_utc, parse_url, period};
+use super::sync::AUTO;
 use super::table::{Form, Need, SETTINGS, Setting, Step, setting};
 use crate::error::{Error, Kind, Result};
 
@@ -352,6 +353,19 @@ impl Reader {
     /// read nothing else.
     pub(super) fn instant(&mut self, name: &'static str) -> Option<String> {
         self.parsed(name, |_, text| instant_in_utc(text).ok_or(None))
+    }
+
+    /// The same, or the word `auto`.
+    pub(super) fn since(&mut self, name: &'static str) -> Option<String> {
+        self.parsed(name, |_, text| {
+            let auto = text.eq_ignore_ascii_case(AUTO).then(|| AUTO.to_owned());
+            auto.or_else(|| instant_in_utc(text)).ok_or(None)
+        })
+    }
+
+    /// A period such as `30d`.
+    pub(super) fn period(&mut self, name: &'static str) -> Option<Duration> {
+        self.parsed(name, |_, text| period(text).ok_or(None))
     }
 
     pub(super) fn place(&mut self, name: &'static str) -> Option<Place> {

@@ -15,7 +15,7 @@ use serde_json::Value;
 use url::Url;
 
 use crate::config::{SigningKey, Validate};
-use crate::manifest::{Head, Manifest, Pages, Reading};
+use crate::manifest::{Beside, Head, Manifest, Pages, Reading};
 use crate::transfer::check::Checker;
 use crate::{Error, Kind, Result};
 use crate::{export, http, steps, transfer};
@@ -72,7 +72,7 @@ pub fn manifest(bytes: &[u8]) {
                 assert_eq!(read.output(index), Some(output));
             }
             for index in 0..read.head.errors {
-                let _ = read.error_file(index);
+                let _ = read.beside(Beside::Errors, index);
             }
         }
     }

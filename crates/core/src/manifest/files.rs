@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use url::Url;
 
 use super::Output;
+use super::beside::Beside;
 use super::read::{Found, Keep};
 use super::urls::Urls;
 
@@ -18,7 +19,9 @@ pub(super) struct Files {
     urls: Urls,
     /// Where the files of errors are; empty where that is not known.
     errors: Urls,
-    /// The same, once another list was added to this one.
+    /// Where the files of deletions are, likewise.
+    deleted: Urls,
+    /// Those of errors, once another list was added to this one.
     known_errors: HashSet<String>,
 }
 
@@ -72,6 +75,11 @@ impl Files {
         if other.errors() > 0 {
             self.join_errors(&other.errors);
         }
+        self.deleted.open();
+        for url in other.deleted.iter() {
+            self.deleted.push(&url);
+        }
+        self.deleted.close();
         let more = other.rows.len().max(self.rows.len() / 8);
         if self.rows.capacity() - self.rows.len() < other.rows.len() {
             self.rows.reserve_exact(more);
@@ -115,11 +123,23 @@ impl Files {
         self.rows.shrink_to_fit();
         self.urls.close();
         self.errors.close();
+        self.deleted.close();
     }
 
-    /// Where the file of errors of this index is.
-    pub(super) fn error(&self, index: usize) -> Option<String> {
-        self.errors.get(index).filter(|url| !url.is_empty())
+    /// Where the file of this index beside the outputs is.
+    pub(super) fn beside(&self, what: Beside, index: usize) -> Option<String> {
+        let urls = match what {
+            Beside::Errors => &self.errors,
+            Beside::Deleted => &self.deleted,
+        };
+        urls.get(index).filter(|url| !url.is_empty())
+    }
+
+    fn beside_mut(&mut self, what: Beside) -> &mut Urls {
+        match what {
+            Beside::Errors => &mut self.errors,
+            Beside::Deleted => &mut self.deleted,
+        }
     }
 
     fn output(&self, index: usize, url: String) -> Option<Output<'_>> {
@@ -156,15 +176,17 @@ impl Keep for Files {
     fn forget(&mut self) {
         *self = Self {
             errors: std::mem::take(&mut self.errors),
+            deleted: std::mem::take(&mut self.deleted),
             ..Self::default()
         };
     }
 
-    fn keep_error(&mut self, url: Option<Url>) {
-        self.errors.push(url.as_ref().map_or("", Url::as_str));
+    fn keep_beside(&mut self, what: Beside, url: Option<Url>) {
+        let url = url.as_ref().map_or("", Url::as_str);
+        self.beside_mut(what).push(url);
     }
 
-    fn forget_errors(&mut self) {
-        self.errors = Urls::default();
+    fn forget_beside(&mut self, what: Beside) {
+        *self.beside_mut(what) = Urls::default();
     }
 }

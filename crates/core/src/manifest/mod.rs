@@ -4,7 +4,7 @@
 //! [`Head`] and [`Manifest`] are typed views of the parts that this program acts on. A manifest of 100,000 files has some
 //! 30 MB of JSON, so it is read as a stream, and of its files is kept what a plan needs, in a fraction of that.
 
-mod errors;
+mod beside;
 mod files;
 mod given;
 mod pages;
@@ -22,6 +22,7 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 use url::Url;
 
+pub use self::beside::Beside;
 use self::files::Files;
 pub use self::pages::{Pages, Pieces};
 pub use self::stream::Reading;
@@ -212,11 +213,11 @@ impl Manifest {
         self.files.get(index)
     }
 
-    /// Where the file of errors of this index, below [`Head::errors`], can be fetched: an absolute URL. `None` where the
-    /// manifest does not say.
+    /// Where the file of this index, below [`Head::errors`] or [`Head::deleted`], can be fetched: an absolute URL. `None`
+    /// where the manifest does not say.
     #[must_use]
-    pub fn error_file(&self, index: usize) -> Option<String> {
-        self.files.error(index)
+    pub fn beside(&self, what: Beside, index: usize) -> Option<String> {
+        self.files.beside(what, index)
     }
 
     /// The size in bytes and the number of resources of each exported file, where the server says so.

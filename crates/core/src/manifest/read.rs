@@ -6,7 +6,7 @@
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess};
 use url::Url;
 
-use super::errors::Errors;
+use super::beside::{Beside, Files};
 use super::given::{Given, Next, Number, Take};
 use super::{Head, OddNumber, is_type_name};
 use crate::error::{Error, Kind, Result};
@@ -29,10 +29,10 @@ pub(super) trait Keep {
     fn keep(&mut self, found: Found);
     /// Those so far do not count.
     fn forget(&mut self);
-    /// The next file of errors; `None` where nothing says where it can be fetched.
-    fn keep_error(&mut self, _: Option<Url>) {}
-    /// Those files of errors do not count.
-    fn forget_errors(&mut self) {}
+    /// The next file beside the outputs; `None` where nothing says where it can be fetched.
+    fn keep_beside(&mut self, _: Beside, _: Option<Url>) {}
+    /// Those files beside the outputs do not count.
+    fn forget_beside(&mut self, _: Beside) {}
     /// A member of the manifest, or a file of one of its lists, ends.
     fn passed(&mut self) {}
 }
@@ -162,21 +162,28 @@ impl<'de, K: Keep> Take<'de> for Root<'_, K> {
                     members.outputs = object.next_value_seed(Next(outputs))?;
                 }
                 "deleted" => {
-                    let deleted = Files("deleted", &mut *self.keep);
+                    let list = ("deleted", Beside::Deleted);
+                    let deleted = Files::of(list, self.base, &mut *self.keep, false);
                     members.deleted = object.next_value_seed(Next(deleted))?;
                 }
                 "error" => {
                     let instead = matches!(members.outcomes, Ok(1..));
-                    let errors = Errors::of("error", self.base, &mut *self.keep, instead);
+                    let errors = Files::of(
+                        ("error", Beside::Errors),
+                        self.base,
+                        &mut *self.keep,
+                        instead,
+                    );
                     members.errors = object.next_value_seed(Next(errors))?;
                 }
                 // What STU4 calls them. A manifest that has both has them twice.
                 "outcome" if matches!(members.errors, Ok(1..)) => {
-                    let outcomes = Files("outcome", &mut *self.keep);
+                    let outcomes = Repeated("outcome", &mut *self.keep);
                     members.outcomes = object.next_value_seed(Next(outcomes))?;
                 }
                 "outcome" => {
-                    let errors = Errors::of("outcome", self.base, &mut *self.keep, false);
+                    let list = ("outcome", Beside::Errors);
+                    let errors = Files::of(list, self.base, &mut *self.keep, false);
                     members.outcomes = object.next_value_seed(Next(errors))?;
                 }
                 "link" => members.next = object.next_value_seed(Next(Links))?,
@@ -190,9 +197,9 @@ impl<'de, K: Keep> Take<'de> for Root<'_, K> {
 }
 
 /// A list of files that are counted.
-struct Files<'a, K>(&'static str, &'a mut K);
+struct Repeated<'a, K>(&'static str, &'a mut K);
 
-impl<'de, K: Keep> Take<'de> for Files<'_, K> {
+impl<'de, K: Keep> Take<'de> for Repeated<'_, K> {
     type Value = Result<usize>;
 
     fn other(self) -> Result<usize> {

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use url::Url;
 
 use super::read::{self, Found, Keep, wrong};
+use super::beside::Beside;
 use super::{BYTE_ORDER_MARK, Head, LIMIT, too_large};
 use crate::error::{Error, Kind, Result};
 
@@ -224,12 +225,12 @@ impl<K: Keep> Keep for Metered<'_, K> {
         self.keep.forget();
     }
 
-    fn keep_error(&mut self, url: Option<Url>) {
-        self.keep.keep_error(url);
+    fn keep_beside(&mut self, what: Beside, url: Option<Url>) {
+        self.keep.keep_beside(what, url);
     }
 
-    fn forget_errors(&mut self) {
-        self.keep.forget_errors();
+    fn forget_beside(&mut self, what: Beside) {
+        self.keep.forget_beside(what);
     }
 
     fn passed(&mut self) {

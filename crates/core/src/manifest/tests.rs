@@ -252,7 +252,7 @@ fn errors_of(text: &str) -> (usize, Vec<Option<String>>) {
     let base = Url::parse("https://h/fhir/status").unwrap();
     let head = read::read(&mut json, Some(&base), &mut files);
     let manifest = Manifest::of(head.unwrap().unwrap(), files);
-    let urls = (0..manifest.head.errors).map(|index| manifest.error_file(index));
+    let urls = (0..manifest.head.errors).map(|index| manifest.beside(Beside::Errors, index));
     (manifest.head.errors, urls.collect())
 }
 
@@ -299,7 +299,7 @@ fn a_fragment_is_no_part_of_where_a_file_is() {
     let manifest = Manifest::read(&manifest, None).unwrap();
     let urls: Vec<_> = manifest.outputs().map(|output| output.url).collect();
     assert_eq!(urls, ["http://h/f", "http://h/f?x=1"]);
-    assert_eq!(manifest.error_file(0).unwrap(), "http://h/e");
+    assert_eq!(manifest.beside(Beside::Errors, 0).unwrap(), "http://h/e");
 }
 
 #[test]
@@ -368,6 +368,6 @@ fn pages_that_are_added_one_by_one_come_to_what_they_name_in_all() {
     assert_eq!(all.len(), wanted.len());
     // The file that every page names, and one of each page's own.
     assert_eq!(all.head.errors, 200);
-    let last = all.error_file(199);
+    let last = all.beside(Beside::Errors, 199);
     assert_eq!(last.as_deref(), Some("https://h/e/199"));
 }

@@ -198,6 +198,12 @@ pub fn deleted_key(run: &str, index: usize, url: &str) -> String {
     format!("runs/{run}/_deleted/{}", file_name(index, url))
 }
 
+/// The list of what is to be deleted at the target: what those files name, each resource once.
+#[must_use]
+pub fn deletions_key(run: &str) -> String {
+    format!("runs/{run}/_deleted/list.jsonl")
+}
+
 /// The one location that Pathling is told for a type: a pattern over all its files.
 #[must_use]
 pub fn glob_key(run: &str, resource_type: &str) -> String {

@@ -37,6 +37,9 @@ pub(super) fn transferred(
         unsupported,
         deletions: stored.head.deleted,
         export_errors: stored.head.errors,
+        mode: mode.as_str().to_owned(),
+        missing: Vec::new(),
+        emptied: false,
         parameters,
     })
 }
@@ -83,7 +86,7 @@ fn unsupported(settings: &Settings, resources: &BTreeMap<String, u64>) -> Result
 }
 
 /// The glob over a type's files, as the target sees it.
-fn location(
+pub(super) fn location(
     settings: &Settings,
     run: &str,
     resource_type: &str,

@@ -1,16 +1,17 @@
 //! `fhir-export`: an export is asked for, and that it was is written down.
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::contract::{self, Carried, ExportStarted};
 use super::published;
 use super::told::KickOffTold;
 use super::{Context, Deadline};
-use crate::config::Settings;
+use crate::config::{Settings, Step};
 use crate::error::Result;
 use crate::export::{self, Capability, Patience, Wanted};
 use crate::staging::{Staging, layout};
-use crate::sync::{self, InProgress, KickOff, RunRecord, SyncState};
+use crate::sync::{self, InProgress, KickOff, Next, RunRecord, SyncState};
 
 /// Asks the source for an export, and gives its status URL.
 ///
@@ -25,10 +26,14 @@ pub(super) async fn fhir_export(
     if let Some(manifest) = &settings.manifest {
         return published::begin(context, manifest, execution).await;
     }
+    if let Some(begun) = resume(context, execution.as_deref()).await? {
+        return Ok(begun);
+    }
     let (client, endpoint) = context.source().await?;
+    let next = next(context).await?;
     let mut wanted = Wanted {
         types: settings.types.clone(),
-        since: settings.since.clone(),
+        since: next.since.clone(),
         export: settings.export.clone(),
         separate_status: settings.job.separate_status,
         partial_manifests: settings.job.partial_manifests,
@@ -69,27 +74,24 @@ pub(super) async fn fhir_export(
     let run = layout::run_of(&status_url);
     context.of_run(&run, None);
     context.tell(told.with(Ok(accepted.answered)));
-    tracing::info!(run, since = settings.since, "export kicked off");
+    tracing::info!(run, since = next.since, why = next.why, "export kicked off");
     let mut carried = Carried {
         run: run.clone(),
-        since: Some(settings.since.clone().into()),
-        mode: None,
+        since: Some(next.since.clone().into()),
+        mode: next.mode.map(|mode| mode.as_str().to_owned()),
         key: None,
         execution,
     };
     if let Some((staging, announced)) = state {
         let key = announced.key.clone();
-        let why = match settings.since {
-            Some(_) => "SINCE is set",
-            None => "SINCE is not set",
-        };
         let kick_off = KickOff {
             at: sync::now(),
             date: accepted.date,
             status_url: status_url.clone(),
-            since: settings.since.clone(),
-            why: why.to_owned(),
-            mode: None,
+            since: next.since,
+            why: next.why,
+            mode: carried.mode.clone(),
+            until: settings.export.until.clone(),
             types: settings.types.clone(),
             level: settings.export.level.to_string(),
             method: accepted.method.as_str().to_owned(),
@@ -99,13 +101,53 @@ pub(super) async fn fhir_export(
             seen: None,
             manifest: None,
         };
-        write_down(staging, &run, Some(&announced.at), kick_off).await?;
+        let since = settings.since_setting();
+        write_down(staging, &run, Some(&announced.at), kick_off, since).await?;
         carried.key = Some(key);
     }
     Ok(ExportStarted {
         status_url,
         carried,
     })
+}
+
+/// What is to be asked for: what the settings say, or what follows from the runs before.
+async fn next(context: &Context) -> Result<Next> {
+    let settings = context.settings();
+    if !settings.sync.auto {
+        let why = match settings.since {
+            Some(_) => "SINCE is set",
+            None => "SINCE is not set",
+        };
+        return Ok(Next {
+            since: settings.since.clone(),
+            why: why.to_owned(),
+            mode: None,
+        });
+    }
+    let state = SyncState::load(context.staging().await?, &sync::key(settings)).await?;
+    Ok(state.next(&settings.sync, Timestamp::now()))
+}
+
+/// The run that an earlier execution did not finish, where `RESUME` has it gone on with. The steps after this one find what
+/// of it is done.
+async fn resume(context: &Context, execution: Option<&str>) -> Result<Option<ExportStarted>> {
+    if !context.settings().sync.resume || context.settings().staging.is_none() {
+        return Ok(None);
+    }
+    let Some(left) = super::unfinished(context).await? else {
+        return Ok(None);
+    };
+    let carried = Carried::read(Step::FhirExport, &left.event)?;
+    let status_url = left.event.get("statusUrl").and_then(Value::as_str);
+    tracing::info!(run = left.run, "going on with an unfinished run");
+    Ok(status_url.map(|status_url| ExportStarted {
+        status_url: status_url.to_owned(),
+        carried: Carried {
+            execution: execution.map(str::to_owned),
+            ..carried
+        },
+    }))
 }
 
 /// That a kick-off is about to be sent was written down.
@@ -166,6 +208,7 @@ pub(super) async fn write_down(
     run: &str,
     announced: Option<&str>,
     mut kick_off: KickOff,
+    since_setting: Option<String>,
 ) -> Result<()> {
     if !kick_off.unanswered.is_empty() {
         // Some may have been answered meanwhile: to processes that began at the same time.
@@ -190,7 +233,7 @@ pub(super) async fn write_down(
         state.in_progress = Some(InProgress {
             run: run.to_owned(),
             kick_off: kick_off.at.clone(),
-            since_setting: kick_off.since.clone(),
+            since_setting: since_setting.clone(),
         });
         true
     })

@@ -1,13 +1,14 @@
 //! `check-import-status`.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use url::Url;
 
-use super::contract::{ImportComplete, StatusQuery};
+use super::contract::{Carried, ImportComplete, StatusQuery};
 use super::importing::{
-    ATTEMPTS, FAILED, LOST, Sent, attempt, close, known_url, tell_arrival, unsuccessful,
+    ATTEMPTS, FAILED, LOST, Sent, attempt, close_with, known_url, tell_arrival, unsuccessful,
 };
-use super::{Context, require_staging_for_key};
+use super::turn::{self, Turn};
+use super::{Context, counting, require_staging_for_key};
 use crate::config::Step;
 use crate::error::{Error, Kind, Result};
 use crate::export::parse_status_url;
@@ -69,32 +70,36 @@ pub(super) async fn check_import_status(
         });
     };
     if matches!(newest.outcome.as_deref(), Some(FAILED | LOST)) {
-        return Err(next_attempt(
+        return next_attempt(
             context,
             staging,
-            &record.run,
-            &newest,
+            (&record, &newest),
+            carried,
             "the attempt before it ended without success",
         )
-        .await);
+        .await;
     }
     let Some(url) = known_url(&newest) else {
-        return Err(next_attempt(
+        return next_attempt(
             context,
             staging,
-            &record.run,
-            &newest,
+            (&record, &newest),
+            carried,
             "the attempt before it was cut off",
         )
-        .await);
+        .await;
     };
     match poll(context, &url).await {
         Ok(Status::InProgress {
             progress,
             retry_after,
-        }) => Err(in_progress(progress, retry_after)),
+        }) => {
+            turn::renew(context, staging, carried.key.as_deref(), &record).await?;
+            Err(in_progress(progress, retry_after))
+        }
         Ok(Status::Complete(result)) => {
-            succeeded(context, staging, &record, &newest, carried.key.as_deref()).await?;
+            let key = carried.key.as_deref();
+            Box::pin(succeeded(context, staging, &record, &newest, key)).await?;
             Ok(ImportComplete { result, carried })
         }
         // Known to have succeeded: the answer of an earlier call got lost, and then the job.
@@ -107,14 +112,14 @@ pub(super) async fn check_import_status(
             if error.ends_the_run() {
                 return Err(error.within(&format!("after {ATTEMPTS} attempts")));
             }
-            Err(next_attempt(
+            next_attempt(
                 context,
                 staging,
-                &record.run,
-                &newest,
+                (&record, &newest),
+                carried,
                 "the target lost the job",
             )
-            .await)
+            .await
         }
         Err(error) if error.kind() == Kind::ImportFailed => {
             Err(unsuccessful(staging, &record.run, newest.number, FAILED, error).await?)
@@ -144,7 +149,15 @@ async fn succeeded(
     key: Option<&str>,
 ) -> Result<()> {
     let run = record.run.as_str();
-    close(staging, run, attempt.number, SUCCEEDED, None).await?;
+    if attempt.outcome.is_none() {
+        let proof = match counting::verify(context, record, attempt).await {
+            Err(error) if error.kind() == Kind::ImportIncomplete => {
+                return Err(unsuccessful(staging, run, attempt.number, FAILED, error).await?);
+            }
+            ended => ended?,
+        };
+        close_with(staging, run, attempt.number, &proof).await?;
+    }
     sync::end_run(staging, run, key, IMPORTED, None).await?;
     tracing::info!(run, attempt = attempt.number, "the import is complete");
     // Whoever asks once more is told nothing new.
@@ -168,20 +181,24 @@ fn in_progress(progress: Option<String>, retry_after: Option<std::time::Duration
         .retry_after(retry_after)
 }
 
-/// Begins the next attempt of a run on its own, with what the last one was to import, and gives what the caller answers.
+/// Begins the next attempt of a run on its own, with what the last one was to import, and gives what the caller answers:
+/// that it goes on, or which newer run has taken its place.
 async fn next_attempt(
     context: &Context,
     staging: &Staging,
-    run: &str,
-    last: &Attempt,
+    (record, last): (&RunRecord, &Attempt),
+    carried: Carried,
     why: &str,
-) -> Error {
-    let begin = async {
-        let sent = Sent::of(context, last.parameters.clone()).await?;
-        attempt(context, staging, run, &sent).await
-    };
-    match begin.await {
-        Ok(_) => Kind::JobInProgress.error(format!("run {run} is being imported again: {why}")),
-        Err(error) => error,
+) -> Result<ImportComplete> {
+    let run = record.run.as_str();
+    let key = carried.key.as_deref();
+    if let Turn::Superseded(newer) = turn::take(context, staging, key, record).await? {
+        return Ok(ImportComplete {
+            result: json!({"supersededBy": newer}),
+            carried,
+        });
     }
+    let sent = Sent::of(context, last.parameters.clone()).await?;
+    attempt(context, staging, run, &sent).await?;
+    Err(Kind::JobInProgress.error(format!("run {run} is being imported again: {why}")))
 }

@@ -1,6 +1,6 @@
 //! `pathling-import`, and the attempts of a run.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use url::Url;
@@ -8,27 +8,33 @@ use uuid::Uuid;
 
 use super::contract::{ImportRequest, ImportStarted};
 use super::run::refuse_cancelled;
-use super::{Context, require_staging_for_key};
+use super::counting::{self, Proof};
+use super::turn::{self, Turn};
+use super::{Context, Deadline, deletions, require_staging_for_key};
 use crate::error::{Error, Kind, Result};
 use crate::pathling::{self, Location};
 use crate::progress::{Arrival, Event};
 use crate::staging::{Staging, layout};
-use crate::sync::{self, Attempt, IMPORTED, Outcome, RunRecord, SUCCEEDED};
+use crate::sync::{self, Attempt, IMPORTED, NOTHING, Outcome, RunRecord, SUCCEEDED, SUPERSEDED};
 
 /// How many attempts a run has without success before it is given up: those that the target lost, and those that failed
 /// and were begun again by a later start.
 pub(super) const ATTEMPTS: usize = 3;
 
-const NOTHING: &str = "nothing to import";
 pub(super) const FAILED: &str = "failed";
 pub(super) const LOST: &str = "lost";
-const SUPERSEDED: &str = "superseded";
 
 /// Asks the target to import, and gives the import's status URL, or null where nothing needs importing.
 ///
 /// With staging, a retry of this step joins the attempt that is under way, and a call after an attempt that ended begins
 /// the next one.
-pub(super) async fn pathling_import(context: &Context, event: &Value) -> Result<ImportStarted> {
+///
+/// Before that the run takes its turn, and what the source has deleted is deleted. One that comes too late gives null.
+pub(super) async fn pathling_import(
+    context: &Context,
+    event: &Value,
+    deadline: Deadline,
+) -> Result<ImportStarted> {
     let ImportRequest {
         parameters,
         mut carried,
@@ -43,11 +49,25 @@ pub(super) async fn pathling_import(context: &Context, event: &Value) -> Result<
         carried.run = layout::derived_run("", &parameters.to_string(), [""; 0]);
     }
     let record = match staging {
-        Some(staging) => Some(RunRecord::load(staging, &carried.run).await?),
+        Some(staging) => Some(RunRecord {
+            run: carried.run.clone(),
+            ..RunRecord::load(staging, &carried.run).await?
+        }),
         None => None,
     };
     context.of_run(&carried.run, record.as_ref());
     let sent = Sent::of(context, parameters).await?;
+    if let (Some(staging), Some(record)) = (staging, &record) {
+        let key = carried.key.as_deref();
+        refuse_cancelled(record)?;
+        if let Turn::Superseded(_) = turn::take(context, staging, key, record).await? {
+            return Ok(ImportStarted {
+                status_url: None,
+                carried,
+            });
+        }
+        Box::pin(deletions::apply(context, staging, key, record, deadline)).await?;
+    }
     let status_url = match staging {
         _ if sent.locations.is_empty() => {
             tracing::info!(run = carried.run, "nothing needs importing");
@@ -139,6 +159,15 @@ pub(super) async fn attempt(
     run: &str,
     sent: &Sent,
 ) -> Result<Url> {
+    let known = RunRecord::load(staging, run).await?;
+    let joins = |attempt: &Attempt| {
+        attempt.outcome.is_none() && attempt.parameters == sent.parameters
+    };
+    // Whoever joins an attempt that may have begun counts too late.
+    let before = match known.attempts.last() {
+        Some(last) if joins(last) => BTreeMap::new(),
+        _ => counting::before(context, &sent.locations).await?,
+    };
     let record = RunRecord::update(staging, run, |record| {
         if record.cancelled().is_some() {
             return false;
@@ -160,6 +189,7 @@ pub(super) async fn attempt(
             at: sync::now(),
             parameters: sent.parameters.clone(),
             unsupported: sent.unsupported.clone(),
+            before: before.clone(),
             ..Attempt::default()
         });
         record.outcome = None;
@@ -228,13 +258,41 @@ pub(super) async fn unsuccessful(
     Ok(error.next(advice).for_good())
 }
 
+/// Writes down that an attempt has succeeded, and what proves it.
+pub(super) async fn close_with(
+    staging: &Staging,
+    run: &str,
+    number: u32,
+    proof: &Proof,
+) -> Result<()> {
+    end_attempt(staging, run, number, SUCCEEDED, |attempt| {
+        attempt.after.clone_from(&proof.after);
+        attempt.unverified.clone_from(&proof.unverified);
+    })
+    .await
+    .map(|_| ())
+}
+
 /// Writes down how an attempt ended, and gives the run's record.
-pub(super) async fn close(
+async fn close(
     staging: &Staging,
     run: &str,
     number: u32,
     outcome: &str,
     error: Option<&Error>,
+) -> Result<RunRecord> {
+    end_attempt(staging, run, number, outcome, |attempt| {
+        attempt.message = error.map(|error| error.what().to_owned());
+    })
+    .await
+}
+
+async fn end_attempt(
+    staging: &Staging,
+    run: &str,
+    number: u32,
+    outcome: &str,
+    say: impl Fn(&mut Attempt) + Send + Sync,
 ) -> Result<RunRecord> {
     RunRecord::update(staging, run, |record| {
         let attempt = record
@@ -246,7 +304,7 @@ pub(super) async fn close(
         };
         attempt.outcome = Some(outcome.to_owned());
         attempt.ended = Some(sync::now());
-        attempt.message = error.map(|error| error.what().to_owned());
+        say(attempt);
         if outcome == SUCCEEDED {
             // In one write: a crash right after it must not make the next start import the run again.
             record.outcome = Some(Outcome {

@@ -3,11 +3,14 @@
 //! [`run`] is the one way in: a step and its event lead to the output that is the next step's event.
 
 mod batches;
+mod beside;
 mod brought;
 mod cancelling;
 mod checking;
 mod context;
+mod counting;
 pub mod contract;
+mod deletions;
 mod early;
 mod ending;
 mod expiry;
@@ -17,12 +20,14 @@ mod importing;
 pub(crate) mod issues;
 mod keeping;
 mod leaving;
+mod missing;
 mod mode;
 mod published;
 mod renewal;
 mod run;
 mod told;
 mod transferring;
+mod turn;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -85,7 +90,7 @@ pub async fn run_until(
                 Box::pin(transferring::transfer_to_s3(context, event, deadline)).await
             }
             Step::PathlingImport => {
-                json(&Box::pin(importing::pathling_import(context, &event)).await?)
+                json(&Box::pin(importing::pathling_import(context, &event, deadline)).await?)
             }
             Step::CheckImportStatus => {
                 json(&Box::pin(import_status::check_import_status(context, &event)).await?)
@@ -156,13 +161,15 @@ pub async fn unfinished(context: &Context) -> Result<Option<Unfinished>> {
     let Some(in_progress) = SyncState::load(staging, &key).await?.in_progress else {
         return Ok(None);
     };
-    if in_progress.since_setting != settings.since {
+    if in_progress.since_setting != settings.since_setting() {
         return Ok(None);
     }
     let Some((record, kick_off)) = run::of_kick_off(staging, &in_progress).await? else {
         return Ok(None);
     };
-    if record.ended().is_some() {
+    let age = sync::since(&kick_off.at);
+    let too_old = age.is_some_and(|age| age > settings.sync.resume_within);
+    if record.ended().is_some() || too_old {
         return Ok(None);
     }
     // A manifest that was seen before the kick-off may be an earlier job's.

@@ -15,8 +15,10 @@ use super::contract::{
 };
 use super::early;
 use super::ending::Ending;
+use super::deletions;
 use super::issues;
 use super::keeping::{Whole, keep_manifest};
+use super::missing;
 use super::mode;
 use super::published::{self, ManifestAt};
 use super::renewal::renewal;
@@ -24,7 +26,7 @@ use super::run::{refuse_cancelled, saw_manifest, stored_manifest};
 use super::{Context, Deadline, expiry, require_staging_for_key};
 use crate::config::{MixedFiles, Settings};
 use crate::error::{Kind, Result};
-use crate::manifest::Manifest;
+use crate::manifest::{Asked, Manifest};
 use crate::pathling;
 use crate::staging::{Staging, layout};
 use crate::sync::{self, RunRecord};
@@ -95,6 +97,11 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
         until,
     ))
     .await?;
+    let at = manifest_at.as_ref();
+    Box::pin(deletions::look_at(
+        context, &record, &stored, mode, at, until,
+    ))
+    .await?;
 
     let (plan, listing) = plan(settings, staging, &record, &stored, fresh).await?;
     if record.transfer.is_none() {
@@ -126,8 +133,12 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
     let published = published.filter(|_| brought.fetched > 0 || record.transfer.is_none());
     refuse_others(context, published.as_deref(), &plan, &stored, &brought).await?;
 
-    let transferred =
+    let mut transferred =
         brought::transferred(settings, &carried.run, mode, &stored, &brought, started)?;
+    if carried.since == Some(Asked::Everything) {
+        let key = carried.key.as_deref();
+        missing::note(context, staging, key, &carried.run, &mut transferred).await?;
+    }
     let parameters = transferred.parameters.clone();
     let mut to_end = false;
     RunRecord::update(staging, &carried.run, |record| {

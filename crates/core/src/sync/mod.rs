@@ -3,10 +3,14 @@
 //! Both are small JSON objects, changed only by conditional writes. Fields that a later version of this program added
 //! are kept as they are.
 
+mod deletions;
 mod issues;
 mod job;
+mod lease;
 mod next;
 mod published;
+mod state;
+mod watermark;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,19 +23,23 @@ use crate::config::{ExportSettings, Settings};
 use crate::error::Result;
 use crate::staging::{Staging, layout};
 
+pub use self::deletions::Deleted;
 pub use self::issues::{ExportIssues, FirstIssue, HELD};
 pub use self::job::{CANCELLED, JobDeleted, StagedEarly};
 pub use self::next::is_instant;
+pub use self::lease::{Gate, Lease};
 pub use self::published::{FromManifest, SUCCEEDED};
-
-/// How many ended runs the state remembers.
-const RUNS_KEPT: usize = 50;
+pub use self::state::{Ended, InProgress, SyncState};
+pub use self::watermark::{Due, FullRun, Next, Watermark};
 
 /// The outcome of a run that was imported.
 pub const IMPORTED: &str = "imported";
 
-/// How many kick-offs in a row that nobody answered.
-const UNANSWERED_KEPT: usize = 10;
+/// The outcome of a run that had nothing to import.
+pub const NOTHING: &str = "nothing to import";
+
+/// The outcome of a run that came too late: a newer one had arrived.
+pub const SUPERSEDED: &str = "superseded";
 
 /// The name of the synchronisation that these settings describe: what is exported from where, and where it goes.
 #[must_use]
@@ -111,6 +119,9 @@ pub struct RunRecord {
     /// What the source reported of the export in files of errors, where it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub export_issues: Option<ExportIssues>,
+    /// What the source reported as deleted, and what became of that at the target.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deleted: Option<Deleted>,
     /// That the source was asked to delete the export's job, once everything was staged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub job_deleted: Option<JobDeleted>,
@@ -142,6 +153,9 @@ pub struct KickOff {
     pub mode: Option<String>,
     /// The types that were asked for; empty means all.
     pub types: Vec<String>,
+    /// Up to when changes were asked for, where that was said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
     /// Whose data was asked for: `system`, `patient` or `group/[id]`.
     pub level: String,
     /// The HTTP method that the source took.
@@ -199,6 +213,14 @@ pub struct Transferred {
     pub deletions: usize,
     /// How many files of errors the export had.
     pub export_errors: usize,
+    /// How it is imported: `merge` or `overwrite`.
+    pub mode: String,
+    /// Types that were there at the last full run, or asked for, and of which nothing came.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
+    /// Whether those are emptied.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub emptied: bool,
     /// What the import is told.
     pub parameters: Value,
 }
@@ -223,6 +245,15 @@ pub struct Attempt {
     pub outcome: Option<String>,
     /// What the target said about a failure.
     pub message: Option<String>,
+    /// How many resources of each type the target held before it, where they were counted.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub before: BTreeMap<String, u64>,
+    /// How many it held afterwards.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub after: BTreeMap<String, u64>,
+    /// Why its success is not proved by counting, where it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unverified: Option<String>,
 }
 
 /// How a run ended.
@@ -231,55 +262,10 @@ pub struct Attempt {
 pub struct Outcome {
     /// When, by this machine's clock.
     pub at: String,
-    /// `imported`, `nothing to import`, `cancelled`, or an error's name.
+    /// `imported`, `nothing to import`, `superseded`, `cancelled`, or an error's name.
     pub name: String,
     /// The error's text.
     pub message: Option<String>,
-}
-
-/// The state of a synchronisation.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct SyncState {
-    /// The form of this state; 1 so far.
-    pub version: u32,
-    /// The run that has not ended yet.
-    pub in_progress: Option<InProgress>,
-    /// When a kick-off was sent whose answer has not been written down: a job may run at the source that nobody knows.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub kick_off_sent: Option<String>,
-    /// When kick-offs before that were sent whose answers never came, since the last one that was answered.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub unanswered: Vec<String>,
-    /// The last runs that ended, the oldest first.
-    pub runs: Vec<Ended>,
-    /// What this version does not know.
-    #[serde(flatten)]
-    pub others: Map<String, Value>,
-}
-
-/// A run that has not ended yet.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct InProgress {
-    /// The run's name, as the kick-off gave it.
-    pub run: String,
-    /// The time of its kick-off, which names it in the run's record.
-    pub kick_off: String,
-    /// The `SINCE` setting that it was started with.
-    pub since_setting: Option<String>,
-}
-
-/// A run that ended.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Ended {
-    /// The run's name.
-    pub run: String,
-    /// When it ended.
-    pub at: String,
-    /// As in the run's record.
-    pub outcome: String,
 }
 
 /// This moment, as the records write it.
@@ -348,85 +334,6 @@ impl RunRecord {
     #[must_use]
     pub fn newest_kick_off(&self) -> Option<&KickOff> {
         self.kick_offs.last()
-    }
-}
-
-impl SyncState {
-    /// The state of `key`; an empty one where there is none yet.
-    pub async fn load(staging: &Staging, key: &str) -> Result<Self> {
-        staging
-            .read_json(&layout::sync_key(key))
-            .await
-            .map(Option::unwrap_or_default)
-    }
-
-    /// Changes the state of `key` by a conditional write, and gives it as it is then.
-    pub async fn update(
-        staging: &Staging,
-        key: &str,
-        mut change: impl FnMut(&mut Self) -> bool + Send,
-    ) -> Result<Self> {
-        staging
-            .update_json(&layout::sync_key(key), |state: &mut Self| {
-                state.version = 1;
-                Ok(change(state))
-            })
-            .await
-    }
-
-    /// Takes in that a kick-off is about to be sent. One before it, of which nothing is known, went unanswered.
-    pub(crate) fn announce(&mut self, at: &str) {
-        self.unanswered
-            .extend(self.kick_off_sent.replace(at.to_owned()));
-        let surplus = self.unanswered.len().saturating_sub(UNANSWERED_KEPT);
-        self.unanswered.drain(..surplus);
-    }
-
-    /// Takes in that it is known what became of the kick-off that was announced with this time. Others that were sent
-    /// meanwhile stay what they are. Gives whether anything changed.
-    pub(crate) fn answered(&mut self, at: &str) -> bool {
-        let before = self.unanswered.len();
-        self.unanswered.retain(|other| other != at);
-        let own = self.kick_off_sent.take_if(|sent| sent == at).is_some();
-        own || self.unanswered.len() < before
-    }
-
-    /// Whether a kick-off was announced with this time, and nothing is known of it yet.
-    pub(crate) fn has_announced(&self, at: &str) -> bool {
-        let mut announced = self.unanswered.iter().chain(&self.kick_off_sent);
-        announced.any(|other| other == at)
-    }
-
-    /// The run that was imported last, as far as that is remembered.
-    #[must_use]
-    pub fn imported_last(&self) -> Option<&str> {
-        let mut newest = self.runs.iter().rev();
-        let imported = newest.find(|ended| ended.outcome == IMPORTED)?;
-        Some(&imported.run)
-    }
-
-    /// Takes an ended run's record in; does nothing the second time.
-    fn end(&mut self, record: &RunRecord, outcome: &Outcome) {
-        // By the kick-off, for a server may give a newer one the same status URL and so the same name.
-        let ends = |in_progress: &InProgress| {
-            record
-                .kick_offs
-                .iter()
-                .any(|kick_off| kick_off.at == in_progress.kick_off)
-        };
-        if self.in_progress.as_ref().is_some_and(ends) {
-            self.in_progress = None;
-        }
-        let ended = Ended {
-            run: record.run.clone(),
-            at: outcome.at.clone(),
-            outcome: outcome.name.clone(),
-        };
-        if !self.runs.contains(&ended) {
-            self.runs.push(ended);
-        }
-        let surplus = self.runs.len().saturating_sub(RUNS_KEPT);
-        self.runs.drain(..surplus);
     }
 }
 

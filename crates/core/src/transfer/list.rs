@@ -1,6 +1,6 @@
 //! The lists of a manifest whose files a run keeps, and where each of them goes.
 
-use crate::manifest::{Manifest, Output};
+use crate::manifest::{Beside, Manifest, Output};
 use crate::staging::layout;
 
 /// Which of a manifest's lists of files is planned.
@@ -8,8 +8,8 @@ use crate::staging::layout;
 pub(super) enum List {
     /// The exported resources.
     Outputs,
-    /// The errors of the export.
-    Errors,
+    /// The files beside them that hold this.
+    Beside(Beside),
 }
 
 impl List {
@@ -17,8 +17,11 @@ impl List {
     pub(super) fn output(self, manifest: &Manifest, index: usize) -> Option<Output<'_>> {
         match self {
             Self::Outputs => manifest.output(index),
-            Self::Errors => manifest.error_file(index).map(|url| Output {
-                resource_type: "OperationOutcome",
+            Self::Beside(what) => manifest.beside(what, index).map(|url| Output {
+                resource_type: match what {
+                    Beside::Errors => "OperationOutcome",
+                    Beside::Deleted => "Bundle",
+                },
                 url,
                 count: None,
                 size: None,
@@ -30,7 +33,8 @@ impl List {
     pub(super) fn len(self, manifest: &Manifest) -> usize {
         match self {
             Self::Outputs => manifest.len(),
-            Self::Errors => manifest.head.errors,
+            Self::Beside(Beside::Errors) => manifest.head.errors,
+            Self::Beside(Beside::Deleted) => manifest.head.deleted,
         }
     }
 
@@ -43,7 +47,7 @@ impl List {
                     with(index, &output);
                 }
             }
-            Self::Errors => {
+            Self::Beside(_) => {
                 for (index, slot) in (0..self.len(manifest)).zip(0..) {
                     if let Some(output) = self.output(manifest, index) {
                         with(slot, &output);
@@ -57,7 +61,8 @@ impl List {
     pub(super) fn key(self, run: &str, index: usize, output: &Output<'_>) -> String {
         match self {
             Self::Outputs => layout::file_key(run, output.resource_type, index, &output.url),
-            Self::Errors => layout::error_key(run, index, &output.url),
+            Self::Beside(Beside::Errors) => layout::error_key(run, index, &output.url),
+            Self::Beside(Beside::Deleted) => layout::deleted_key(run, index, &output.url),
         }
     }
 
@@ -65,7 +70,8 @@ impl List {
     pub(super) fn part_key(self, run: &str, index: usize) -> String {
         match self {
             Self::Outputs => layout::part_key(run, index),
-            Self::Errors => layout::error_part_key(run, index),
+            Self::Beside(Beside::Errors) => layout::error_part_key(run, index),
+            Self::Beside(Beside::Deleted) => layout::deleted_part_key(run, index),
         }
     }
 }

@@ -13,7 +13,7 @@ use super::list::List;
 use super::weights::Weights;
 use crate::error::{Kind, Result};
 use crate::http::shown_str;
-use crate::manifest::{Manifest, Output};
+use crate::manifest::{Beside, Manifest, Output};
 use crate::staging::layout;
 
 /// One file of the manifest and its place in staging.
@@ -97,17 +97,19 @@ impl Plan {
         })
     }
 
-    /// Plans the files of errors, in the manifest's order. One of which it does not say where it is has no place here.
+    /// Plans the files beside the outputs that hold this, in the manifest's order. One of which it does not say where it is
+    /// has no place here.
     #[must_use]
-    pub fn errors(run: &str, stored: Arc<Manifest>) -> Self {
-        let all = (0..).take(stored.head.errors);
+    pub fn beside(run: &str, stored: Arc<Manifest>, what: Beside) -> Self {
+        let list = List::Beside(what);
+        let all = (0..).take(list.len(&stored));
         let order = all
-            .filter(|slot: &u32| stored.error_file(*slot as usize).is_some())
+            .filter(|slot: &u32| stored.beside(what, *slot as usize).is_some())
             .collect();
         Self {
             run: run.to_owned(),
             stored,
-            list: List::Errors,
+            list,
             order,
             other_counts: BTreeMap::new(),
             links: None,

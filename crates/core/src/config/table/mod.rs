@@ -66,6 +66,10 @@ pub enum Form {
     Url,
     /// A FHIR instant: date, time with seconds, and a zone.
     Instant,
+    /// A FHIR instant, or the word `auto`.
+    Since,
+    /// A whole number of minutes, hours, days or weeks, such as `30d`.
+    Period,
     /// Resource types, separated by commas.
     Types,
     /// Any text.
@@ -196,6 +200,10 @@ impl Setting {
         match self.form {
             Form::Url => "an http or https URL without user, query or fragment".to_owned(),
             Form::Instant => "a FHIR instant such as 2026-01-31T00:00:00Z".to_owned(),
+            Form::Since => {
+                "auto, or a FHIR instant such as 2026-01-31T00:00:00Z".to_owned()
+            }
+            Form::Period => "a period such as 30d, 12h or 2w".to_owned(),
             Form::Types => {
                 "resource types separated by commas, such as Patient,Observation".to_owned()
             }

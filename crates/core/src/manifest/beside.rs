@@ -1,4 +1,4 @@
-//! A manifest's files of errors, as they stream by: of each no more than where it can be fetched.
+//! A manifest's files beside its outputs, as they stream by: of each no more than where it can be fetched.
 
 use serde::de::{IgnoredAny, MapAccess, SeqAccess};
 use url::Url;
@@ -7,29 +7,44 @@ use super::given::{Given, Next, Take};
 use super::read::{Keep, of_file, wrong};
 use crate::error::Result;
 
-/// A list of files of errors: the member `error`, or `outcome` (STU4).
-pub(super) struct Errors<'a, K> {
+/// What files beside the outputs hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beside {
+    /// The errors of the export: the member `error`, or `outcome` (STU4).
+    Errors,
+    /// What the source has deleted: the member `deleted`.
+    Deleted,
+}
+
+/// A list of such files.
+pub(super) struct Files<'a, K> {
     name: &'static str,
+    what: Beside,
     base: Option<&'a Url>,
     keep: &'a mut K,
 }
 
-impl<'a, K: Keep> Errors<'a, K> {
+impl<'a, K: Keep> Files<'a, K> {
     /// The list of that name. Those that were kept before stay where `instead` says so and this list turns out to be empty.
     pub(super) fn of(
-        name: &'static str,
+        (name, what): (&'static str, Beside),
         base: Option<&'a Url>,
         keep: &'a mut K,
         instead: bool,
     ) -> Self {
         if !instead {
-            keep.forget_errors();
+            keep.forget_beside(what);
         }
-        Self { name, base, keep }
+        Self {
+            name,
+            what,
+            base,
+            keep,
+        }
     }
 }
 
-impl<'de, K: Keep> Take<'de> for Errors<'_, K> {
+impl<'de, K: Keep> Take<'de> for Files<'_, K> {
     type Value = Result<usize>;
 
     fn other(self) -> Result<usize> {
@@ -44,14 +59,14 @@ impl<'de, K: Keep> Take<'de> for Errors<'_, K> {
         let mut count = 0;
         while let Some(url) = list.next_element_seed(Next(Entry))? {
             if count == 0 {
-                self.keep.forget_errors();
+                self.keep.forget_beside(self.what);
             }
             let url = url.into_text().filter(|url| !url.is_empty());
             let mut url = url.and_then(|url| of_file(&url, self.base));
             if let Some(url) = &mut url {
                 url.set_fragment(None);
             }
-            self.keep.keep_error(url);
+            self.keep.keep_beside(self.what, url);
             self.keep.passed();
             count += 1;
         }

@@ -1,0 +1,75 @@
+//! Whose turn it is to import: one run of a synchronisation at a time (design, decision 13).
+//!
+//! Which run may import, and which comes too late, is decided in one conditional write.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+use super::{RunRecord, SyncState, moment};
+
+/// The right to import, for a while.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Lease {
+    /// The run that has it.
+    pub run: String,
+    /// Until when, by the clock of the machine that took it.
+    pub until: String,
+}
+
+/// Whether a run may import.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Gate {
+    /// It may: the lease is its own.
+    Open,
+    /// Another run may, until this moment.
+    Held {
+        /// That run.
+        run: String,
+        /// Until when, unless it is renewed.
+        until: String,
+    },
+    /// It comes too late: the target has what this newer run brought.
+    Superseded(String),
+}
+
+impl SyncState {
+    /// Lets a run in to import, or says why not. Of a run whose lease is its own, the lease is renewed.
+    pub fn enter(&mut self, record: &RunRecord, now: Timestamp, lease: Duration) -> Gate {
+        if let Some(newer) = self.superseding(record) {
+            let newer = newer.run.clone();
+            self.release(&record.run);
+            return Gate::Superseded(newer);
+        }
+        let now_told = moment(now);
+        if let Some(Lease { run, until }) = &self.lease
+            && *run != record.run
+            && *until > now_told
+        {
+            return Gate::Held {
+                run: run.clone(),
+                until: until.clone(),
+            };
+        }
+        let until = now.checked_add(lease).unwrap_or(Timestamp::MAX);
+        self.lease = Some(Lease {
+            run: record.run.clone(),
+            until: moment(until),
+        });
+        Gate::Open
+    }
+
+    /// Whether a run's lease is its own, and for how long it would still be.
+    #[must_use]
+    pub fn lease_left(&self, run: &str, now: Timestamp) -> Option<Duration> {
+        let lease = self.lease.as_ref().filter(|lease| lease.run == run)?;
+        let until: Timestamp = lease.until.parse().ok()?;
+        Some(Duration::try_from(until.duration_since(now)).unwrap_or_default())
+    }
+
+    /// Gives the lease back, where it is the run's.
+    pub(super) fn release(&mut self, run: &str) {
+        self.lease.take_if(|lease| lease.run == run);
+    }
+}
