@@ -30,6 +30,13 @@ fn wrong(setting: &Setting) -> &'static [&'static str] {
             "2026-13-31T00:00:00Z",
             "2026-02-30T00:00:00Z",
         ],
+        Form::Since => &[
+            "automatic",
+            "yesterday",
+            "2026-01-31",
+            "2026-13-31T00:00:00Z",
+        ],
+        Form::Period => &["30", "d", "0d", "-1d", "1.5h", "30y", "99999999999w"],
         Form::Types => &["patient", "Patient;Condition", "../x", "Patient Condition"],
         Form::Secret if setting.name == "SENTRY_DSN" => &["nonsense", "https://example.org/1"],
         Form::Text | Form::Secret => &["pass\u{1}w0rd", "pass\nw0rd"],

@@ -25,6 +25,8 @@ fn wrong(setting: &Setting) -> &'static [&'static str] {
             "2026-01-31T00:00:00",
             "2026-02-30T00:00:00Z",
         ],
+        Form::Since => &["automatic", "yesterday", "2026-01-31"],
+        Form::Period => &["30", "d", "0d", "-1d", "1.5h", "30y"],
         Form::Types => &["../../x", "Patient;Condition", "Patient,condition"],
         Form::Type => &["patient", "../x", "Patient,Condition", "Patient Condition"],
         Form::Text | Form::Secret => &["leaks\u{7}", "leaks\nleaks"],

@@ -10,7 +10,7 @@ use pathling_import_core::config::table::SETTINGS;
 use pathling_import_core::config::{Settings, Step};
 use pathling_import_core::staging::layout;
 use pathling_import_core::steps::Context;
-use pathling_import_core::sync::RunRecord;
+use pathling_import_core::sync::{self, RunRecord, SyncState};
 use pathling_import_core::telemetry::{self, LogFormat, Telemetry, TelemetryOptions};
 use pathling_import_core::{Error, Kind, Result};
 
@@ -276,7 +276,7 @@ impl Ending<'_> {
 
 /// Shows the closing summary on stdout.
 async fn summarise(context: &Context, finished: Finished, format: Format) {
-    let (record, staged) = match recorded(context, &finished.run).await {
+    let (record, state, staged) = match recorded(context, &finished.run).await {
         Ok(found) => found,
         Err(error) => {
             // The run itself is done, and so says the exit code.
@@ -285,7 +285,7 @@ async fn summarise(context: &Context, finished: Finished, format: Format) {
                 what = error.what(),
                 "the run is done, but its record cannot be read for the summary"
             );
-            (RunRecord::default(), String::new())
+            (RunRecord::default(), SyncState::default(), String::new())
         }
     };
     let target = context
@@ -294,7 +294,8 @@ async fn summarise(context: &Context, finished: Finished, format: Format) {
         .as_ref()
         .map(ToString::to_string)
         .unwrap_or_default();
-    let summary = Summary::new(finished, &record, staged, target);
+    let auto = context.settings().sync.auto;
+    let summary = Summary::new(finished, (&record, state), staged, target, auto);
     let text = match format {
         Format::Human => format!("\n{}", summary.human()),
         Format::Json => format!("{}\n", summary.json()),
@@ -315,11 +316,12 @@ fn print(text: &str, done: &str) {
     }
 }
 
-/// The run's record and where its files are.
-async fn recorded(context: &Context, run: &str) -> Result<(RunRecord, String)> {
+/// The run's record, the state of its synchronisation, and where its files are.
+async fn recorded(context: &Context, run: &str) -> Result<(RunRecord, SyncState, String)> {
     let staging = context.staging().await?;
     let record = RunRecord::load(staging, run).await?;
-    Ok((record, staging.url(&layout::run_folder(run))))
+    let state = SyncState::load(staging, &sync::key(context.settings())).await?;
+    Ok((record, state, staging.url(&layout::run_folder(run))))
 }
 
 /// Writes to stderr. Where that is gone, nobody is left to tell.

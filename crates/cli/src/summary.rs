@@ -7,7 +7,10 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use pathling_import_core::config::Step;
-use pathling_import_core::sync::{ExportIssues, RunRecord, is_instant};
+use pathling_import_core::sync::{
+    Deleted, Due, ExportIssues, IMPORTED, NOTHING, RunRecord, SUPERSEDED, SyncState, Watermark,
+    is_instant,
+};
 use serde_json::{Value, json};
 
 use crate::drive::{Extent, Finished};
@@ -39,15 +42,27 @@ pub(crate) struct Summary {
     next_since: Option<String>,
     /// Whether certain types were asked for.
     of_types: bool,
+    /// What became of deletions that the source reported.
+    deleted: Option<Deleted>,
+    /// Why counting does not prove that all arrived, where it does not; `None` where nothing was imported.
+    unverified: Option<Option<String>>,
+    /// Whether the watermark says what is asked for.
+    auto: bool,
+    /// What a run that came too late says of that.
+    superseded: Option<String>,
+    watermark: Option<Watermark>,
+    due: Option<Due>,
 }
 
 impl Summary {
-    /// Makes the summary from the run's record. `staged` is the run's folder, `target` the target's address.
+    /// Makes the summary from the run's record and the state of its synchronisation. `staged` is the run's folder, `target`
+    /// the target's address, and `auto` says whether the watermark decides what is asked for.
     pub(crate) fn new(
         finished: Finished,
-        record: &RunRecord,
+        (record, state): (&RunRecord, SyncState),
         staged: String,
         target: String,
+        auto: bool,
     ) -> Self {
         let transfer = record.transfer.clone().unwrap_or_default();
         let left_out = record
@@ -99,6 +114,20 @@ impl Summary {
             of_types: record
                 .newest_kick_off()
                 .is_some_and(|kick_off| !kick_off.types.is_empty()),
+            deleted: record.deleted.clone(),
+            unverified: record
+                .attempts
+                .last()
+                .filter(|_| finished.imported)
+                .map(|attempt| attempt.unverified.clone()),
+            auto,
+            superseded: record
+                .outcome
+                .as_ref()
+                .filter(|outcome| outcome.name == SUPERSEDED)
+                .and_then(|outcome| outcome.message.clone()),
+            watermark: state.watermark,
+            due: state.due,
             finished,
         }
     }
@@ -127,7 +156,11 @@ impl Summary {
             .collect();
         seconds.insert("total".to_owned(), rounded(self.took()));
         let mut all = json!({
-            "outcome": if finished.imported { "imported" } else { "nothing to import" },
+            "outcome": match (&self.superseded, finished.imported) {
+                (Some(_), _) => SUPERSEDED,
+                (None, true) => IMPORTED,
+                (None, false) => NOTHING,
+            },
             "complete": !self.is_held(),
             "run": finished.run,
             "resumed": finished.resumed,
@@ -152,6 +185,22 @@ impl Summary {
             "attempts": self.attempts,
             "seconds": seconds,
         });
+        if let Some(deleted) = &self.deleted {
+            all["deletions"] = json!({
+                "found": deleted.found,
+                "applied": deleted.applied(),
+                "policy": deleted.policy,
+            });
+        }
+        if let Some(unverified) = &self.unverified {
+            all["verified"] = json!(unverified.is_none());
+        }
+        if let Some(watermark) = &self.watermark {
+            all["watermark"] = json!(watermark.at);
+        }
+        if let Some(due) = &self.due {
+            all["fullRunDue"] = json!(due.why);
+        }
         if let Some(since) = &self.next_since {
             all["nextSince"] = json!(since);
         }
@@ -189,6 +238,12 @@ impl Summary {
             let resources = words::count(self.resources(), "resource", "resources");
             let types = words::count(self.imported.len() as u64, "type", "types");
             writeln!(out, "Imported {resources} of {types} into {}", self.target)?;
+        } else if let Some(superseded) = &self.superseded {
+            let superseded = words::one_line(superseded);
+            writeln!(
+                out,
+                "Nothing imported: {superseded}, which has brought what came later"
+            )?;
         } else if let Some(before) = &self.imported_before {
             writeln!(
                 out,
@@ -237,6 +292,10 @@ impl Summary {
             let held = self.is_held();
             let next = if self.from_manifest {
                 ", by the manifest"
+            } else if self.auto && held {
+                "; the next run begins where this one did, because the source reports errors"
+            } else if self.auto {
+                ""
             } else if !is_instant(as_of) {
                 ", which is no instant: for a next delta, keep the SINCE before it"
             } else if held && finished.extent == Some(Extent::Full) {
@@ -246,7 +305,7 @@ impl Summary {
             } else {
                 ", which is the SINCE of a next delta"
             };
-            match self.next_since.as_ref().filter(|_| !held) {
+            match self.next_since.as_ref().filter(|_| !held && !self.auto) {
                 Some(since) => writeln!(
                     out,
                     "As of   {as_of}; the SINCE of a next delta is {since}, when the export was asked for"
@@ -261,13 +320,62 @@ impl Summary {
             };
             writeln!(out, "Mode    {mode}{attempt}")?;
         }
+        self.write_step(out)?;
         writeln!(out, "Staged  {} in {}", self.size(), self.staged)?;
         writeln!(out, "Took    {}", self.durations())
     }
 
+    /// How far the target is in step with the source.
+    fn write_step(&self, out: &mut String) -> std::fmt::Result {
+        match self.deleted.as_ref().map(Deleted::applied) {
+            None | Some(0) => {}
+            Some(applied) => {
+                let resources = words::count(applied as u64, "resource", "resources");
+                writeln!(out, "Deleted {resources}, as the source did")?;
+            }
+        }
+        match &self.unverified {
+            Some(None) => writeln!(out, "Counted the target holds what was staged")?,
+            Some(Some(why)) => writeln!(out, "Counted no: {}", words::one_line(why))?,
+            None => {}
+        }
+        if let (true, Some(watermark)) = (self.auto, &self.watermark) {
+            let at = words::one_line(&watermark.at);
+            writeln!(out, "Next    what changes after {at}")?;
+        }
+        if let Some(due) = &self.due {
+            let why = words::one_line(&due.why);
+            let when = if self.auto {
+                "the next run is"
+            } else {
+                "please run"
+            };
+            writeln!(out, "Due     {when} a full one: {why}")?;
+        }
+        Ok(())
+    }
+
+    /// What is said of deletions that the target does not have, where there are some.
+    fn deletions_left(&self) -> Option<String> {
+        let files = words::count(self.deletions as u64, "file", "files");
+        let Some(deleted) = &self.deleted else {
+            let left = "not applied, so the target may hold what the source deleted";
+            return (self.deletions > 0).then(|| format!("{files} of deletions: {left}"));
+        };
+        if deleted.refresh.is_some() {
+            return Some(format!(
+                "{files} of deletions: not applied, or not all of them, so a full run is due"
+            ));
+        }
+        (deleted.policy == "ignore").then(|| {
+            format!("{files} of deletions: not applied (DELETIONS=ignore), so the target may hold what the source deleted")
+        })
+    }
+
     /// What did not reach the target.
     fn write_skipped(&self, out: &mut String) -> std::fmt::Result {
-        if self.unsupported.is_empty() && self.deletions == 0 && self.export_errors == 0 {
+        let deletions = self.deletions_left();
+        if self.unsupported.is_empty() && deletions.is_none() && self.export_errors == 0 {
             return Ok(());
         }
         writeln!(out, "\nSkipped")?;
@@ -275,12 +383,8 @@ impl Summary {
             writeln!(out, "  types that the target cannot hold:")?;
             table(out, &self.unsupported)?;
         }
-        if self.deletions > 0 {
-            let files = words::count(self.deletions as u64, "file", "files");
-            writeln!(
-                out,
-                "  {files} of deletions: not applied, so the target may hold what the source deleted"
-            )?;
+        if let Some(deletions) = deletions {
+            writeln!(out, "  {deletions}")?;
         }
         if self.export_errors > 0 {
             let files = words::count(self.export_errors as u64, "file", "files");

@@ -58,9 +58,10 @@ fn finished() -> Finished {
 fn summary(finished: Finished, record: &RunRecord) -> Summary {
     Summary::new(
         finished,
-        record,
+        (record, SyncState::default()),
         "s3://b/runs/a1".to_owned(),
         "https://target.example.org/fhir".to_owned(),
+        false,
     )
 }
 
@@ -82,6 +83,7 @@ Skipped
 Run     a1 (full export)
 As of   2026-02-01T00:00:00Z, which is the SINCE of a next delta
 Mode    merge
+Counted the target holds what was staged
 Staged  5 files (2 there already), 18.80 MB, in s3://b/runs/a1
 Took    15 min 8 s (export 15 min, transfer 3 s, import 5.1 s)
 ";
@@ -100,7 +102,7 @@ fn a_program_reads_the_same() {
             "types": {"Observation": 12_345, "Patient": 10}, "resources": 12_355,
             "files": 5, "fetched": 3, "bytes": 18_800_000, "staged": "s3://b/runs/a1",
             "skipped": {"unsupported": {"Bundle": 3, "Foo": 1}, "deletions": 1, "exportErrors": 2},
-            "attempts": 1,
+            "attempts": 1, "verified": true,
             "seconds": {"fhir-export": 0.2, "check-export-status": 900.0, "transfer-to-s3": 3.0,
                 "pathling-import": 0.1, "check-import-status": 5.0, "total": 908.3},
         })
@@ -225,6 +227,9 @@ fn every_field_is_described() {
     }];
     let mut all = summary(finished(), &record);
     all.next_since = Some("2026-01-31T00:00:00Z".to_owned());
+    all.watermark = Some(Watermark::default());
+    all.due = Some(Due::default());
+    all.deleted = Some(Deleted::default());
     all.imported_before = Some("2026-01-31T00:00:00Z".to_owned());
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/summary.md");
     let page = std::fs::read_to_string(path).unwrap();
@@ -232,7 +237,7 @@ fn every_field_is_described() {
     for (name, value) in all.json().as_object().unwrap() {
         let within = match name.as_str() {
             "skipped" => value.as_object().unwrap().keys().collect(),
-            "exportIssues" => {
+            "exportIssues" | "deletions" => {
                 let names = value.as_object().unwrap().keys();
                 missing.extend(
                     names

@@ -12,8 +12,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use url::Url;
 
-use super::read::{self, Found, Keep, wrong};
 use super::beside::Beside;
+use super::read::{self, Found, Keep, wrong};
 use super::{BYTE_ORDER_MARK, Head, LIMIT, too_large};
 use crate::error::{Error, Kind, Result};
 

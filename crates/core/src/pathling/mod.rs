@@ -311,9 +311,7 @@ pub async fn delete(
                 .error(format!("{at}/… answered 404 without an OperationOutcome"))
                 .next("Check that TARGET_ENDPOINT is the base URL of Pathling's FHIR API."))
         }
-        400 | 405 | 501 => Ok(Deletion::Unsupported(format!(
-            "{at}/… answered {status}"
-        ))),
+        400 | 405 | 501 => Ok(Deletion::Unsupported(format!("{at}/… answered {status}"))),
         401 | 403 => {
             let what = format!("{at}/… answered {status}");
             Err(Kind::Authentication.error(what).next(

@@ -52,11 +52,7 @@ impl Fetching<'_> {
             };
             self.bearable(&error)?;
             missing += 1;
-            tracing::warn!(
-                error = error.what(),
-                "{} cannot be had",
-                self.name()
-            );
+            tracing::warn!(error = error.what(), "{} cannot be had", self.name());
         }
         Ok((there, missing))
     }

@@ -163,7 +163,10 @@ fn incomplete(wrong: &[Row<'_>]) -> Error {
         let at_least = if row.exactly { "" } else { "at least " };
         let (name, expected, found) = (row.name, row.expected, row.found);
         // Writing to a String cannot fail.
-        let _ = write!(table, "\n  {name}: expected {at_least}{expected}, found {found}");
+        let _ = write!(
+            table,
+            "\n  {name}: expected {at_least}{expected}, found {found}"
+        );
     }
     Kind::ImportIncomplete.error(format!(
         "the target says that the import is complete, and does not hold what was staged:{table}\n"

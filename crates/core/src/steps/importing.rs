@@ -7,8 +7,8 @@ use url::Url;
 use uuid::Uuid;
 
 use super::contract::{ImportRequest, ImportStarted};
-use super::run::refuse_cancelled;
 use super::counting::{self, Proof};
+use super::run::refuse_cancelled;
 use super::turn::{self, Turn};
 use super::{Context, Deadline, deletions, require_staging_for_key};
 use crate::error::{Error, Kind, Result};
@@ -160,9 +160,8 @@ pub(super) async fn attempt(
     sent: &Sent,
 ) -> Result<Url> {
     let known = RunRecord::load(staging, run).await?;
-    let joins = |attempt: &Attempt| {
-        attempt.outcome.is_none() && attempt.parameters == sent.parameters
-    };
+    let joins =
+        |attempt: &Attempt| attempt.outcome.is_none() && attempt.parameters == sent.parameters;
     // Whoever joins an attempt that may have begun counts too late.
     let before = match known.attempts.last() {
         Some(last) if joins(last) => BTreeMap::new(),

@@ -25,7 +25,10 @@ pub(super) async fn note(
     let known = state.full.iter().flat_map(|full| &full.types);
     let mut missing: Vec<String> = settings.types.iter().chain(known).cloned().collect();
     missing.retain(|name| {
-        transferred.resources.get(name).is_none_or(|count| *count == 0)
+        transferred
+            .resources
+            .get(name)
+            .is_none_or(|count| *count == 0)
             && pathling::holds(settings.dialect, name)
     });
     missing.sort_unstable();
@@ -39,10 +42,19 @@ pub(super) async fn note(
         for name in &missing {
             let file = staging.write(&layout::empty_key(run, name), layout::JSON_LINES);
             file.finish().await?;
-            locations.push(brought::location(settings, run, name, ImportMode::Overwrite)?);
+            locations.push(brought::location(
+                settings,
+                run,
+                name,
+                ImportMode::Overwrite,
+            )?);
         }
         transferred.parameters = pathling::parameters(&locations);
-        tracing::warn!(run, types, "types of which the source has no resources any more are emptied in the target");
+        tracing::warn!(
+            run,
+            types,
+            "types of which the source has no resources any more are emptied in the target"
+        );
     } else {
         tracing::warn!(
             run,

@@ -13,9 +13,9 @@ use super::brought::{self, log};
 use super::contract::{
     BatchStaged, BatchTransfer, Staged, ToldManifest, TransferRequest, WholeTransfer,
 };
+use super::deletions;
 use super::early;
 use super::ending::Ending;
-use super::deletions;
 use super::issues;
 use super::keeping::{Whole, keep_manifest};
 use super::missing;

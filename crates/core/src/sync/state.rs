@@ -11,7 +11,7 @@ use crate::staging::{Staging, layout};
 const RUNS_KEPT: usize = 50;
 
 /// How many kick-offs in a row that nobody answered.
-const UNANSWERED_KEPT: usize = 10;
+pub(super) const UNANSWERED_KEPT: usize = 10;
 
 /// The state of a synchronisation.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

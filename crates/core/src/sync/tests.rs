@@ -74,7 +74,7 @@ fn kick_offs_that_nobody_answered_are_kept_in_their_order() {
     for at in 4..40 {
         state.announce(&at.to_string());
     }
-    assert_eq!(state.unanswered.len(), UNANSWERED_KEPT);
+    assert_eq!(state.unanswered.len(), state::UNANSWERED_KEPT);
 }
 
 /// How a run ends, of which these are the outcomes in turn; a kick-off begins it, and begins it anew where one says so.

@@ -152,7 +152,11 @@ impl SyncState {
 
     /// Takes in what a full run brought. Only one that replaced what was there does away with what was due before it began.
     fn note_full(&mut self, record: &RunRecord, kick_off: &KickOff, outcome: &Outcome) {
-        let Some(transfer) = record.transfer.as_ref().filter(|_| kick_off.since.is_none()) else {
+        let Some(transfer) = record
+            .transfer
+            .as_ref()
+            .filter(|_| kick_off.since.is_none())
+        else {
             return;
         };
         let brought = transfer.resources.iter().filter(|(_, count)| **count > 0);
@@ -181,9 +185,9 @@ impl SyncState {
         let reached: Option<Timestamp> = reached.and_then(Result::ok);
         let connects = match (&kick_off.since, reached) {
             (None, _) => true,
-            (Some(since), Some(reached)) => since
-                .parse()
-                .is_ok_and(|since: Timestamp| since <= reached),
+            (Some(since), Some(reached)) => {
+                since.parse().is_ok_and(|since: Timestamp| since <= reached)
+            }
             (Some(_), None) => false,
         };
         if !connects || record.issues_hold().is_some() || reached.is_some_and(|it| own <= it) {

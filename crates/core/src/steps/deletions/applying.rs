@@ -198,7 +198,9 @@ async fn read(staging: &Staging, run: &str) -> Result<BTreeMap<String, Vec<Strin
             .next("Start with --fresh, or in Step Functions a new execution: a new export reports the deletions again.")
     };
     let Some(mut chunks) = staging.read_stream(&key).await? else {
-        return Err(broken("is gone, and it is the list of what is to be deleted"));
+        return Err(broken(
+            "is gone, and it is the list of what is to be deleted",
+        ));
     };
     let mut text = Vec::new();
     while let Some(chunk) = chunks.next().await {

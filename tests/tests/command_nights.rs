@@ -1,0 +1,318 @@
+//! Night after night under `SINCE=auto`: what is asked for follows from what has arrived, deletions too.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::path::Path;
+
+use pathling_import_tests::check::{assert_arrived, assert_arrived_of};
+use pathling_import_tests::{CommandRun, Finished, Records as _, pathling_import};
+use sandbox::{Builder, Dataset, ErrorContent, Fault, PathlingVersion, Sandbox};
+use serde_json::{Value, json};
+
+fn hospital(version: PathlingVersion) -> Builder {
+    let data = Dataset::of(&[("Condition", 12), ("Patient", 12)]);
+    Sandbox::builder()
+        .pathling(version)
+        .data(data)
+        .resources_per_file(5)
+}
+
+fn nightly(sandbox: &Sandbox) -> CommandRun {
+    pathling_import(sandbox).env("SINCE", "auto")
+}
+
+async fn night(sandbox: &Sandbox) -> Finished {
+    nightly(sandbox).run().await.expect_code(0)
+}
+
+/// The one state that there is.
+fn state(sandbox: &Sandbox) -> Value {
+    let objects = sandbox.s3_objects();
+    let mut states = objects.iter().filter(|(key, _)| key.contains("/sync/"));
+    let (key, _) = states.next().expect("there is no state");
+    assert!(states.next().is_none(), "there is one synchronisation");
+    serde_json::from_slice(&sandbox.s3_object(key).unwrap()).unwrap()
+}
+
+fn watermark(sandbox: &Sandbox) -> Option<String> {
+    let at = &state(sandbox)["watermark"]["at"];
+    at.as_str().map(str::to_owned)
+}
+
+/// What the newest kick-off asked for: its `_since`.
+fn asked_since(sandbox: &Sandbox) -> Option<String> {
+    let kick_offs = sandbox.export_kick_offs();
+    kick_offs.last().unwrap().parameter("_since")
+}
+
+/// What mode the newest import was asked for, in either dialect.
+fn mode(sandbox: &Sandbox) -> String {
+    let kick_offs = sandbox.import_kick_offs();
+    let body = kick_offs.last().unwrap().body.as_ref().unwrap().to_string();
+    let overwrite = body.contains("overwrite");
+    assert_ne!(overwrite, body.contains("merge"), "{body}");
+    (if overwrite { "overwrite" } else { "merge" }).to_owned()
+}
+
+fn patient(id: &str, word: &str) -> Value {
+    json!({"resourceType": "Patient", "id": id, "language": word})
+}
+
+#[tokio::test]
+async fn the_first_night_brings_everything_and_each_one_after_it_what_changed() {
+    for version in [PathlingVersion::Seven, PathlingVersion::Two] {
+        let sandbox = hospital(version).start().await.unwrap();
+        let first = night(&sandbox).await;
+        assert_eq!(asked_since(&sandbox), None);
+        assert_eq!(mode(&sandbox), "overwrite");
+        assert_arrived(&sandbox);
+        let reached = watermark(&sandbox).expect("the first night moves the watermark");
+        let next = format!("Next    what changes after {reached}");
+        assert!(first.stdout.contains(&next), "{}", first.stdout);
+        let counted = "Counted the target holds what was staged";
+        assert!(first.stdout.contains(counted), "{}", first.stdout);
+
+        sandbox.source_put(&patient("new", "de"));
+        night(&sandbox).await;
+        assert_eq!(asked_since(&sandbox), Some(reached.clone()));
+        assert_eq!(mode(&sandbox), "merge");
+        assert_arrived(&sandbox);
+        let moved = watermark(&sandbox).unwrap();
+        assert!(moved > reached, "{moved} {reached}");
+    }
+}
+
+#[tokio::test]
+async fn a_night_without_anything_new_moves_the_watermark_too() {
+    let sandbox = hospital(PathlingVersion::Two).start().await.unwrap();
+    night(&sandbox).await;
+    let reached = watermark(&sandbox).unwrap();
+    // The source's `Date` has whole seconds.
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    let quiet = night(&sandbox).await;
+    assert!(
+        quiet.stdout.contains("Nothing to import"),
+        "{}",
+        quiet.stdout
+    );
+    assert_eq!(sandbox.import_kick_offs().len(), 1);
+    assert!(watermark(&sandbox).unwrap() > reached);
+}
+
+#[tokio::test]
+async fn an_overlap_reaches_further_back() {
+    let sandbox = hospital(PathlingVersion::Two).start().await.unwrap();
+    night(&sandbox).await;
+    let reached: jiff::Timestamp = watermark(&sandbox).unwrap().parse().unwrap();
+    let run = nightly(&sandbox).env("SINCE_OVERLAP", "3600").run();
+    let _ = run.await.expect_code(0);
+    let asked: jiff::Timestamp = asked_since(&sandbox).unwrap().parse().unwrap();
+    assert_eq!(reached.duration_since(asked).as_secs(), 3600);
+}
+
+#[tokio::test]
+async fn what_the_source_deletes_is_deleted_and_what_comes_back_is_there() {
+    let sandbox = hospital(PathlingVersion::Two).start().await.unwrap();
+    night(&sandbox).await;
+    assert!(
+        sandbox.source_delete("Patient", "patient-1"),
+        "ids are known"
+    );
+    for id in ["patient-2", "patient-3"] {
+        assert!(sandbox.source_delete("Patient", id));
+    }
+    sandbox.source_put(&patient("patient-3", "back"));
+    let finished = night(&sandbox).await;
+    assert!(
+        finished.stdout.contains("as the source did"),
+        "{}",
+        finished.stdout
+    );
+    assert_arrived(&sandbox);
+    // A night with nothing but deletions asks for no import, and has them too.
+    let imports = sandbox.import_kick_offs().len();
+    assert!(sandbox.source_delete("Condition", "condition-1"));
+    night(&sandbox).await;
+    assert_eq!(sandbox.import_kick_offs().len(), imports);
+    assert_arrived(&sandbox);
+}
+
+#[tokio::test]
+async fn deletions_at_a_target_that_cannot_delete_make_the_next_night_a_full_one() {
+    let sandbox = hospital(PathlingVersion::Seven).start().await.unwrap();
+    night(&sandbox).await;
+    assert!(sandbox.source_delete("Patient", "patient-1"));
+    let due = night(&sandbox).await;
+    let line = "Due     the next run is a full one: Pathling 7 cannot delete";
+    assert!(due.stdout.contains(line), "{}", due.stdout);
+    assert_eq!(sandbox.rows("Patient").len(), 12);
+    let full = night(&sandbox).await;
+    assert_eq!(asked_since(&sandbox), None);
+    assert_eq!(mode(&sandbox), "overwrite");
+    assert!(!full.stdout.contains("Due  "), "{}", full.stdout);
+    assert_arrived(&sandbox);
+    assert_eq!(state(&sandbox)["due"], Value::Null);
+}
+
+#[tokio::test]
+async fn too_many_deletions_and_those_that_are_not_wanted_one_by_one_make_a_full_run_due() {
+    for (name, value, why) in [
+        (
+            "DELETIONS_LIMIT",
+            "1",
+            "more than 1 resources (DELETIONS_LIMIT)",
+        ),
+        ("DELETIONS", "refresh", "DELETIONS=refresh"),
+    ] {
+        let sandbox = hospital(PathlingVersion::Two).start().await.unwrap();
+        night(&sandbox).await;
+        for id in ["patient-1", "patient-2"] {
+            assert!(sandbox.source_delete("Patient", id));
+        }
+        let run = nightly(&sandbox).env(name, value).run().await;
+        let due = run.expect_code(0);
+        assert!(due.stdout.contains(why), "{}", due.stdout);
+        assert_eq!(sandbox.rows("Patient").len(), 12, "none is deleted");
+        night(&sandbox).await;
+        assert_arrived(&sandbox);
+    }
+}
+
+#[tokio::test]
+async fn deletions_that_are_ignored_are_named_and_nothing_follows() {
+    let sandbox = hospital(PathlingVersion::Two).start().await.unwrap();
+    night(&sandbox).await;
+    assert!(sandbox.source_delete("Patient", "patient-1"));
+    let run = nightly(&sandbox).env("DELETIONS", "ignore").run().await;
+    let ignored = run.expect_code(0);
+    let words = "not applied (DELETIONS=ignore)";
+    assert!(ignored.stdout.contains(words), "{}", ignored.stdout);
+    assert_eq!(sandbox.rows("Patient").len(), 12);
+    assert_eq!(state(&sandbox)["due"], Value::Null);
+}
+
+#[tokio::test]
+async fn errors_of_the_export_keep_the_watermark_where_it_was() {
+    let sandbox = hospital(PathlingVersion::Two).start().await.unwrap();
+    night(&sandbox).await;
+    let reached = watermark(&sandbox).unwrap();
+    sandbox.source_put(&patient("new", "de"));
+    sandbox
+        .faults()
+        .on(Fault::ExportErrors(ErrorContent::Errors));
+    let held = night(&sandbox).await;
+    assert!(
+        held.stdout.contains("EXPORT_ERRORS=hold"),
+        "{}",
+        held.stdout
+    );
+    assert_eq!(watermark(&sandbox), Some(reached.clone()));
+    sandbox.faults().clear();
+    night(&sandbox).await;
+    assert_eq!(asked_since(&sandbox), Some(reached));
+    assert_arrived(&sandbox);
+}
+
+#[tokio::test]
+async fn an_import_that_lost_rows_in_silence_is_found_out_and_done_again() {
+    let sandbox = hospital(PathlingVersion::Two).start().await.unwrap();
+    sandbox.faults().once(Fault::ImportDropsRows);
+    let failed = nightly(&sandbox).run().await;
+    failed.expect_error(
+        "ImportIncompleteError",
+        &["Patient: expected 12, found 0", "goes on"],
+    );
+    assert_eq!(watermark(&sandbox), None);
+    night(&sandbox).await;
+    assert_eq!(sandbox.export_kick_offs().len(), 1, "from what is staged");
+    assert_arrived(&sandbox);
+    assert!(watermark(&sandbox).is_some());
+}
+
+#[tokio::test]
+async fn a_target_that_may_not_be_counted_is_believed_and_that_is_said() {
+    let sandbox = hospital(PathlingVersion::Two).start().await.unwrap();
+    let scopes = "pathling:import pathling:write";
+    let run = nightly(&sandbox).env("TARGET_SCOPES", scopes).run().await;
+    let finished = run.expect_code(0);
+    assert!(
+        finished.stderr.contains("pathling:search"),
+        "{}",
+        finished.stderr
+    );
+    assert!(
+        finished.stdout.contains("Counted no: "),
+        "{}",
+        finished.stdout
+    );
+    let unverified = &state(&sandbox)["watermark"]["unverified"];
+    assert!(unverified.is_string(), "{unverified}");
+    let run = nightly(&sandbox).env("VERIFY_IMPORT", "none").run().await;
+    assert!(!run.expect_code(0).stderr.contains("pathling:search"));
+}
+
+/// As if the last full run were long ago, in staging that is a folder.
+fn age(staging: &Path) {
+    let states = std::fs::read_dir(staging.join("sync")).unwrap();
+    let mut states = states.map(|it| it.unwrap().path());
+    let path = states.find(|it| it.extension().is_some_and(|it| it == "json"));
+    let path = path.expect("there is a state");
+    let mut state: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    assert!(state["full"]["at"].is_string(), "{state}");
+    state["full"]["at"] = json!("2020-01-01T00:00:00.000000Z");
+    std::fs::write(&path, state.to_string()).unwrap();
+}
+
+#[tokio::test]
+async fn a_full_run_is_due_by_time() {
+    let sandbox = hospital(PathlingVersion::Two).start().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let run = async || {
+        let run = nightly(&sandbox).env("FULL_EVERY", "30d");
+        let run = run.env("STAGING_URL", folder.path().to_str().unwrap());
+        let _ = run.run().await.expect_code(0);
+    };
+    run().await;
+    run().await;
+    assert!(asked_since(&sandbox).is_some());
+    age(folder.path());
+    run().await;
+    assert_eq!(asked_since(&sandbox), None);
+    assert_eq!(mode(&sandbox), "overwrite");
+}
+
+#[tokio::test]
+async fn a_type_that_vanishes_is_named_and_emptied_where_that_is_wanted() {
+    let sandbox = hospital(PathlingVersion::Two).start().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let full = async |empty: &str| {
+        let run = nightly(&sandbox).env("FULL_EVERY", "1m");
+        let run = run.env("STAGING_URL", folder.path().to_str().unwrap());
+        let run = run.env("EMPTY_MISSING_TYPES", empty);
+        run.run().await.expect_code(0)
+    };
+    full("false").await;
+    for number in 1..=12 {
+        let id = format!("condition-{number}");
+        assert!(sandbox.source_delete("Condition", &id), "{id}");
+    }
+    age(folder.path());
+    let named = full("false").await;
+    let words = "EMPTY_MISSING_TYPES=true has them emptied";
+    assert!(named.stderr.contains(words), "{}", named.stderr);
+    assert_eq!(sandbox.rows("Condition").len(), 12);
+    // Told until it is done.
+    for (empty, left) in [("false", 12), ("true", 0)] {
+        age(folder.path());
+        let told = full(empty).await;
+        assert!(told.stderr.contains("Condition"), "{}", told.stderr);
+        assert_eq!(sandbox.rows("Condition").len(), left);
+    }
+    age(folder.path());
+    let quiet = full("false").await;
+    assert!(
+        !quiet.stderr.contains("EMPTY_MISSING_TYPES"),
+        "{}",
+        quiet.stderr
+    );
+    assert_arrived_of(&sandbox, "Patient");
+}
