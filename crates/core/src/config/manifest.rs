@@ -9,6 +9,7 @@ use url::Url;
 
 use super::has_userinfo;
 use super::read::Reader;
+use super::sync::AUTO;
 use super::table::Step;
 
 const NAME: &str = "SOURCE_MANIFEST";
@@ -57,8 +58,10 @@ impl SourceManifest {
             }
             Ok(url)
         })?;
+        // `auto` asks for what there is to ask for, and here there is nothing.
+        let auto = reader.since("SINCE").is_some_and(|since| since == AUTO);
         for name in WHAT {
-            if reader.is_changed(name) {
+            if reader.is_changed(name) && !(auto && name == "SINCE") {
                 let written = reader.written(name);
                 reader.contradiction(format!(
                     "{written} has no meaning beside {NAME}: nothing is asked for an export, and the manifest holds what it holds; leave it out"

@@ -171,6 +171,7 @@ impl Settings {
         let since = reader.since("SINCE");
         let auto = since.as_deref() == Some(sync::AUTO);
         let since = since.filter(|_| !auto);
+        let auto = auto && manifest.is_none();
         let settings = Self {
             export: ExportSettings::read(&mut reader, since.as_deref()),
             target_address: target.as_ref().map(|target| target.url.clone()),

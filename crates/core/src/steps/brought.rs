@@ -25,7 +25,7 @@ pub(super) fn transferred(
 ) -> Result<Transferred> {
     let unsupported = unsupported(settings, &brought.resources)?;
     let parameters = parameters(settings, run, mode, &brought.resources)?;
-    warn(stored, &unsupported);
+    warn(&unsupported);
     log(run, brought);
     Ok(Transferred {
         at: sync::now(),
@@ -105,17 +105,11 @@ pub(super) fn location(
     })
 }
 
-fn warn(manifest: &Manifest, unsupported: &[String]) {
+fn warn(unsupported: &[String]) {
     if !unsupported.is_empty() {
         tracing::warn!(
             types = unsupported.join(","),
             "types that the target cannot hold are staged and left out of the import"
-        );
-    }
-    if manifest.head.deleted > 0 {
-        tracing::warn!(
-            files = manifest.head.deleted,
-            "the export names deletions, which are not applied to the target"
         );
     }
 }

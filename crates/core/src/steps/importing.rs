@@ -68,6 +68,15 @@ pub(super) async fn pathling_import(
         }
         Box::pin(deletions::apply(context, staging, key, record, deadline)).await?;
     }
+    if staging.is_none()
+        && let Some(files) = event.get("deletions").and_then(Value::as_u64)
+        && files > 0
+    {
+        tracing::warn!(
+            files,
+            "the export names deletions, which are not applied to the target: that takes STAGING_URL here"
+        );
+    }
     let status_url = match staging {
         _ if sent.locations.is_empty() => {
             tracing::info!(run = carried.run, "nothing needs importing");
