@@ -19,7 +19,7 @@ use crate::error::{Kind, Result};
 
 /// How long headers that are kept elsewhere are believed to be the same. Servers refuse them in many ways, so that no refusal
 /// says that they were changed.
-const AGE: Duration = Duration::from_secs(300);
+const AGE: Duration = Duration::from_mins(5);
 
 /// The headers, and where they may go.
 pub(super) struct Extra {
