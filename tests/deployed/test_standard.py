@@ -9,7 +9,6 @@ from checks import IN_ORDER, check_a_whole_run, staged
 
 from local_aws import PATIENCE
 
-
 LAYOUT = "|".join(
     [
         r"runs/[^/]+/(_run|_manifest|_parts/\d+)\.json",
@@ -83,3 +82,23 @@ def test_a_stack_without_a_schedule_has_a_rule_that_is_disabled(standard_site, s
 def rules(events, stack):
     names = events.list_rule_names_by_target(TargetArn=stack.machine)["RuleNames"]
     return [events.describe_rule(Name=name)["State"] for name in names]
+
+
+def test_alarms_and_dashboard_watch_the_state_machine_that_is_there(standard_site, distributed_site):
+    watch = standard_site.cloud.aws.client("cloudwatch")
+    for site in (standard_site, distributed_site):
+        machine, names = site.stack.machine, site.stack.physical
+        for logical in ("ExecutionFailedAlarm", "ExecutionTimedOutAlarm"):
+            (alarm,) = watch.describe_alarms(AlarmNames=[names[logical]])["MetricAlarms"]
+            assert alarm["Dimensions"] == [{"Name": "StateMachineArn", "Value": machine}]
+            assert alarm["AlarmActions"] == [names["AlarmTopic"]]
+        body = json.loads(watch.get_dashboard(DashboardName=names["Dashboard"])["DashboardBody"])
+        assert {arn for arn in told(body) if ":stateMachine:" in arn} == {machine}
+
+
+def told(of):
+    """All texts in a document."""
+    if isinstance(of, str):
+        yield of
+    for one in of.values() if isinstance(of, dict) else of if isinstance(of, list) else ():
+        yield from told(one)

@@ -152,7 +152,10 @@ async fn a_secret_that_cannot_be_had_is_told_with_its_address_and_what_it_takes(
 
 #[tokio::test]
 async fn headers_may_be_kept_too_and_are_fetched_once() {
-    for text in ["X-Key: hush-7; X-Other: 1", r#"{"X-Key": "hush-7"}"#] {
+    for text in [
+        "Epic-Client-ID: hush-7; X-Other: 1",
+        r#"{"Epic-Client-ID": "hush-7"}"#,
+    ] {
         let sandbox = start(Sandbox::builder()).await;
         let at = sandbox.keep("sandbox/headers", text);
         ends_well(
@@ -161,8 +164,12 @@ async fn headers_may_be_kept_too_and_are_fetched_once() {
         )
         .await;
         assert_eq!(sandbox.secret_requests().len(), 3);
-        for asked in [sandbox.export_kick_offs(), sandbox.token_requests()] {
-            assert_eq!(asked[0].headers["x-key"], "hush-7", "{text}");
+        for asked in sandbox.export_kick_offs().iter().chain(&sandbox.polls()) {
+            assert_eq!(asked.headers["epic-client-id"], "hush-7", "{text}");
+        }
+        // These are at another origin, which is not trusted.
+        for asked in sandbox.token_requests() {
+            assert!(!asked.headers.contains_key("epic-client-id"), "{text}");
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::error::{Kind, Result};
 
 /// How long headers that are kept elsewhere are believed to be the same. Servers refuse them in many ways, so that no refusal
 /// says that they were changed.
-const AGE: Duration = Duration::from_secs(300);
+const AGE: Duration = Duration::from_mins(5);
 
 /// The headers, and where they may go.
 pub(super) struct Extra {
@@ -92,14 +92,14 @@ impl Extra {
             return Ok(());
         }
         // Boxed: it is large, and seldom needed.
-        let text = Box::pin(secrets::fresh(reference, *side, AGE)).await?;
+        let (text, at) = Box::pin(secrets::fresh(reference, *side, AGE)).await?;
         let headers = Header::read_kept(text.reveal()).map_err(|why| {
             let setting = reference.setting;
             Kind::Configuration
                 .error(format!("{setting} names {reference}, which {why}"))
                 .next(format!("Correct {setting}, or what is kept there."))
         })?;
-        let wanted = Wanted::new(&headers, Some(Instant::now()));
+        let wanted = Wanted::new(&headers, Some(at));
         *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(wanted);
         Ok(())
     }

@@ -71,13 +71,18 @@ pub(crate) async fn kept(reference: &Reference) -> Result<Secret> {
     of(reference, Side::Source, usable).await
 }
 
-/// What lies at an address and was fetched no longer ago than this, for what no answer tells that it was changed.
+/// What lies at an address and was fetched no longer ago than this, and when: for what no answer tells that it was changed.
 ///
 /// Errors: as for [`secret`].
-pub(super) async fn fresh(reference: &Reference, side: Side, age: Duration) -> Result<Secret> {
+pub(super) async fn fresh(
+    reference: &Reference,
+    side: Side,
+    age: Duration,
+) -> Result<(Secret, Instant)> {
     let usable =
         |fetched: &Fetched| fetched.at.elapsed() < age && member(&fetched.whole, reference).is_ok();
-    of(reference, side, usable).await
+    let fetched = fetched(reference, side, usable).await?;
+    Ok((member(&fetched.whole, reference)?, fetched.at))
 }
 
 async fn of(
@@ -85,6 +90,15 @@ async fn of(
     side: Side,
     usable: impl Fn(&Fetched) -> bool,
 ) -> Result<Secret> {
+    member(&fetched(reference, side, usable).await?.whole, reference)
+}
+
+/// All that lies at the ARN: what is known, where that is usable.
+async fn fetched(
+    reference: &Reference,
+    side: Side,
+    usable: impl Fn(&Fetched) -> bool,
+) -> Result<Fetched> {
     let flight = {
         let mut all = FETCHED.lock().unwrap_or_else(PoisonError::into_inner);
         let flight = all.entry(reference.arn.clone());
@@ -92,8 +106,7 @@ async fn of(
     };
     // Boxed: it is large, and seldom needed.
     let fetch = Box::pin(fetch(reference, side));
-    let fetched = flight.get(usable, fetch).await?;
-    member(&fetched.whole, reference)
+    flight.get(usable, fetch).await
 }
 
 /// The secret in what lies at the ARN.
