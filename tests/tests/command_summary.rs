@@ -77,6 +77,7 @@ async fn a_person_reads_what_arrived_what_was_skipped_and_where_it_is_staged() {
         "Run     <run> (full export)",
         "As of   <instant>, which is the SINCE of a next delta",
         "Mode    merge",
+        "Counted the target holds what was staged",
         &staged,
         "Took    <time>",
     ];
@@ -182,7 +183,7 @@ async fn only_types_that_the_target_cannot_hold_are_nothing_to_import() {
 }
 
 #[tokio::test]
-async fn deletions_that_the_source_tells_of_are_named_as_not_applied() {
+async fn deletions_that_the_source_tells_of_are_counted() {
     let sandbox = start(mixed(PathlingVersion::Two)).await;
     let full = pathling_import(&sandbox).run().await.expect_code(0);
     let manifest = object(&sandbox, &format!("runs/{}/_manifest.json", full.run()));
@@ -191,12 +192,14 @@ async fn deletions_that_the_source_tells_of_are_named_as_not_applied() {
     sandbox.source_put(&json!({"resourceType": "Patient", "id": "patient-3"}));
     let delta = pathling_import(&sandbox).env("SINCE", since);
     let delta = delta.run().await.expect_code(0);
-    let named = "1 file of deletions: not applied, so the target may hold what the source deleted";
+    let named = "Deleted 1 resource, as the source did";
     assert!(delta.stdout.contains(named), "{}", delta.stdout);
     assert!(delta.stdout.contains("(changes since "), "{}", delta.stdout);
     let record = object(&sandbox, &format!("runs/{}/_run.json", delta.run()));
     assert_eq!(record["transfer"]["deletions"], 1);
-    assert_eq!(sandbox.rows("Patient").len(), 5, "not applied");
+    assert_eq!(record["deleted"]["found"], 1);
+    assert_eq!(record["deleted"]["applied"]["Patient"], 1);
+    assert_eq!(sandbox.rows("Patient").len(), 4);
 }
 
 #[tokio::test]

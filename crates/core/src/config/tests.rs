@@ -129,7 +129,7 @@ fn one_error_lists_everything_that_is_missing_or_wrong() {
         "STAGING_URL is missing",
         "TARGET_ENDPOINT is missing",
         "EXPORT_RETRY_TIMES in the environment is \"-1\"; a whole number from 0",
-        "SINCE in the environment is \"yesterday\"; a FHIR instant",
+        "SINCE in the environment is \"yesterday\"; auto, or a FHIR instant",
     ] {
         assert!(text.contains(name), "{name}: {text}");
     }

@@ -225,3 +225,169 @@ impl RunRecord {
         self.export_issues.as_ref()?.watermark.as_deref()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::sync::{Deleted, ExportIssues, HELD, Lease, ManifestSeen, Transferred};
+
+    const KICK_OFF: &str = "2026-03-01T00:00:00.000000Z";
+
+    /// A run as of this moment, that asked for what changed after another.
+    fn run(name: &str, as_of: &str, since: Option<&str>) -> RunRecord {
+        RunRecord {
+            run: name.to_owned(),
+            kick_offs: vec![KickOff {
+                at: KICK_OFF.to_owned(),
+                since: since.map(str::to_owned),
+                ..KickOff::default()
+            }],
+            manifest: Some(ManifestSeen {
+                transaction_time: as_of.to_owned(),
+                ..ManifestSeen::default()
+            }),
+            transfer: Some(Transferred {
+                mode: if since.is_none() {
+                    "overwrite"
+                } else {
+                    "merge"
+                }
+                .to_owned(),
+                resources: BTreeMap::from([("Patient".to_owned(), 1)]),
+                ..Transferred::default()
+            }),
+            ..RunRecord::default()
+        }
+    }
+
+    fn ended(state: &mut SyncState, record: &RunRecord, name: &str) {
+        state.lease = Some(Lease {
+            run: record.run.clone(),
+            ..Lease::default()
+        });
+        let outcome = Outcome {
+            name: name.to_owned(),
+            at: now(),
+            ..Outcome::default()
+        };
+        state.conclude(record, &outcome);
+    }
+
+    fn at(state: &SyncState) -> Option<&str> {
+        state.watermark.as_ref().map(|reached| reached.at.as_str())
+    }
+
+    const T1: &str = "2026-01-01T00:00:00Z";
+    const T2: &str = "2026-01-02T00:00:00Z";
+    const T3: &str = "2026-01-03T00:00:00Z";
+
+    #[test]
+    fn it_moves_forwards_and_never_over_a_gap() {
+        let mut state = SyncState::default();
+        ended(&mut state, &run("delta", T2, Some(T1)), IMPORTED);
+        assert_eq!(at(&state), None, "nobody has brought what was before");
+        ended(&mut state, &run("full", T1, None), IMPORTED);
+        assert_eq!(at(&state), Some(T1));
+        ended(&mut state, &run("gap", T3, Some(T2)), IMPORTED);
+        assert_eq!(at(&state), Some(T1));
+        ended(&mut state, &run("next", T2, Some(T1)), NOTHING);
+        assert_eq!(at(&state), Some(T2), "a quiet night counts");
+        ended(&mut state, &run("overlaps", T3, Some(T1)), IMPORTED);
+        assert_eq!(at(&state), Some(T3));
+        ended(&mut state, &run("late", T2, Some(T1)), IMPORTED);
+        assert_eq!(at(&state), Some(T3));
+        assert_eq!(state.lease, None);
+    }
+
+    #[test]
+    fn it_stays_where_a_run_failed_or_is_held() {
+        let mut state = SyncState::default();
+        ended(&mut state, &run("full", T1, None), "ImportFailedError");
+        assert_eq!(at(&state), None);
+        let mut held = run("held", T1, None);
+        held.export_issues = Some(ExportIssues {
+            watermark: Some(HELD.to_owned()),
+            ..ExportIssues::default()
+        });
+        ended(&mut state, &held, IMPORTED);
+        assert_eq!(at(&state), None);
+    }
+
+    #[test]
+    fn it_is_no_later_than_the_kick_off_by_the_sources_clock_and_than_what_was_asked_up_to() {
+        let mut told_late = run("a", T3, None);
+        told_late.kick_offs[0].date = Some("Thu, 01 Jan 2026 00:00:00 GMT".to_owned());
+        assert_eq!(told_late.as_of().unwrap().0, T1);
+        let mut until = run("b", T3, None);
+        until.kick_offs[0].until = Some(T2.to_owned());
+        assert_eq!(until.as_of().unwrap().0, T2);
+        assert_eq!(run("c", "yesterday", None).as_of(), None);
+    }
+
+    #[test]
+    fn a_run_that_is_behind_is_superseded_and_one_at_the_watermark_is_not() {
+        let mut state = SyncState::default();
+        ended(&mut state, &run("full", T2, None), IMPORTED);
+        let late = run("late", T1, None);
+        assert_eq!(state.superseding(&late).unwrap().run, "full");
+        assert_eq!(state.superseding(&run("same", T2, None)), None);
+        assert_eq!(state.superseding(&run("newer", T3, Some(T2))), None);
+    }
+
+    #[test]
+    fn what_is_due_stays_due_until_a_full_run_replaced_what_was_there() {
+        let mut state = SyncState::default();
+        ended(&mut state, &run("full", T1, None), IMPORTED);
+        let mut deleting = run("deleting", T2, Some(T1));
+        deleting.deleted = Some(Deleted {
+            refresh: Some("because".to_owned()),
+            ..Deleted::default()
+        });
+        ended(&mut state, &deleting, NOTHING);
+        assert_eq!(at(&state), Some(T2));
+        let settings = crate::config::SyncSettings {
+            auto: true,
+            overlap: Duration::ZERO,
+            full_every: None,
+            deletions: crate::config::Deletions::Apply,
+            deletions_limit: 0,
+            verify: true,
+            lease: Duration::ZERO,
+            resume: false,
+            resume_within: Duration::ZERO,
+            empty_missing_types: false,
+        };
+        let next = state.next(&settings, Timestamp::now());
+        assert_eq!((next.since, next.mode), (None, Some(ImportMode::Overwrite)));
+        assert!(next.why.contains("because"), "{}", next.why);
+        // One that was asked for before knows nothing of it, and one that merges deletes nothing.
+        ended(&mut state, &run("earlier", T2, None), IMPORTED);
+        assert!(state.due.is_some());
+        let mut merged = run("merged", T3, None);
+        merged.kick_offs[0].at = now();
+        merged.transfer.as_mut().unwrap().mode = "merge".to_owned();
+        ended(&mut state, &merged, IMPORTED);
+        assert!(state.due.is_some());
+        let mut replaced = run("replaced", T3, None);
+        replaced.kick_offs[0].at = now();
+        ended(&mut state, &replaced, IMPORTED);
+        assert_eq!(state.due, None);
+        let next = state.next(&settings, Timestamp::now());
+        assert_eq!(next.since.as_deref(), Some(T3));
+    }
+
+    #[test]
+    fn whoever_lost_its_turn_makes_a_full_run_due() {
+        let mut state = SyncState::default();
+        let outcome = Outcome {
+            name: IMPORTED.to_owned(),
+            ..Outcome::default()
+        };
+        state.conclude(&run("a", T1, None), &outcome);
+        assert!(state.due.is_some());
+    }
+}
