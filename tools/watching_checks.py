@@ -83,6 +83,9 @@ def check_schedule():
 
 def check_alarms():
     found = {name: watched(alarm) for name, alarm in alarms().items()}
+    given = template()["Globals"]["Function"]["Environment"]["Variables"]["METRICS_NAMESPACE"]
+    if given != {"Fn::Sub": NAMESPACE}:
+        yield f"the functions write metrics for {given}, and the alarms look at {NAMESPACE}"
     wanted = {("AWS/States", metric) for metric in ("ExecutionsFailed", "ExecutionsTimedOut", "ExecutionsSucceeded")}
     yield from (f"no alarm on {one}" for one in sorted(wanted - {what[:2] for what in found.values()}))
     throttled = [what[2][0]["Ref"] for what in found.values() if what[:2] == ("AWS/Lambda", "Throttles")]

@@ -316,3 +316,23 @@ async fn a_type_that_vanishes_is_named_and_emptied_where_that_is_wanted() {
     );
     assert_arrived_of(&sandbox, "Patient");
 }
+
+#[tokio::test]
+async fn how_it_stands_is_told_and_an_exit_code_says_when_it_is_too_old() {
+    let sandbox = hospital(PathlingVersion::Two).start().await.unwrap();
+    let status = |age: &str| nightly(&sandbox).arg("status").arg("--max-age").arg(age);
+    let never = status("1w").run().await.expect_code(1);
+    assert_eq!(never.stdout, "Never in step so far\n");
+    let finished = night(&sandbox).await;
+    let reached = watermark(&sandbox).unwrap();
+    let fresh = status("1w").run().await.expect_code(0);
+    let line = format!("In step up to {reached}, ");
+    assert!(fresh.stdout.starts_with(&line), "{}", fresh.stdout);
+    let run = finished.run();
+    assert!(fresh.stdout.contains(&format!("{run}  imported")), "{}", fresh.stdout);
+    let history = nightly(&sandbox).arg("history").arg("--log-format=json");
+    let history = history.run().await.expect_code(0);
+    let history: Value = serde_json::from_str(&history.stdout).unwrap();
+    assert_eq!(history[0]["run"], json!(run));
+    assert_eq!(sandbox.export_kick_offs().len(), 1, "nobody is asked");
+}

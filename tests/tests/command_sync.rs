@@ -105,6 +105,7 @@ async fn a_file_leads_to_the_same_run_as_the_environment() {
         for own in [
             "run",
             "transactionTime",
+            "watermark",
             "target",
             "staged",
             "seconds",

@@ -25,6 +25,26 @@ const ALL: [&str; 10] = [
     "Waits in Count by Step",
 ];
 
+/// Alarms and dashboard are checked against the page, so it has to be right.
+#[test]
+fn the_page_on_telemetry_has_every_metric_and_no_other() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/telemetry.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let (_, table) = page.split_once("| metric | unit | dimension | what |").unwrap();
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let mut told: Vec<String> = rows
+        .map(|row| {
+            let cells: Vec<&str> = row.split('|').map(|cell| cell.trim().trim_matches('`')).collect();
+            match cells[3] {
+                "" => format!("{} in {}", cells[1], cells[2]),
+                dimension => format!("{} in {} by {dimension}", cells[1], cells[2]),
+            }
+        })
+        .collect();
+    told.sort();
+    assert_eq!(told, ALL);
+}
+
 async fn sandbox(builder: Builder) -> Sandbox {
     let data = Dataset::of(&[("Patient", 5), ("Condition", 3)]);
     let builder = builder.data(data).resources_per_file(2);

@@ -5,10 +5,12 @@
 //! `./name` then means the file.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use pathling_import_core::config::period;
 use pathling_import_core::config::table::{Form, Need, SETTINGS};
 use pathling_import_core::error::TABLE;
 
@@ -17,7 +19,9 @@ const WIDTH: usize = 79;
 
 /// Both ways to call it: clap's own line has the file before the subcommand, where it is refused.
 const USAGE: &str = "pathling-import [OPTIONS] [CONFIGURATION FILE]
-       pathling-import cancel [OPTIONS] [CONFIGURATION FILE]";
+       pathling-import cancel [OPTIONS] [CONFIGURATION FILE]
+       pathling-import status [OPTIONS] [CONFIGURATION FILE]
+       pathling-import history [OPTIONS] [CONFIGURATION FILE]";
 
 /// Brings the data of a FHIR server to Pathling: exports it in bulk, stages the files, imports them.
 ///
@@ -58,6 +62,37 @@ pub(crate) enum Instead {
         #[arg(value_name = "CONFIGURATION FILE")]
         file: Option<PathBuf>,
     },
+    /// Tell how far the target is in step with the source, what is at work, and what is due.
+    Status {
+        /// The settings of the synchronisation.
+        #[arg(value_name = "CONFIGURATION FILE")]
+        file: Option<PathBuf>,
+
+        /// End with exit code 1 where the target is further behind than this, e.g. 30h.
+        #[arg(long, value_name = "PERIOD", value_parser = age)]
+        max_age: Option<Duration>,
+    },
+    /// List the last runs and how they ended.
+    History {
+        /// The settings of the synchronisation.
+        #[arg(value_name = "CONFIGURATION FILE")]
+        file: Option<PathBuf>,
+    },
+}
+
+impl Instead {
+    /// The file of settings that was named.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        match self {
+            Self::Cancel { file } | Self::Status { file, .. } | Self::History { file } => {
+                file.as_deref()
+            }
+        }
+    }
+}
+
+fn age(text: &str) -> Result<Duration, String> {
+    period(text).ok_or_else(|| "a period such as 30h or 2d is expected".to_owned())
 }
 
 /// What the synchronisation is told.
@@ -98,7 +133,7 @@ impl Args {
             if args.sync.file.is_some() {
                 return Err(command().error(
                     ErrorKind::ArgumentConflict,
-                    "cancel comes first, and the configuration file behind it",
+                    "cancel, status or history comes first, and the configuration file behind it",
                 ));
             }
             return Err(command().error(
@@ -261,7 +296,7 @@ mod tests {
         }
         assert!(!help().contains("[COMMAND]"));
         let wrong = parse(&["settings.json", "cancel"]).unwrap_err().to_string();
-        assert!(wrong.contains("cancel comes first"), "{wrong}");
+        assert!(wrong.contains("history comes first"), "{wrong}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use pathling_import_core::config::table::SETTINGS;
 use pathling_import_core::config::{Settings, Step};
 use pathling_import_core::staging::layout;
-use pathling_import_core::steps::Context;
+use pathling_import_core::steps::{self, Context};
 use pathling_import_core::sync::{self, RunRecord, SyncState};
 use pathling_import_core::telemetry::{self, LogFormat, Telemetry, TelemetryOptions};
 use pathling_import_core::{Error, Kind, Result};
@@ -19,6 +19,7 @@ use crate::audit;
 use crate::cancel;
 use crate::drive::{Drive, Finished, Position};
 use crate::progress::{Form, Progress, log_line};
+use crate::status::{self, What};
 use crate::stop::{self, FirstStop, Stop};
 use crate::summary::Summary;
 use crate::words;
@@ -46,7 +47,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
 async fn obey(args: &Args) -> u8 {
     let told_to_stop = stop::listen();
     let file = match &args.instead {
-        Some(Instead::Cancel { file }) => file.as_deref(),
+        Some(instead) => instead.file(),
         None => args.sync.file.as_deref(),
     };
     let environment = environment();
@@ -92,7 +93,33 @@ async fn obey(args: &Args) -> u8 {
         Some(Instead::Cancel { .. }) => {
             cancel(&context, args.log_format, &ending, told_to_stop).await
         }
+        Some(Instead::Status { max_age, .. }) => {
+            let format = args.log_format;
+            tell(&context, What::Status, *max_age, format, &ending).await
+        }
+        Some(Instead::History { .. }) => {
+            let format = args.log_format;
+            tell(&context, What::History, None, format, &ending).await
+        }
         None => Box::pin(synchronise(context, args, &ending, told_to_stop)).await,
+    }
+}
+
+/// Tells how the synchronisation stands. Gives the exit code: 1 where the target is further behind than it may be.
+async fn tell(
+    context: &Context,
+    what: What,
+    max_age: Option<Duration>,
+    format: Format,
+    ending: &Ending<'_>,
+) -> u8 {
+    match steps::standing(context).await {
+        Ok(standing) => {
+            print(&status::told(what, &standing, format), "it was found out");
+            let is_stale = max_age.is_some_and(|most| status::is_stale(&standing, most));
+            u8::from(is_stale)
+        }
+        Err(error) => ending.failed(&error, &Position::default()),
     }
 }
 

@@ -11,6 +11,7 @@ mod drive;
 mod fixture;
 mod meter;
 mod progress;
+mod status;
 mod stop;
 mod summary;
 mod waits;

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
+use futures_util::FutureExt as _;
 use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
 use serde_json::Value;
 use tokio::time::Instant;
@@ -24,6 +26,9 @@ use crate::transfer::logged;
 
 /// How long before its deadline a step answers: time to say so, and to let go of what is under way.
 const MARGIN: Duration = Duration::from_secs(10);
+
+/// What the answer takes once there is nothing else to do.
+const ANSWERING: Duration = Duration::from_millis(300);
 
 /// The largest output that Step Functions carries from one state to the next.
 const CARRIED_LIMIT: usize = 256 * 1024;
@@ -126,15 +131,23 @@ impl Function {
         // What a call that was dropped counted is nobody's.
         self.meter.take();
         let LambdaEvent { payload, context } = event;
+        let killed_at = context.deadline();
         let call = Call::begin(self.step, &payload, context.request_id.clone());
         let cold_start = !self.is_warm.swap(true, Ordering::Relaxed);
         let outcome = match &self.context {
             Ok(with) => {
                 let has_staging = with.settings().staging.is_some();
                 let deadline = Deadline(Some(deadline(context.deadline())));
-                steps::run_until(self.step, with, payload, deadline)
-                    .await
-                    .and_then(|output| carried(output, has_staging))
+                let step = steps::run_until(self.step, with, payload, deadline);
+                match AssertUnwindSafe(step).catch_unwind().await {
+                    Ok(outcome) => outcome.and_then(|output| carried(output, has_staging)),
+                    Err(panic) => {
+                        call.say_panicked(self.step);
+                        self.telemetry.flush_within(left(killed_at));
+                        // The runtime answers with it.
+                        std::panic::resume_unwind(panic)
+                    }
+                }
             }
             Err(error) => Err(error.clone()),
         };
@@ -165,7 +178,7 @@ impl Function {
                 ("aws_request_id", Some(call.aws_request_id.as_str())),
             ];
             self.telemetry.report(error, &tags);
-            self.telemetry.flush();
+            self.telemetry.flush_within(left(killed_at));
         }
         outcome
     }
@@ -219,6 +232,19 @@ impl Call {
         }
     }
 
+    /// The one line of a call that ended as none should: by a fault of this program, which the process survives.
+    fn say_panicked(&self, step: Step) {
+        tracing::error!(
+            step = step.name(),
+            outcome = "failure",
+            seconds = self.begun.elapsed().as_secs_f64(),
+            aws_request_id = self.aws_request_id,
+            execution = self.execution,
+            error = "panic",
+            "step failed by a fault of this program: please report it"
+        );
+    }
+
     /// The one line that says how it ended.
     fn summarise(&self, ended: &Ended<'_>) {
         let Ended {
@@ -267,6 +293,12 @@ impl Call {
             }
         }
     }
+}
+
+/// How much time there is before the runtime ends the process, less what the answer itself takes.
+fn left(killed_at: SystemTime) -> Duration {
+    let left = killed_at.duration_since(SystemTime::now());
+    left.unwrap_or_default().saturating_sub(ANSWERING)
 }
 
 /// The moment at which a step has to answer: the runtime's deadline less a margin, which is never more than a fifth of

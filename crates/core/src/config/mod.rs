@@ -44,6 +44,7 @@ pub use manifest::SourceManifest;
 pub(crate) use origin::has_userinfo;
 pub use origin::{Origin, is_loopback};
 pub(crate) use parse::instant_in_utc;
+pub use parse::period;
 pub use place::Place;
 pub use reference::{Keeper, Reference, SecretSource};
 pub use retries::{Retries, Retry};

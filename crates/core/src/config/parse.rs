@@ -27,7 +27,8 @@ pub(super) fn bytes(text: &str) -> Option<u64> {
 }
 
 /// A period: `30d`, `12h`, `2w`, `90m`.
-pub(super) fn period(text: &str) -> Option<Duration> {
+#[must_use]
+pub fn period(text: &str) -> Option<Duration> {
     const LONGEST: Duration = Duration::from_hours(100 * 365 * 24);
     let text = text.trim();
     let unit = text.chars().last()?.to_ascii_lowercase();

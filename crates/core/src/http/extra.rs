@@ -92,7 +92,17 @@ impl Extra {
             return Ok(());
         }
         // Boxed: it is large, and seldom needed.
-        let (text, at) = Box::pin(secrets::fresh(reference, *side, AGE)).await?;
+        let (text, at) = match Box::pin(secrets::fresh(reference, *side, AGE)).await {
+            // What was had once is most likely still right, and a keeper that is away for a moment is no reason to stop.
+            Err(error) if error.kind().row().retried && self.wanted().at.is_some() => {
+                tracing::warn!(
+                    error = error.what(),
+                    "headers that are kept elsewhere cannot be had anew just now: those that are known are sent"
+                );
+                return Ok(());
+            }
+            ended => ended?,
+        };
         let headers = Header::read_kept(text.reveal()).map_err(|why| {
             let setting = reference.setting;
             Kind::Configuration

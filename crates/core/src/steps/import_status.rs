@@ -89,6 +89,8 @@ pub(super) async fn check_import_status(
         )
         .await;
     };
+    let key = carried.key.clone();
+    let whose = (record.run.as_str(), key.as_deref());
     match poll(context, &url).await {
         Ok(Status::InProgress {
             progress,
@@ -108,7 +110,7 @@ pub(super) async fn check_import_status(
             carried,
         }),
         Ok(Status::Lost(error)) => {
-            let error = unsuccessful(staging, &record.run, newest.number, LOST, error).await?;
+            let error = unsuccessful(staging, whose, newest.number, LOST, error).await?;
             if error.ends_the_run() {
                 return Err(error.within(&format!("after {ATTEMPTS} attempts")));
             }
@@ -122,7 +124,7 @@ pub(super) async fn check_import_status(
             .await
         }
         Err(error) if error.kind() == Kind::ImportFailed => {
-            Err(unsuccessful(staging, &record.run, newest.number, FAILED, error).await?)
+            Err(unsuccessful(staging, whose, newest.number, FAILED, error).await?)
         }
         Err(error) => Err(error),
     }
@@ -152,7 +154,7 @@ async fn succeeded(
     if attempt.outcome.is_none() {
         let proof = match counting::verify(context, record, attempt).await {
             Err(error) if error.kind() == Kind::ImportIncomplete => {
-                return Err(unsuccessful(staging, run, attempt.number, FAILED, error).await?);
+                return Err(unsuccessful(staging, (run, key), attempt.number, FAILED, error).await?);
             }
             ended => ended?,
         };
@@ -161,7 +163,7 @@ async fn succeeded(
     sync::end_run(staging, run, key, IMPORTED, None).await?;
     tracing::info!(run, attempt = attempt.number, "the import is complete");
     // Whoever asks once more is told nothing new.
-    if attempt.outcome.is_none() {
+    if record.ended().is_none() {
         tell_arrival(context, true, Some(record));
     }
     Ok(())
@@ -199,6 +201,6 @@ async fn next_attempt(
         });
     }
     let sent = Sent::of(context, last.parameters.clone()).await?;
-    attempt(context, staging, run, &sent).await?;
+    attempt(context, staging, (run, key), &sent).await?;
     Err(Kind::JobInProgress.error(format!("run {run} is being imported again: {why}")))
 }

@@ -91,10 +91,15 @@ pub(super) async fn pathling_import(
                 )
                 .await?;
             }
-            tell_arrival(context, false, record.as_ref());
+            if record.as_ref().is_none_or(|it| it.ended().is_none()) {
+                tell_arrival(context, false, record.as_ref());
+            }
             None
         }
-        Some(staging) => Some(attempt(context, staging, &carried.run, &sent).await?),
+        Some(staging) => {
+            let whose = (carried.run.as_str(), carried.key.as_deref());
+            Some(attempt(context, staging, whose, &sent).await?)
+        }
         None => Some(kick_off(context, &Uuid::new_v4().to_string(), &sent.locations).await?),
     };
     Ok(ImportStarted {
@@ -165,7 +170,7 @@ pub(super) fn tell_arrival(context: &Context, imported: bool, record: Option<&Ru
 pub(super) async fn attempt(
     context: &Context,
     staging: &Staging,
-    run: &str,
+    (run, key): (&str, Option<&str>),
     sent: &Sent,
 ) -> Result<Url> {
     let known = RunRecord::load(staging, run).await?;
@@ -229,7 +234,7 @@ pub(super) async fn attempt(
             Ok(url)
         }
         Err(error) if error.kind() == Kind::ImportFailed => {
-            Err(unsuccessful(staging, run, number, FAILED, error).await?)
+            Err(unsuccessful(staging, (run, key), number, FAILED, error).await?)
         }
         Err(error) => Err(error),
     }
@@ -251,12 +256,13 @@ async fn kick_off(context: &Context, nonce: &str, send: &[Location]) -> Result<U
 /// have been too many in a row.
 pub(super) async fn unsuccessful(
     staging: &Staging,
-    run: &str,
+    (run, key): (&str, Option<&str>),
     number: u32,
     outcome: &str,
     error: Error,
 ) -> Result<Error> {
     let record = close(staging, run, number, outcome, Some(&error)).await?;
+    turn::give_back(staging, key, run).await?;
     let ended_so = |attempt: &&Attempt| matches!(attempt.outcome.as_deref(), Some(FAILED | LOST));
     let in_a_row = record.attempts.iter().rev().take_while(ended_so).count();
     if in_a_row < ATTEMPTS {

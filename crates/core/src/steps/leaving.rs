@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::http::shown;
 use crate::sync::{self, SyncState};
 
-use super::{Context, run};
+use super::{Context, run, turn};
 use crate::export::parse_status_url;
 
 /// A run that has not ended and that nobody goes on with.
@@ -19,7 +19,7 @@ pub struct LeftBehind {
 }
 
 /// The run of the same synchronisation that has not ended and whose export is still the source's, whatever its `SINCE`: for a
-/// start that does not go on with it.
+/// start that does not go on with it. Whose turn it was to import, is then nobody's.
 pub async fn left_behind(context: &Context) -> Result<Option<LeftBehind>> {
     let staging = context.staging().await?;
     let key = sync::key(context.settings());
@@ -29,6 +29,7 @@ pub async fn left_behind(context: &Context) -> Result<Option<LeftBehind>> {
     let Some((record, kick_off)) = run::of_kick_off(staging, &in_progress).await? else {
         return Ok(None);
     };
+    turn::give_back(staging, Some(&key), &record.run).await?;
     // Of a manifest in the place of an export there is no job, and of one that was deleted none any more.
     if record.ended().is_some() || kick_off.manifest.is_some() || record.deletion().is_some() {
         return Ok(None);

@@ -25,6 +25,7 @@ mod mode;
 mod published;
 mod renewal;
 mod run;
+mod standing;
 mod told;
 mod transferring;
 mod turn;
@@ -47,6 +48,7 @@ pub use cancelling::{AtSource, Cancelled, GivenUp, cancel};
 pub use context::{Context, Deadline};
 pub use early::ahead;
 pub use leaving::{LeftBehind, left_behind};
+pub use standing::{Standing, standing};
 
 /// How long after its deadline a transfer may take to say how far it is.
 const LAST_WORDS: Duration = Duration::from_millis(250);

@@ -30,9 +30,10 @@ pub(super) async fn take(
     };
     let lease = context.settings().sync.lease;
     let mut gate = Gate::Open;
+    let asked = asked(staging, key, record).await?;
     SyncState::update(staging, key, |state| {
         let before = state.clone();
-        gate = state.enter(record, Timestamp::now(), lease);
+        gate = state.enter(record, Timestamp::now(), lease, asked.as_deref());
         *state != before
     })
     .await?;
@@ -49,6 +50,35 @@ pub(super) async fn take(
             Ok(Turn::Superseded(newer))
         }
     }
+}
+
+/// The run whose turn it was before, where it is known to have asked the target for all that it will: another attempt of it
+/// would come too late.
+async fn asked(staging: &Staging, key: &str, record: &RunRecord) -> Result<Option<String>> {
+    let Some(lease) = SyncState::load(staging, key).await?.lease else {
+        return Ok(None);
+    };
+    if lease.run == record.run {
+        return Ok(None);
+    }
+    let other = RunRecord::load(staging, &lease.run).await?;
+    let last = other.attempts.last();
+    let has_asked = last.is_some_and(|it| it.status_url.is_some() || it.outcome.is_some());
+    Ok(has_asked.then_some(lease.run))
+}
+
+/// Gives the run's turn back where its import has ended without success: nothing of it is on its way any more.
+pub(super) async fn give_back(staging: &Staging, key: Option<&str>, run: &str) -> Result<()> {
+    let Some(key) = key else {
+        return Ok(());
+    };
+    SyncState::update(staging, key, |state| {
+        let before = state.lease.clone();
+        state.release(run);
+        state.lease != before
+    })
+    .await
+    .map(|_| ())
 }
 
 /// Renews the run's turn where a good part of it is over. One that was lost is found at the end.
@@ -71,7 +101,7 @@ pub(super) async fn renew(
     SyncState::update(staging, key, |state| {
         let now = Timestamp::now();
         let is_ours = state.lease_left(run, now).is_some();
-        is_ours && state.enter(record, now, lease) == Gate::Open
+        is_ours && state.enter(record, now, lease, None) == Gate::Open
     })
     .await
     .map(|_| ())

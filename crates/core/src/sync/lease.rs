@@ -35,8 +35,15 @@ pub enum Gate {
 }
 
 impl SyncState {
-    /// Lets a run in to import, or says why not. Of a run whose lease is its own, the lease is renewed.
-    pub fn enter(&mut self, record: &RunRecord, now: Timestamp, lease: Duration) -> Gate {
+    /// Lets a run in to import, or says why not. Of a run whose lease is its own, the lease is renewed. `asked` is a run that is
+    /// known to have asked the target for all that it will: the target does that before what it is asked for from now on.
+    pub fn enter(
+        &mut self,
+        record: &RunRecord,
+        now: Timestamp,
+        lease: Duration,
+        asked: Option<&str>,
+    ) -> Gate {
         if let Some(newer) = self.superseding(record) {
             let newer = newer.run.clone();
             self.release(&record.run);
@@ -51,6 +58,14 @@ impl SyncState {
                 run: run.clone(),
                 until: until.clone(),
             };
+        }
+        let mut lost = self.lease.take_if(|lease| lease.run != record.run);
+        // Nobody knows whether it will still ask the target to import, after what this run brings.
+        if let Some(lost) = lost.take_if(|lost| asked != Some(lost.run.as_str())) {
+            self.require_full(&format!(
+                "run {} did not end its turn to import, and may have imported at the same time as another",
+                lost.run
+            ));
         }
         let until = now.checked_add(lease).unwrap_or(Timestamp::MAX);
         self.lease = Some(Lease {
@@ -69,7 +84,7 @@ impl SyncState {
     }
 
     /// Gives the lease back, where it is the run's.
-    pub(super) fn release(&mut self, run: &str) {
+    pub fn release(&mut self, run: &str) {
         self.lease.take_if(|lease| lease.run == run);
     }
 }

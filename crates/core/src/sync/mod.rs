@@ -374,4 +374,6 @@ pub async fn end_run(
 }
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;

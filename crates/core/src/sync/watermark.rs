@@ -143,7 +143,7 @@ impl SyncState {
     }
 
     /// Says that the next run has to be a full one. What was due first stays.
-    fn require_full(&mut self, why: &str) {
+    pub(super) fn require_full(&mut self, why: &str) {
         self.due.get_or_insert_with(|| Due {
             since: now(),
             why: why.to_owned(),

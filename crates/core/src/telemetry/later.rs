@@ -5,7 +5,7 @@
 //! itself, and a report of it is worth no failure of its own.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sentry::transports::ReqwestHttpTransportOptions;
 use sentry::types::Dsn;
@@ -16,9 +16,6 @@ use crate::http::{kept_secret, lone_client};
 
 /// Stands in the options for the address that is not known yet. Nothing is sent there: no such name can exist (RFC 2606).
 pub(super) const UNKNOWN: &str = "https://later@sentry.invalid/0";
-
-/// How long the fetching may take beside the sending.
-const FETCH: Duration = Duration::from_secs(5);
 
 /// How long a connection may take to be made: all of it has to be done in a few seconds.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -60,19 +57,21 @@ impl Transport for Later {
     }
 
     fn flush(&self, timeout: Duration) -> bool {
-        let waiting = std::mem::take(&mut *held(&self.waiting));
-        if !waiting.is_empty() {
-            match self.real() {
-                Ok(real) => waiting
+        let until = Instant::now() + timeout;
+        if !held(&self.waiting).is_empty() {
+            match self.real(timeout) {
+                Ok(real) => std::mem::take(&mut *held(&self.waiting))
                     .into_iter()
                     .for_each(|envelope| real.send_envelope(envelope)),
                 Err(why) => {
+                    // What waits is sent with the next failure, if the address is to be had by then.
                     tracing::warn!(why, "a failure could not be reported to Sentry");
                     return false;
                 }
             }
         }
-        self.real.get().is_none_or(|real| real.flush(timeout))
+        let left = until.saturating_duration_since(Instant::now());
+        self.real.get().is_none_or(|real| real.flush(left))
     }
 
     fn shutdown(&self, timeout: Duration) -> bool {
@@ -82,12 +81,12 @@ impl Transport for Later {
 
 impl Later {
     /// What sends, made with the address, which is fetched until it was had once.
-    fn real(&self) -> Result<&Arc<dyn Transport>, String> {
+    fn real(&self, within: Duration) -> Result<&Arc<dyn Transport>, String> {
         let mut options = held(&self.options);
         if let Some(mut known) = options.take_if(|_| self.real.get().is_none()) {
             let dsn = match &self.at {
                 SecretSource::Given(_) => Ok(known.dsn.clone()),
-                SecretSource::Kept(at) => fetch(at),
+                SecretSource::Kept(at) => fetch(at, within),
             };
             match dsn.and_then(|dsn| Ok((dsn, lone_client(CONNECT)?))) {
                 Ok((dsn, client)) => {
@@ -108,7 +107,7 @@ impl Later {
 }
 
 /// On a thread of its own: whoever flushes waits in the middle of a runtime that may have no other thread.
-fn fetch(at: &Reference) -> Result<Dsn, String> {
+fn fetch(at: &Reference, within: Duration) -> Result<Dsn, String> {
     let at = at.clone();
     let fetching = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -116,7 +115,7 @@ fn fetch(at: &Reference) -> Result<Dsn, String> {
             .build()
             .map_err(|error| error.to_string())?;
         let secret =
-            runtime.block_on(async { tokio::time::timeout(FETCH, kept_secret(&at)).await });
+            runtime.block_on(async { tokio::time::timeout(within, kept_secret(&at)).await });
         let secret = secret
             .map_err(|_| format!("{} names {at}, which was not had in time", at.setting))?
             .map_err(|error| error.to_string())?;

@@ -143,8 +143,13 @@ impl Telemetry {
 
     /// Waits, a few seconds at most, until what was reported is sent.
     pub fn flush(&self) {
+        self.flush_within(FLUSH);
+    }
+
+    /// The same, and no longer than this: who waits may have a deadline.
+    pub fn flush_within(&self, within: Duration) {
         if let Some(guard) = &self.sentry {
-            guard.flush(Some(FLUSH));
+            guard.flush(Some(within.min(FLUSH)));
         }
     }
 }
