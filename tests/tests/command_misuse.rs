@@ -27,7 +27,10 @@ async fn a_command_line_that_is_wrong_ends_with_2_says_what_is_wrong_and_asks_no
             "unexpected argument 'two.json'",
         ),
         (text(&["--fesh"]), "'--fresh'"),
-        (text(&["settings.json", "cancel"]), "status or history comes first"),
+        (
+            text(&["settings.json", "cancel"]),
+            "status or history comes first",
+        ),
         (
             text(&["--fresh", "--fresh"]),
             "cannot be used multiple times",

@@ -329,7 +329,11 @@ async fn how_it_stands_is_told_and_an_exit_code_says_when_it_is_too_old() {
     let line = format!("In step up to {reached}, ");
     assert!(fresh.stdout.starts_with(&line), "{}", fresh.stdout);
     let run = finished.run();
-    assert!(fresh.stdout.contains(&format!("{run}  imported")), "{}", fresh.stdout);
+    assert!(
+        fresh.stdout.contains(&format!("{run}  imported")),
+        "{}",
+        fresh.stdout
+    );
     let history = nightly(&sandbox).arg("history").arg("--log-format=json");
     let history = history.run().await.expect_code(0);
     let history: Value = serde_json::from_str(&history.stdout).unwrap();

@@ -82,3 +82,15 @@ async fn an_address_that_aws_keeps_is_fetched_where_a_run_fails_and_its_lack_fai
     let _ = run().run().await.expect_code(0);
     assert_eq!(sandbox.secret_requests().len(), 0);
 }
+
+#[tokio::test]
+async fn an_address_that_takes_connections_and_says_nothing_holds_nobody_up_for_long() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let dsn = format!("http://key@{}/1", silent.local_addr().unwrap());
+    let sandbox = Sandbox::builder().start().await.unwrap();
+    sandbox.faults().on(Fault::ManifestIsArray);
+    let run = pathling_import(&sandbox).env("SENTRY_DSN", dsn);
+    // Without a limit of its own the process would never end.
+    let finished = run.patience(std::time::Duration::from_secs(60)).run().await;
+    let _ = finished.expect_code(1);
+}

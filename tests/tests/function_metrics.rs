@@ -30,11 +30,19 @@ const ALL: [&str; 10] = [
 fn the_page_on_telemetry_has_every_metric_and_no_other() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/telemetry.md");
     let page = std::fs::read_to_string(path).unwrap();
-    let (_, table) = page.split_once("| metric | unit | dimension | what |").unwrap();
-    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let (_, table) = page
+        .split_once("| metric | unit | dimension | what |")
+        .unwrap();
+    let rows = table
+        .lines()
+        .skip(2)
+        .take_while(|line| line.starts_with('|'));
     let mut told: Vec<String> = rows
         .map(|row| {
-            let cells: Vec<&str> = row.split('|').map(|cell| cell.trim().trim_matches('`')).collect();
+            let cells: Vec<&str> = row
+                .split('|')
+                .map(|cell| cell.trim().trim_matches('`'))
+                .collect();
             match cells[3] {
                 "" => format!("{} in {}", cells[1], cells[2]),
                 dimension => format!("{} in {} by {dimension}", cells[1], cells[2]),

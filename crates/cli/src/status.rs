@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use pathling_import_core::sync::Ended;
 use pathling_import_core::steps::Standing;
+use pathling_import_core::sync::Ended;
 use serde_json::{Value, json};
 
 use crate::args::Format;
@@ -81,10 +81,18 @@ fn write_human(out: &mut String, standing: &Standing) -> std::fmt::Result {
         (None, _) => writeln!(out, "Never in step so far")?,
     }
     if let Some(run) = &state.in_progress {
-        writeln!(out, "At work   run {}, kicked off at {}", run.run, run.kick_off)?;
+        writeln!(
+            out,
+            "At work   run {}, kicked off at {}",
+            run.run, run.kick_off
+        )?;
     }
     if let Some(lease) = &state.lease {
-        writeln!(out, "Imports   run {}, until {} at the latest", lease.run, lease.until)?;
+        writeln!(
+            out,
+            "Imports   run {}, until {} at the latest",
+            lease.run, lease.until
+        )?;
     }
     if let Some(due) = &state.due {
         let why = words::one_line(&due.why);

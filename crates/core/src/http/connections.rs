@@ -31,9 +31,9 @@ pub(crate) fn leave_connections() {
     LEFT.fetch_add(1, Ordering::Relaxed);
 }
 
-/// A client that keeps no connection, for whoever sends a request once in a while.
-pub(crate) fn lone_client(connect: Duration) -> Result<Client, String> {
-    build(connect, None, tls()?, 0)
+/// A client that keeps no connection, for whoever sends a request once in a while. `whole` is how long an exchange may take.
+pub(crate) fn lone_client(connect: Duration, whole: Duration) -> Result<Client, String> {
+    build(connect, Some(whole), None, tls()?, 0)
 }
 
 /// Connections to any server, made when they are first needed. Clients that share these share a pool.
@@ -93,7 +93,8 @@ impl Connections {
             tls.resumption = Resumption::default();
             Ok(tls)
         });
-        let client = build(self.connect, self.guard.as_ref(), tls.clone()?, ANY_NUMBER)?;
+        let guard = self.guard.as_ref();
+        let client = build(self.connect, None, guard, tls.clone()?, ANY_NUMBER)?;
         // The one before goes, and with it its idle connections.
         *held = Some((left, client.clone()));
         Ok(client)
@@ -107,6 +108,7 @@ impl Connections {
 
 fn build(
     connect: Duration,
+    whole: Option<Duration>,
     guard: Option<&Guard>,
     tls: ClientConfig,
     most_idle: usize,
@@ -114,6 +116,9 @@ fn build(
     let mut builder = Client::builder();
     if let Some(guard) = guard {
         builder = builder.dns_resolver(guard.clone());
+    }
+    if let Some(whole) = whole {
+        builder = builder.timeout(whole);
     }
     // Proxy variables count, as they do for the AWS SDK.
     builder

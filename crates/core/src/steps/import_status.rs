@@ -154,7 +154,9 @@ async fn succeeded(
     if attempt.outcome.is_none() {
         let proof = match counting::verify(context, record, attempt).await {
             Err(error) if error.kind() == Kind::ImportIncomplete => {
-                return Err(unsuccessful(staging, (run, key), attempt.number, FAILED, error).await?);
+                return Err(
+                    unsuccessful(staging, (run, key), attempt.number, FAILED, error).await?,
+                );
             }
             ended => ended?,
         };

@@ -219,6 +219,12 @@ pub(super) async fn attempt(
         return Ok(url);
     }
     let number = current.number;
+    // Once more just before: deletions and counts may have taken long, and whoever asks out of turn undoes what is newer.
+    if let Turn::Superseded(newer) = turn::take(context, staging, key, &record).await? {
+        return Err(Kind::JobInProgress.error(format!(
+            "run {run} has lost its turn to be imported to run {newer}"
+        )));
+    }
     match kick_off(context, &format!("{run}-{number}"), &sent.locations).await {
         Ok(url) => {
             RunRecord::update(staging, run, |record| {

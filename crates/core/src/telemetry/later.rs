@@ -20,6 +20,9 @@ pub(super) const UNKNOWN: &str = "https://later@sentry.invalid/0";
 /// How long a connection may take to be made: all of it has to be done in a few seconds.
 const CONNECT: Duration = Duration::from_secs(2);
 
+/// How long an exchange may take: nobody waits for longer, and at the end of the process the thread that sends is waited for.
+const EXCHANGE: Duration = Duration::from_secs(3);
+
 /// How many reports wait at most.
 const WAITING: usize = 100;
 
@@ -88,7 +91,7 @@ impl Later {
                 SecretSource::Given(_) => Ok(known.dsn.clone()),
                 SecretSource::Kept(at) => fetch(at, within),
             };
-            match dsn.and_then(|dsn| Ok((dsn, lone_client(CONNECT)?))) {
+            match dsn.and_then(|dsn| Ok((dsn, lone_client(CONNECT, EXCHANGE)?))) {
                 Ok((dsn, client)) => {
                     known.dsn = dsn;
                     let real = ReqwestHttpTransportOptions::from(known).with_client(client);
