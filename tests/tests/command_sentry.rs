@@ -91,6 +91,6 @@ async fn an_address_that_takes_connections_and_says_nothing_holds_nobody_up_for_
     sandbox.faults().on(Fault::ManifestIsArray);
     let run = pathling_import(&sandbox).env("SENTRY_DSN", dsn);
     // Without a limit of its own the process would never end.
-    let finished = run.patience(std::time::Duration::from_secs(60)).run().await;
+    let finished = run.patience(std::time::Duration::from_mins(1)).run().await;
     let _ = finished.expect_code(1);
 }

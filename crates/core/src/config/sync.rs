@@ -9,6 +9,8 @@ use super::table::Step;
 pub(super) const AUTO: &str = "auto";
 
 /// How the target is kept in step with the source, run after run.
+// Each is a setting of its own.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SyncSettings {
     /// Whether the watermark says what is asked for (`SINCE=auto`).

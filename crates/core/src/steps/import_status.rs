@@ -26,7 +26,7 @@ pub(super) async fn check_import_status(
 ) -> Result<ImportComplete> {
     let StatusQuery {
         status_url,
-        mut carried,
+        carried,
     } = StatusQuery::read(Step::CheckImportStatus, event)?;
     require_staging_for_key(context, &carried)?;
     let url = parse_status_url(&status_url)?;
@@ -49,25 +49,8 @@ pub(super) async fn check_import_status(
         .and_then(|record| record.attempts.last().cloned());
     // Called alone, or about an import that this program did not begin, it knows the URL and nothing else.
     let (Some(staging), Some(record), Some(newest)) = (staging, record, newest) else {
-        let complete = unrecorded(context, &url).await?;
-        if carried.run.is_empty() {
-            carried.run = layout::run_of(&status_url);
-        } else if let (Some(staging), true) = (staging, is_absent) {
-            // One that may not be read looks so too, where S3 may not list. A write tells which, and that the run has ended.
-            sync::end_run(
-                staging,
-                &carried.run,
-                carried.key.as_deref(),
-                IMPORTED,
-                None,
-            )
-            .await?;
-        }
-        tell_arrival(context, true, None);
-        return Ok(ImportComplete {
-            result: complete,
-            carried,
-        });
+        let unknown = staging.filter(|_| is_absent);
+        return of_nobody(context, unknown, &url, &status_url, carried).await;
     };
     if matches!(newest.outcome.as_deref(), Some(FAILED | LOST)) {
         return next_attempt(
@@ -128,6 +111,29 @@ pub(super) async fn check_import_status(
         }
         Err(error) => Err(error),
     }
+}
+
+/// How an import goes that nothing is written down about; `staging` is where a record should be.
+async fn of_nobody(
+    context: &Context,
+    staging: Option<&Staging>,
+    url: &Url,
+    status_url: &str,
+    mut carried: Carried,
+) -> Result<ImportComplete> {
+    let complete = unrecorded(context, url).await?;
+    if carried.run.is_empty() {
+        carried.run = layout::run_of(status_url);
+    } else if let Some(staging) = staging {
+        // One that may not be read looks so too, where S3 may not list. A write tells which, and that the run has ended.
+        let key = carried.key.as_deref();
+        sync::end_run(staging, &carried.run, key, IMPORTED, None).await?;
+    }
+    tell_arrival(context, true, None);
+    Ok(ImportComplete {
+        result: complete,
+        carried,
+    })
 }
 
 /// What the target answers about an import that nothing is written down about.

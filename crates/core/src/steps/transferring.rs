@@ -24,7 +24,7 @@ use super::published::{self, ManifestAt};
 use super::renewal::renewal;
 use super::run::{refuse_cancelled, saw_manifest, stored_manifest};
 use super::{Context, Deadline, expiry, require_staging_for_key};
-use crate::config::{MixedFiles, Settings};
+use crate::config::{ImportMode, MixedFiles, Settings};
 use crate::error::{Kind, Result};
 use crate::manifest::{Asked, Manifest};
 use crate::pathling;
@@ -88,20 +88,8 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
     }
     let until = by(settings, deadline);
     let expires = expiry::of(&record);
-    Box::pin(issues::look_at(
-        context,
-        &carried.run,
-        &record,
-        &stored,
-        manifest_at.as_ref(),
-        until,
-    ))
-    .await?;
     let at = manifest_at.as_ref();
-    Box::pin(deletions::look_at(
-        context, &record, &stored, mode, at, until,
-    ))
-    .await?;
+    Box::pin(look_beside(context, &record, &stored, mode, at, until)).await?;
 
     let (plan, listing) = plan(settings, staging, &record, &stored, fresh).await?;
     if record.transfer.is_none() {
@@ -158,6 +146,19 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
         deletions,
         carried,
     })
+}
+
+/// Reads what the source tells beside its resources: errors of the export, and what it has deleted.
+async fn look_beside(
+    context: &Context,
+    record: &RunRecord,
+    stored: &Arc<Manifest>,
+    mode: ImportMode,
+    manifest_at: Option<&Arc<ManifestAt>>,
+    until: Option<Instant>,
+) -> Result<()> {
+    issues::look_at(context, &record.run, record, stored, manifest_at, until).await?;
+    deletions::look_at(context, record, stored, mode, manifest_at, until).await
 }
 
 /// Sees that what is staged is this export's and nothing else, now that everything has come. `published` is where a manifest

@@ -66,10 +66,8 @@ pub(in crate::steps) async fn apply(
     let mut ended = Ok(Outcome::Done);
     while let Some(of_type) = types.next().await {
         ended = match (ended, of_type) {
-            (Ok(Outcome::Done), other) => other,
-            (known, Ok(Outcome::Done)) => known,
-            (Ok(_), error) => error,
-            (error, _) => error,
+            (Ok(Outcome::Done), other) | (Ok(_), other @ Err(_)) => other,
+            (known, _) => known,
         };
     }
     drop(types);
