@@ -44,8 +44,8 @@ pub(crate) struct Summary {
     of_types: bool,
     /// What became of deletions that the source reported.
     deleted: Option<Deleted>,
-    /// Why counting does not prove that all arrived, where it does not; `None` where nothing was imported.
-    unverified: Option<Option<String>>,
+    /// Whether counting proves that all arrived, and otherwise why not; `None` where nothing was imported.
+    proof: Option<Result<(), String>>,
     /// Whether the watermark says what is asked for.
     auto: bool,
     /// What a run that came too late says of that.
@@ -115,11 +115,11 @@ impl Summary {
                 .newest_kick_off()
                 .is_some_and(|kick_off| !kick_off.types.is_empty()),
             deleted: record.deleted.clone(),
-            unverified: record
+            proof: record
                 .attempts
                 .last()
                 .filter(|_| finished.imported)
-                .map(|attempt| attempt.unverified.clone()),
+                .map(|attempt| attempt.unverified.clone().map_or(Ok(()), Err)),
             auto,
             superseded: record
                 .outcome
@@ -192,8 +192,8 @@ impl Summary {
                 "policy": deleted.policy,
             });
         }
-        if let Some(unverified) = &self.unverified {
-            all["verified"] = json!(unverified.is_none());
+        if let Some(proof) = &self.proof {
+            all["verified"] = json!(proof.is_ok());
         }
         if let Some(watermark) = &self.watermark {
             all["watermark"] = json!(watermark.at);
@@ -334,9 +334,9 @@ impl Summary {
                 writeln!(out, "Deleted {resources}, as the source did")?;
             }
         }
-        match &self.unverified {
-            Some(None) => writeln!(out, "Counted the target holds what was staged")?,
-            Some(Some(why)) => writeln!(out, "Counted no: {}", words::one_line(why))?,
+        match &self.proof {
+            Some(Ok(())) => writeln!(out, "Counted the target holds what was staged")?,
+            Some(Err(why)) => writeln!(out, "Counted no: {}", words::one_line(why))?,
             None => {}
         }
         if let (true, Some(watermark)) = (self.auto, &self.watermark) {
