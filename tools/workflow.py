@@ -304,7 +304,7 @@ def check_retries():
         "FHIR export": None,
         "Check export status": (900, 24),
         "Transfer to S3": (1, WITHOUT_END),
-        "Pathling import": (1, WITHOUT_END),
+        "Pathling import": (30, WITHOUT_END),
         "Check import status": (300, 12),
     }
     for name, poll in polls.items():

@@ -41,7 +41,12 @@ TABLE = {
         ("s3:ListBucket", {"s3"}),
         ("s3:ListBucketMultipartUploads", {"s3"}),
     ],
-    "pathling-import": [*LOGS, READS_TARGET, *both("s3/runs/*/_run.json", "s3/sync/*")],
+    "pathling-import": [
+        *LOGS,
+        READS_TARGET,
+        ("s3:GetObject", {"s3/runs/*/_run.json", "s3/runs/*/_deleted/list.jsonl", "s3/sync/*"}),
+        ("s3:PutObject", {"s3/runs/*/_run.json", "s3/sync/*"}),
+    ],
     "check-import-status": [*LOGS, READS_TARGET, *both("s3/runs/*/_run.json", "s3/sync/*")],
 }
 STATES = dict(zip(TABLE, [state for state in IN_ORDER if state != "Check import result"]))

@@ -88,10 +88,14 @@ pub(super) async fn check_import_status(
             Ok(ImportComplete { result, carried })
         }
         // Known to have succeeded: the answer of an earlier call got lost, and then the job.
-        Ok(Status::Lost(_)) if newest.outcome.as_deref() == Some(SUCCEEDED) => Ok(ImportComplete {
-            result: Value::Null,
-            carried,
-        }),
+        Ok(Status::Lost(_)) if newest.outcome.as_deref() == Some(SUCCEEDED) => {
+            // Who found that out may have died before it was said in the synchronisation's state too.
+            sync::end_run(staging, whose.0, whose.1, IMPORTED, None).await?;
+            Ok(ImportComplete {
+                result: Value::Null,
+                carried,
+            })
+        }
         Ok(Status::Lost(error)) => {
             let error = unsuccessful(staging, whose, newest.number, LOST, error).await?;
             if error.ends_the_run() {
