@@ -295,9 +295,15 @@ pub async fn delete(
 ) -> Result<Deletion> {
     let url = http::below(endpoint, &format!("{resource_type}/{id}"));
     let request = Request::delete(url.clone()).accept(FHIR_JSON);
-    let response = client.send(request.token(TokenUse::WhereTrusted)).await?;
     // Whose resource it is, is nothing for messages.
     let at = format!("DELETE {}", shown(&http::below(endpoint, resource_type)));
+    let sent = client.send(request.token(TokenUse::WhereTrusted)).await;
+    let response = sent.map_err(|error| match error.kind() {
+        Kind::TargetUnavailable => Kind::TargetUnavailable
+            .error(format!("{at}/…: no answer, or none that was whole"))
+            .retry_after(error.wait()),
+        _ => error,
+    })?;
     let status = response.status();
     match status.as_u16() {
         200 | 202 | 204 | 410 => Ok(Deletion::Gone),

@@ -40,8 +40,10 @@ pub(super) async fn count(context: &Context, types: Vec<&str>) -> Result<Counted
             Ok(count) => {
                 counts.insert(resource_type.to_owned(), count);
             }
-            Err(error) if error.kind() == Kind::TargetUnavailable => return Err(error),
-            Err(error) => return Ok(Counted::Unable(error.what().to_owned())),
+            Err(error) if error.kind() == Kind::Authentication => {
+                return Ok(Counted::Unable(error.what().to_owned()));
+            }
+            Err(error) => return Err(error),
         }
     }
     Ok(Counted::Counts(counts))
@@ -57,14 +59,15 @@ pub(super) async fn before(
     if !context.settings().sync.verify || types.is_empty() {
         return Ok(BTreeMap::new());
     }
-    Ok(match count(context, types).await? {
-        Counted::Counts(counts) => counts,
-        // What cannot be counted now may be afterwards: an import that replaces a broken table mends it.
-        Counted::Unable(why) => {
-            tracing::debug!(why, "the target cannot be counted before the import");
-            BTreeMap::new()
-        }
-    })
+    let why = match count(context, types).await {
+        Ok(Counted::Counts(counts)) => return Ok(counts),
+        Ok(Counted::Unable(why)) => why,
+        Err(error) if error.kind() == Kind::TargetUnavailable => return Err(error),
+        Err(error) => error.what().to_owned(),
+    };
+    // What cannot be counted now may be afterwards, and is counted then.
+    tracing::debug!(why, "the target cannot be counted before the import");
+    Ok(BTreeMap::new())
 }
 
 /// What an import that the target calls complete comes to.
@@ -104,9 +107,16 @@ pub(super) async fn verify(
         });
     let sent: Vec<_> = sent.collect();
     let types = sent.iter().map(|(it, _)| it.resource_type.as_str());
-    let after = match count(context, types.collect()).await? {
-        Counted::Counts(counts) => counts,
-        Counted::Unable(why) => {
+    let after = match count(context, types.collect()).await {
+        Ok(Counted::Counts(counts)) => counts,
+        Err(error) if error.kind() == Kind::TargetUnavailable => return Err(error),
+        Err(error) => {
+            return Err(Kind::ImportIncomplete.error(format!(
+                "the target says that the import is complete, and what it holds cannot be counted: {}",
+                error.what()
+            )));
+        }
+        Ok(Counted::Unable(why)) => {
             tracing::warn!(
                 run = record.run,
                 why,

@@ -29,7 +29,7 @@ pub async fn left_behind(context: &Context) -> Result<Option<LeftBehind>> {
     let Some((record, kick_off)) = run::of_kick_off(staging, &in_progress).await? else {
         return Ok(None);
     };
-    turn::give_back(staging, Some(&key), &record.run).await?;
+    turn::set_aside(staging, &key, &record).await?;
     // Of a manifest in the place of an export there is no job, and of one that was deleted none any more.
     if record.ended().is_some() || kick_off.manifest.is_some() || record.deletion().is_some() {
         return Ok(None);

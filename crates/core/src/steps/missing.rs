@@ -6,7 +6,7 @@ use crate::config::ImportMode;
 use crate::error::Result;
 use crate::pathling;
 use crate::staging::{Staging, layout};
-use crate::sync::{SyncState, Transferred};
+use crate::sync::{RunRecord, SyncState, Transferred};
 
 /// Notes such types in what is written down of a full run's transfer, and has them emptied where that is wanted: one file of
 /// no bytes for each, which is what makes `overwrite` empty a type.
@@ -37,7 +37,10 @@ pub(super) async fn note(
         return Ok(());
     }
     let types = missing.join(",");
-    if settings.sync.empty_missing_types {
+    // Of a run that is held, what is missing may be what the source could not export.
+    let record = RunRecord::load(staging, run).await?;
+    let empties = settings.sync.empty_missing_types && record.issues_hold().is_none();
+    if empties {
         let mut locations = pathling::read_parameters(&transferred.parameters)?;
         for name in &missing {
             let file = staging.write(&layout::empty_key(run, name), layout::JSON_LINES);
@@ -62,7 +65,7 @@ pub(super) async fn note(
             "the source has no resources of these types, and the target may: EMPTY_MISSING_TYPES=true has them emptied"
         );
     }
-    transferred.emptied = settings.sync.empty_missing_types;
+    transferred.emptied = empties;
     transferred.missing = missing;
     Ok(())
 }

@@ -89,7 +89,10 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
     let until = by(settings, deadline);
     let expires = expiry::of(&record);
     let at = manifest_at.as_ref();
-    Box::pin(look_beside(context, &record, &stored, mode, at, until)).await?;
+    let is_full = carried.since == Some(Asked::Everything);
+    let replaces = is_full && mode == ImportMode::Overwrite;
+    let looking = look_beside(context, &record, &stored, replaces, at, until);
+    Box::pin(looking).await?;
 
     let (plan, listing) = plan(settings, staging, &record, &stored, fresh).await?;
     if record.transfer.is_none() {
@@ -123,7 +126,7 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
 
     let mut transferred =
         brought::transferred(settings, &carried.run, mode, &stored, &brought, started)?;
-    if carried.since == Some(Asked::Everything) {
+    if is_full {
         let key = carried.key.as_deref();
         missing::note(context, staging, key, &carried.run, &mut transferred).await?;
     }
@@ -153,12 +156,12 @@ async fn look_beside(
     context: &Context,
     record: &RunRecord,
     stored: &Arc<Manifest>,
-    mode: ImportMode,
+    replaces: bool,
     manifest_at: Option<&Arc<ManifestAt>>,
     until: Option<Instant>,
 ) -> Result<()> {
     issues::look_at(context, &record.run, record, stored, manifest_at, until).await?;
-    deletions::look_at(context, record, stored, mode, manifest_at, until).await
+    deletions::look_at(context, record, stored, replaces, manifest_at, until).await
 }
 
 /// Sees that what is staged is this export's and nothing else, now that everything has come. `published` is where a manifest

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::Context;
 use crate::error::{Kind, Result};
 use crate::staging::Staging;
-use crate::sync::{self, Gate, RunRecord, SUPERSEDED, SyncState};
+use crate::sync::{self, Deleted, Gate, RunRecord, SUPERSEDED, SyncState};
 
 /// Whether a run may import.
 pub(super) enum Turn {
@@ -62,9 +62,23 @@ async fn asked(staging: &Staging, key: &str, record: &RunRecord) -> Result<Optio
         return Ok(None);
     }
     let other = RunRecord::load(staging, &lease.run).await?;
-    let last = other.attempts.last();
-    let has_asked = last.is_some_and(|it| it.status_url.is_some() || it.outcome.is_some());
-    Ok(has_asked.then_some(lease.run))
+    Ok(has_asked(&other).then_some(lease.run))
+}
+
+/// Whether a run has asked the target for all that it will, as far as its record knows.
+fn has_asked(record: &RunRecord) -> bool {
+    let last = record.attempts.last();
+    let deletes = record.deleted.as_ref().is_some_and(Deleted::is_left);
+    last.is_some_and(|it| it.status_url.is_some() || it.outcome.is_some()) && !deletes
+}
+
+/// Takes the turn away from a run that a person gives up for another. Where nobody knows whether it has asked the target for
+/// all that it will, a full run is due.
+pub(super) async fn set_aside(staging: &Staging, key: &str, record: &RunRecord) -> Result<()> {
+    let asked = has_asked(record) || record.ended().is_some();
+    SyncState::update(staging, key, |state| state.set_aside(&record.run, asked))
+        .await
+        .map(|_| ())
 }
 
 /// Gives the run's turn back where its import has ended without success: nothing of it is on its way any more.
@@ -81,28 +95,31 @@ pub(super) async fn give_back(staging: &Staging, key: Option<&str>, run: &str) -
     .map(|_| ())
 }
 
-/// Renews the run's turn where a good part of it is over. One that was lost is found at the end.
+/// Renews the run's turn where a good part of it is over. Gives whether it still is its turn.
 pub(super) async fn renew(
     context: &Context,
     staging: &Staging,
     key: Option<&str>,
     record: &RunRecord,
-) -> Result<()> {
+) -> Result<bool> {
     let Some(key) = key else {
-        return Ok(());
+        return Ok(true);
     };
     let (lease, run) = (context.settings().sync.lease, record.run.as_str());
     let left = SyncState::load(staging, key)
         .await?
         .lease_left(run, Timestamp::now());
-    if left.is_none_or(|left| left > lease * 2 / 3) {
-        return Ok(());
+    let Some(left) = left else {
+        return Ok(false);
+    };
+    if left > lease * 2 / 3 {
+        return Ok(true);
     }
-    SyncState::update(staging, key, |state| {
+    let state = SyncState::update(staging, key, |state| {
         let now = Timestamp::now();
         let is_ours = state.lease_left(run, now).is_some();
         is_ours && state.enter(record, now, lease, None) == Gate::Open
     })
-    .await
-    .map(|_| ())
+    .await?;
+    Ok(state.lease_left(run, Timestamp::now()).is_some())
 }

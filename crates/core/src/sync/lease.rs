@@ -83,6 +83,16 @@ impl SyncState {
         Some(Duration::try_from(until.duration_since(now)).unwrap_or_default())
     }
 
+    /// Takes the lease away from a run that is given up. One that is not known to have asked for all that it will (`asked`)
+    /// makes a full run due. Gives whether anything changed.
+    pub fn set_aside(&mut self, run: &str, asked: bool) -> bool {
+        let lost = self.lease.take_if(|lease| lease.run == run).is_some();
+        if lost && !asked {
+            self.require_full("a run was given up in its turn to import");
+        }
+        lost
+    }
+
     /// Gives the lease back, where it is the run's.
     pub fn release(&mut self, run: &str) {
         self.lease.take_if(|lease| lease.run == run);

@@ -11,7 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{
-    Gate, IMPORTED, KickOff, ManifestSeen, Outcome, RunRecord, SyncState, Transferred, now,
+    Attempt, Gate, IMPORTED, KickOff, ManifestSeen, Outcome, RunRecord, SyncState, Transferred, now,
 };
 use crate::config::{Deletions, ImportMode, SyncSettings};
 
@@ -176,6 +176,7 @@ impl World {
                 outputs: usize::try_from(self.time).unwrap_or_default(),
                 ..ManifestSeen::default()
             }),
+            attempts: vec![Attempt::default()],
             transfer: Some(Transferred {
                 mode: mode.as_str().to_owned(),
                 ..Transferred::default()

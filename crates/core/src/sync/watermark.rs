@@ -23,15 +23,18 @@ pub struct Watermark {
     /// Why that is not proved by counting, where it is not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unverified: Option<String>,
+    /// Whether a full run that merged has brought it on, which tells nothing of what the source has deleted.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub merged: bool,
 }
 
 /// That the next run has to be a full one, for something is in the target that no delta mends.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Due {
-    /// Since when, by this program's clock.
+    /// When that was said last, by this program's clock.
     pub since: String,
-    /// Why.
+    /// Why, as it was said first.
     pub why: String,
 }
 
@@ -72,6 +75,12 @@ impl SyncState {
         };
         if let Some(due) = &self.due {
             return full(format!("a full run is due: {}", due.why));
+        }
+        if watermark.merged {
+            return full(
+                "the runs before merged everything, and nobody knows what the source had deleted"
+                    .to_owned(),
+            );
         }
         if let Some(every) = settings.full_every {
             let last = self.full.as_ref().and_then(|full| full.at.parse().ok());
@@ -122,7 +131,22 @@ impl SyncState {
             .as_ref()
             .is_some_and(|lease| lease.run == record.run);
         self.release(&record.run);
-        if !matches!(outcome.name.as_str(), IMPORTED | NOTHING) || record.is_from_manifest() {
+        if record.is_from_manifest() {
+            return;
+        }
+        let deleted = record.deleted.as_ref().is_some_and(|it| it.applied() > 0);
+        if !had_lease && (outcome.name == IMPORTED || deleted) {
+            self.require_full("another run may have imported at the same time as this one");
+        }
+        let transfer = record.transfer.as_ref();
+        let replaces = transfer.is_some_and(|it| it.mode == ImportMode::Overwrite.as_str());
+        let replaces = replaces && !record.attempts.is_empty();
+        let whole = outcome.name == IMPORTED && record.issues_hold().is_none();
+        if replaces && !whole {
+            // What it took the place of is gone, and no delta brings that back.
+            self.require_full("a run that replaces what is there did not bring all of it");
+        }
+        if !matches!(outcome.name.as_str(), IMPORTED | NOTHING) {
             return;
         }
         let Some(kick_off) = record.newest_kick_off() else {
@@ -130,9 +154,8 @@ impl SyncState {
         };
         // Before it moves: what a run does not bring, the next one may not be told to skip.
         let superseded = self.superseding(record).is_some();
-        self.note_full(record, kick_off, outcome);
-        if outcome.name == IMPORTED && !had_lease {
-            self.require_full("another run may have imported at the same time as this one");
+        if replaces && whole {
+            self.note_full(record, kick_off);
         }
         if let Some(why) = record.deleted.as_ref().and_then(|it| it.refresh.as_deref()) {
             self.require_full(why);
@@ -142,16 +165,18 @@ impl SyncState {
         }
     }
 
-    /// Says that the next run has to be a full one. What was due first stays.
+    /// Says that the next run has to be a full one. The first reason is the one that is told; the newest says which runs were
+    /// asked for too early to do away with it.
     pub(super) fn require_full(&mut self, why: &str) {
-        self.due.get_or_insert_with(|| Due {
-            since: now(),
+        let due = self.due.get_or_insert_with(|| Due {
             why: why.to_owned(),
+            ..Due::default()
         });
+        due.since = now();
     }
 
-    /// Takes in what a full run brought. Only one that replaced what was there does away with what was due before it began.
-    fn note_full(&mut self, record: &RunRecord, kick_off: &KickOff, outcome: &Outcome) {
+    /// Takes in what a full run brought that replaced what was there: that does away with what was due before it began.
+    fn note_full(&mut self, record: &RunRecord, kick_off: &KickOff) {
         let Some(transfer) = record
             .transfer
             .as_ref()
@@ -170,11 +195,7 @@ impl SyncState {
             at: kick_off.at.clone(),
             types,
         });
-        let replaced = outcome.name == IMPORTED && transfer.mode == ImportMode::Overwrite.as_str();
-        let is_whole = record.issues_hold().is_none();
-        if replaced && is_whole {
-            self.due.take_if(|due| due.since < kick_off.at);
-        }
+        self.due.take_if(|due| due.since < kick_off.at);
     }
 
     fn advance(&mut self, record: &RunRecord, kick_off: &KickOff) {
@@ -190,10 +211,17 @@ impl SyncState {
             }
             (Some(_), None) => false,
         };
+        let is_full = kick_off.since.is_none();
+        let replaced = self.full.as_ref().is_some_and(|it| it.run == record.run);
+        if let Some(known) = self.watermark.as_mut().filter(|_| reached == Some(own)) {
+            known.merged &= !replaced;
+        }
         if !connects || record.issues_hold().is_some() || reached.is_some_and(|it| own <= it) {
             return;
         }
+        let merged = self.watermark.as_ref().is_some_and(|it| it.merged);
         self.watermark = Some(Watermark {
+            merged: !replaced && (merged || is_full),
             at,
             run: record.run.clone(),
             moved: now(),
@@ -250,6 +278,7 @@ mod tests {
                 transaction_time: as_of.to_owned(),
                 ..ManifestSeen::default()
             }),
+            attempts: vec![crate::sync::Attempt::default()],
             transfer: Some(Transferred {
                 mode: if since.is_none() {
                     "overwrite"
@@ -308,6 +337,10 @@ mod tests {
         let mut state = SyncState::default();
         ended(&mut state, &run("full", T1, None), "ImportFailedError");
         assert_eq!(at(&state), None);
+        assert!(
+            state.due.take().is_some(),
+            "it may have replaced some types"
+        );
         let mut held = run("held", T1, None);
         held.export_issues = Some(ExportIssues {
             watermark: Some(HELD.to_owned()),
@@ -315,6 +348,22 @@ mod tests {
         });
         ended(&mut state, &held, IMPORTED);
         assert_eq!(at(&state), None);
+        assert_eq!(state.full, None);
+        assert!(state.due.is_some(), "what it replaced is gone");
+    }
+
+    #[test]
+    fn a_full_run_that_merges_leaves_open_what_was_deleted_until_one_replaces() {
+        let mut state = SyncState::default();
+        let mut merged = run("merged", T1, None);
+        merged.transfer.as_mut().unwrap().mode = "merge".to_owned();
+        ended(&mut state, &merged, IMPORTED);
+        ended(&mut state, &run("delta", T2, Some(T1)), IMPORTED);
+        assert_eq!(at(&state), Some(T2));
+        assert!(state.watermark.as_ref().unwrap().merged);
+        assert_eq!(state.due, None);
+        ended(&mut state, &run("replaces", T3, None), IMPORTED);
+        assert!(!state.watermark.as_ref().unwrap().merged);
     }
 
     #[test]

@@ -125,7 +125,12 @@ impl Far<'_> {
             if applied.1.elapsed() >= BETWEEN_NOTES {
                 applied.1 = Instant::now();
                 note(self.staging, &self.record.run, &applied.0).await?;
-                turn::renew(self.context, self.staging, self.key, self.record).await?;
+                if !turn::renew(self.context, self.staging, self.key, self.record).await? {
+                    return Err(Kind::JobInProgress.error(format!(
+                        "run {} has lost its turn while it applied deletions",
+                        self.record.run
+                    )));
+                }
             }
         }
         Ok(Outcome::Done)

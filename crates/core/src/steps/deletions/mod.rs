@@ -13,16 +13,18 @@ use self::bundles::{Lines, Named};
 use super::Context;
 use super::beside::Fetching;
 use super::published::ManifestAt;
-use crate::config::{Deletions, ImportMode};
+use crate::config::Deletions;
 use crate::error::Result;
 use crate::manifest::{Beside, Manifest};
 use crate::staging::{Staging, layout};
-use crate::sync::{self, Deleted, RunRecord};
+use crate::sync::{self, Attempt, Deleted, RunRecord};
 use crate::transfer::Plan;
 
 pub(super) use applying::apply;
 
 /// Reads what the source reports as deleted, writes it into the run's record, and lists in staging what is to be applied.
+///
+/// `replaces` says that the import leaves nothing of what was there.
 ///
 /// Gives the error of a file that cannot be had only where the call's time is over, or staging fails; otherwise a full run is
 /// due, for nobody knows then what was in it.
@@ -30,7 +32,7 @@ pub(super) async fn look_at(
     context: &Context,
     record: &RunRecord,
     stored: &Arc<Manifest>,
-    mode: ImportMode,
+    replaces: bool,
     manifest_at: Option<&Arc<ManifestAt>>,
     deadline: Option<Instant>,
 ) -> Result<()> {
@@ -44,7 +46,14 @@ pub(super) async fn look_at(
     let same = |known: &&Deleted| {
         known.policy == policy.as_str() && (known.missing == 0 || record.job_deleted.is_some())
     };
-    if record.deleted.as_ref().is_some_and(|known| same(&known)) {
+    // Deletions come before the import: once that was asked for, they are what they were.
+    let newest = record.newest_kick_off().map_or("", |it| it.at.as_str());
+    let is_on_its_way = |attempt: &Attempt| {
+        let is_over = matches!(attempt.outcome.as_deref(), Some("failed" | "lost"));
+        attempt.at.as_str() >= newest && !is_over
+    };
+    let asked = record.attempts.last().is_some_and(is_on_its_way);
+    if asked || record.deleted.as_ref().is_some_and(|known| same(&known)) {
         return Ok(());
     }
     let mut deleted = Deleted {
@@ -53,7 +62,7 @@ pub(super) async fn look_at(
         policy: policy.as_str().to_owned(),
         ..Deleted::default()
     };
-    if mode == ImportMode::Overwrite {
+    if replaces {
         deleted.needless = true;
     } else if policy != Deletions::Ignore {
         let fetching = Fetching {
@@ -151,7 +160,7 @@ fn say(run: &str, deleted: &Deleted) {
             files,
             found,
             why,
-            "the source reports deletions that a full run has to bring: one is due"
+            "the source reports deletions that are not applied, or not all of them: a full run has to bring them"
         );
     } else {
         tracing::warn!(
