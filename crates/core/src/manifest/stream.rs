@@ -8,8 +8,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use serde_json::de::IoRead;
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::sync::{mpsc, oneshot};
 use url::Url;
 
 use super::beside::Beside;
@@ -78,7 +77,7 @@ fn begin<K: Keep + Send + 'static>(base: Option<&Url>, mut keep: K) -> Parsing<(
 /// JSON that arrives in chunks, and a thread that makes something of it.
 pub(super) struct Parsing<T> {
     sender: mpsc::Sender<Bytes>,
-    thread: JoinHandle<serde_json::Result<T>>,
+    made: oneshot::Receiver<serde_json::Result<T>>,
     received: usize,
 }
 
@@ -89,11 +88,15 @@ pub(super) type Json =
 impl<T: Send + 'static> Parsing<T> {
     /// Begins to read, in a thread of its own. Whoever reads says to the meter where a value ends that nothing is held of any
     /// more.
+    ///
+    /// It is none of the runtime's threads. What the allocator had for one that has ended it gives to the next that begins,
+    /// so that manifest after manifest takes the same memory; each of many that wait for work would keep some of its own.
     pub(super) fn begin(
         work: impl FnOnce(&mut Json, Meter) -> serde_json::Result<T> + Send + 'static,
     ) -> Self {
         let (sender, receiver) = mpsc::channel(WAITING);
-        let thread = tokio::task::spawn_blocking(move || {
+        let (tell, made) = oneshot::channel();
+        let read = move || {
             let meter = Meter::default();
             let mut json = json(Chunks {
                 receiver,
@@ -103,10 +106,13 @@ impl<T: Send + 'static> Parsing<T> {
             let made = work(&mut json, meter)?;
             json.end()?;
             Ok(made)
-        });
+        };
+        let thread = std::thread::Builder::new().name("manifest".to_owned());
+        // Where none can be had, nobody will ever tell, which is what `end` says then.
+        let _ = thread.spawn(move || tell.send(read()).is_ok());
         Self {
             sender,
-            thread,
+            made,
             received: 0,
         }
     }
@@ -143,7 +149,7 @@ impl<T: Send + 'static> Parsing<T> {
     /// What was made of all of it.
     pub(super) async fn end(self, not_json: impl FnOnce() -> Error) -> Result<T> {
         drop(self.sender);
-        match self.thread.await {
+        match self.made.await {
             Ok(Ok(made)) => Ok(made),
             Ok(Err(error)) if error.io_error_kind() == Some(ErrorKind::FileTooLarge) => {
                 let most = ITEM >> 20;
@@ -152,9 +158,9 @@ impl<T: Send + 'static> Parsing<T> {
                 )))
             }
             Ok(Err(_)) => Err(not_json()),
-            Err(stopped) => Err(Kind::SourceUnavailable.error(format!(
-                "the reading of the manifest was stopped: {stopped}"
-            ))),
+            Err(_) => Err(Kind::SourceUnavailable.error(
+                "the reading of the manifest was stopped: its thread has ended, or there was none to be had".to_owned(),
+            )),
         }
     }
 }
