@@ -1,13 +1,6 @@
 """What more than one test looks at."""
 
-IN_ORDER = [
-    "FHIR export",
-    "Check export status",
-    "Transfer to S3",
-    "Pathling import",
-    "Check import result",
-    "Check import status",
-]
+from states import IN_ORDER
 
 
 def check_a_whole_run(site):

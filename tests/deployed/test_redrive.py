@@ -4,7 +4,7 @@ ministack has no redrive; so an execution of a state machine that begins at that
 """
 
 import pytest
-from checks import IN_ORDER, check_the_target
+from checks import check_the_target
 
 AUTHENTICATION = "AuthenticationError"
 FAILING = [

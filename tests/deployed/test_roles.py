@@ -5,9 +5,9 @@ from contextlib import contextmanager
 
 import pytest
 import workflow
-from checks import IN_ORDER
 
 from local_aws import ACCOUNT, REGION
+from states import IN_ORDER
 
 # For each step: an action, and the resources, without what is the same in all of them: the bucket is `s3`, its objects
 # `s3/`, the step's own log group `logs`, and secrets are told by their side.

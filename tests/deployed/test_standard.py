@@ -5,9 +5,10 @@ import re
 import time
 
 import pytest
-from checks import IN_ORDER, check_a_whole_run, staged
+from checks import check_a_whole_run, staged
 
 from local_aws import PATIENCE
+from states import IN_ORDER, UNMENDABLE
 
 LAYOUT = "|".join(
     [
@@ -33,16 +34,7 @@ def test_everything_arrives_each_poll_is_repeated_and_what_is_staged_lies_where_
     assert {output["type"] for output in manifest["output"]} == set(source)
 
 
-@pytest.mark.parametrize(
-    ("fault", "state", "error"),
-    [
-        ("answers=kick-off:401", "FHIR export", "AuthenticationError"),
-        ("answers=status:404", "Check export status", "ExportFailedError"),
-        ("file-bad-json", "Transfer to S3", "IntegrityError"),
-        ("answers=import-kick-off:403", "Pathling import", "AuthenticationError"),
-        ("import-fails=400", "Check import status", "ImportFailedError"),
-    ],
-)
+@pytest.mark.parametrize(("fault", "state", "error"), UNMENDABLE)
 def test_what_no_retry_can_mend_is_not_retried(standard, fault, state, error):
     sandbox = standard.start("--fault", fault)
     execution = standard.run()

@@ -3,7 +3,7 @@
 import json
 import time
 
-from checks import IN_ORDER
+from states import IN_ORDER
 
 
 def test_a_transfer_of_four_times_its_timeout_is_called_again_until_it_is_done(short, say):

@@ -1,15 +1,7 @@
 """The bundled workflow, from an export to rows in the target, and each way in which it may end."""
 
 import pytest
-
-IN_ORDER = [
-    "FHIR export",
-    "Check export status",
-    "Transfer to S3",
-    "Pathling import",
-    "Check import result",
-    "Check import status",
-]
+from states import IN_ORDER, UNMENDABLE
 
 
 @pytest.mark.parametrize("pathling", ["7", "2"])
@@ -57,16 +49,7 @@ def test_a_change_at_the_source_arrives_by_the_next_execution(run):
     assert sorted(sandbox.source("Patient")) == sorted(sandbox.target("Patient"))
 
 
-@pytest.mark.parametrize(
-    ("fault", "state", "error"),
-    [
-        ("answers=kick-off:401", "FHIR export", "AuthenticationError"),
-        ("answers=status:404", "Check export status", "ExportFailedError"),
-        ("file-bad-json", "Transfer to S3", "IntegrityError"),
-        ("answers=import-kick-off:403", "Pathling import", "AuthenticationError"),
-        ("import-fails=400", "Check import status", "ImportFailedError"),
-    ],
-)
+@pytest.mark.parametrize(("fault", "state", "error"), UNMENDABLE)
 def test_what_no_retry_can_mend_is_not_retried(run, fault, state, error):
     execution, sandbox = run("--fault", fault)
     assert (execution.status, execution.error) == ("FAILED", error), execution

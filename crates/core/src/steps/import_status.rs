@@ -5,7 +5,7 @@ use url::Url;
 
 use super::contract::{Carried, ImportComplete, StatusQuery};
 use super::importing::{
-    ATTEMPTS, FAILED, LOST, Sent, attempt, close_with, known_url, tell_arrival, unsuccessful,
+    ATTEMPTS, Sent, attempt, close_with, known_url, tell_arrival, unsuccessful,
 };
 use super::turn::{self, Turn};
 use super::{Context, counting, require_staging_for_key};
@@ -14,7 +14,7 @@ use crate::error::{Error, Kind, Result};
 use crate::export::parse_status_url;
 use crate::pathling::{self, Status};
 use crate::staging::{Staging, layout};
-use crate::sync::{self, Attempt, IMPORTED, RunRecord, SUCCEEDED};
+use crate::sync::{self, Attempt, FAILED, IMPORTED, LOST, RunRecord, SUCCEEDED};
 
 /// Asks how the import goes, and gives what the target answered when it is complete.
 ///
@@ -52,7 +52,7 @@ pub(super) async fn check_import_status(
         let unknown = staging.filter(|_| is_absent);
         return of_nobody(context, unknown, &url, &status_url, carried).await;
     };
-    if matches!(newest.outcome.as_deref(), Some(FAILED | LOST)) {
+    if newest.is_without_success() {
         return next_attempt(
             context,
             staging,

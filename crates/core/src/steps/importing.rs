@@ -15,14 +15,13 @@ use crate::error::{Error, Kind, Result};
 use crate::pathling::{self, Location};
 use crate::progress::{Arrival, Event};
 use crate::staging::{Staging, layout};
-use crate::sync::{self, Attempt, IMPORTED, NOTHING, Outcome, RunRecord, SUCCEEDED, SUPERSEDED};
+use crate::sync::{
+    self, Attempt, FAILED, IMPORTED, NOTHING, Outcome, RunRecord, SUCCEEDED, SUPERSEDED,
+};
 
 /// How many attempts a run has without success before it is given up: those that the target lost, and those that failed
 /// and were begun again by a later start.
 pub(super) const ATTEMPTS: usize = 3;
-
-pub(super) const FAILED: &str = "failed";
-pub(super) const LOST: &str = "lost";
 
 /// Asks the target to import, and gives the import's status URL, or null where nothing needs importing.
 ///
@@ -220,10 +219,10 @@ pub(super) async fn attempt(
     }
     let number = current.number;
     // Once more just before: deletions and counts may have taken long, and whoever asks out of turn undoes what is newer.
-    if let Turn::Superseded(newer) = turn::take(context, staging, key, &record).await? {
-        return Err(Kind::JobInProgress.error(format!(
-            "run {run} has lost its turn to be imported to run {newer}"
-        )));
+    if !turn::renew(context, staging, key, &record).await? {
+        return Err(
+            Kind::JobInProgress.error(format!("run {run} has lost its turn to be imported"))
+        );
     }
     match kick_off(context, &format!("{run}-{number}"), &sent.locations).await {
         Ok(url) => {
@@ -269,8 +268,10 @@ pub(super) async fn unsuccessful(
 ) -> Result<Error> {
     let record = close(staging, run, number, outcome, Some(&error)).await?;
     turn::give_back(staging, key, run).await?;
-    let ended_so = |attempt: &&Attempt| matches!(attempt.outcome.as_deref(), Some(FAILED | LOST));
-    let in_a_row = record.attempts.iter().rev().take_while(ended_so).count();
+    let newest_first = record.attempts.iter().rev();
+    let in_a_row = newest_first
+        .take_while(|it| it.is_without_success())
+        .count();
     if in_a_row < ATTEMPTS {
         return Ok(error);
     }

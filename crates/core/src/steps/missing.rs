@@ -18,7 +18,7 @@ pub(super) async fn note(
     transferred: &mut Transferred,
 ) -> Result<()> {
     let settings = context.settings();
-    let Some(key) = key.filter(|_| transferred.mode == ImportMode::Overwrite.as_str()) else {
+    let Some(key) = key.filter(|_| transferred.replaces()) else {
         return Ok(());
     };
     let state = SyncState::load(staging, key).await?;

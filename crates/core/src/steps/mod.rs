@@ -20,6 +20,7 @@ mod importing;
 pub(crate) mod issues;
 mod keeping;
 mod leaving;
+mod lines;
 mod missing;
 mod mode;
 mod published;

@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::config::{ExportSettings, Settings};
+use crate::config::{ExportSettings, ImportMode, Settings};
 use crate::error::Result;
 use crate::staging::{Staging, layout};
 
@@ -254,6 +254,28 @@ pub struct Attempt {
     /// Why its success is not proved by counting, where it is not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unverified: Option<String>,
+}
+
+/// The outcome of an attempt that the target says has failed.
+pub const FAILED: &str = "failed";
+
+/// The outcome of an attempt that the target no longer knows.
+pub const LOST: &str = "lost";
+
+impl Attempt {
+    /// Whether it has ended, and brought nothing that is known of.
+    #[must_use]
+    pub fn is_without_success(&self) -> bool {
+        matches!(self.outcome.as_deref(), Some(FAILED | LOST))
+    }
+}
+
+impl Transferred {
+    /// Whether the import leaves nothing of what was there of its types.
+    #[must_use]
+    pub fn replaces(&self) -> bool {
+        self.mode == ImportMode::Overwrite.as_str()
+    }
 }
 
 /// How a run ended.

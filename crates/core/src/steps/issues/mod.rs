@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures_util::StreamExt as _;
 use tokio::time::Instant;
 
-use self::lines::Lines;
+use self::lines::Counting;
 use super::Context;
 use super::beside::Fetching;
 use super::published::ManifestAt;
@@ -129,7 +129,7 @@ async fn read(fetching: &Fetching<'_>, run: &str, stored: &Arc<Manifest>) -> Res
         let Some(mut chunks) = fetching.staging.read_stream(&file.key).await? else {
             continue;
         };
-        let mut lines = Lines::new(&mut issues);
+        let mut lines = Counting::new(&mut issues);
         while let Some(chunk) = chunks.next().await {
             lines.take(&chunk?);
         }

@@ -1,3 +1,4 @@
+use pathling_import_core::config::Step;
 use pathling_import_core::sync::{Attempt, KickOff, ManifestSeen, Transferred};
 
 use super::*;
