@@ -256,3 +256,22 @@ async fn a_source_that_counts_its_jobs_anew_or_reuses_them_confuses_nobody() {
         assert_eq!(sandbox.nonces().len(), 2);
     }
 }
+
+#[tokio::test]
+async fn two_targets_whose_source_answers_with_one_job_have_a_run_each() {
+    let builder = hospital(PathlingVersion::Two).fault(Fault::KickOffReusesJob);
+    let sandbox = builder.start().await.unwrap();
+    let first = ends_well(&sandbox).await;
+    // Another address is another target, as far as anybody knows.
+    let other = sandbox.target_endpoint().replace("127.0.0.1", "localhost");
+    let run = pathling_import(&sandbox).env("TARGET_ENDPOINT", &other);
+    let second = run.run().await.expect_code(0);
+    let beside = format!("{}-", first.run());
+    assert!(second.run().starts_with(&beside), "{}", second.run());
+    assert_eq!(sandbox.nonces().len(), 2);
+    // Each goes on by its own record from there.
+    let again = ends_well(&sandbox).await;
+    assert_eq!(again.run(), first.run());
+    let run = pathling_import(&sandbox).env("TARGET_ENDPOINT", &other);
+    assert_eq!(run.run().await.expect_code(0).run(), second.run());
+}

@@ -87,6 +87,13 @@ pub fn suffixed(run: &str, transaction_time: &str) -> String {
     format!("{run}-{}", export_of(transaction_time))
 }
 
+/// The name of the run of a synchronisation whose source answered it with the job of another one's run: what is staged and
+/// imported for one target says nothing of the other.
+#[must_use]
+pub fn beside_run(run: &str, key: &str) -> String {
+    format!("{run}-{}", hash(8, [key]))
+}
+
 /// What tells an export from others at the same status URL: a hash of its manifest's transaction time.
 #[must_use]
 pub fn export_of(transaction_time: &str) -> String {

@@ -71,40 +71,50 @@ pub(super) async fn fhir_export(
         }
     };
     let status_url = accepted.status_url.to_string();
-    let run = layout::run_of(&status_url);
-    context.of_run(&run, None);
+    let mode = next.mode.map(|mode| mode.as_str().to_owned());
+    let since = next.since.clone();
+    let why = next.why.clone();
+    let written = match state {
+        Some((staging, announced)) => {
+            let kick_off = KickOff {
+                at: sync::now(),
+                date: accepted.date,
+                status_url: status_url.clone(),
+                since: next.since,
+                why: next.why,
+                mode: mode.clone(),
+                until: settings.export.until.clone(),
+                types: settings.types.clone(),
+                level: settings.export.level.to_string(),
+                method: accepted.method.as_str().to_owned(),
+                request_id: context.request_id(),
+                unanswered: announced.unanswered,
+                key: announced.key,
+                seen: None,
+                manifest: None,
+            };
+            let setting = settings.since_setting();
+            let run = layout::run_of(&status_url);
+            let key = kick_off.key.clone();
+            let run = write_down(staging, run, Some(&announced.at), kick_off, setting).await;
+            run.map(|run| (run, Some(key)))
+        }
+        None => Ok((layout::run_of(&status_url), None)),
+    };
+    if let Ok((run, _)) = &written {
+        context.of_run(run, None);
+    }
+    // Whatever became of that in staging: the source has begun a job.
     context.tell(told.with(Ok(accepted.answered)));
-    tracing::info!(run, since = next.since, why = next.why, "export kicked off");
-    let mut carried = Carried {
-        run: run.clone(),
-        since: Some(next.since.clone().into()),
-        mode: next.mode.map(|mode| mode.as_str().to_owned()),
-        key: None,
+    let (run, key) = written?;
+    tracing::info!(run, since, why, "export kicked off");
+    let carried = Carried {
+        run,
+        since: Some(since.into()),
+        mode,
+        key,
         execution,
     };
-    if let Some((staging, announced)) = state {
-        let key = announced.key.clone();
-        let kick_off = KickOff {
-            at: sync::now(),
-            date: accepted.date,
-            status_url: status_url.clone(),
-            since: next.since,
-            why: next.why,
-            mode: carried.mode.clone(),
-            until: settings.export.until.clone(),
-            types: settings.types.clone(),
-            level: settings.export.level.to_string(),
-            method: accepted.method.as_str().to_owned(),
-            request_id: context.request_id(),
-            unanswered: announced.unanswered,
-            key: key.clone(),
-            seen: None,
-            manifest: None,
-        };
-        let since = settings.since_setting();
-        write_down(staging, &run, Some(&announced.at), kick_off, since).await?;
-        carried.key = Some(key);
-    }
     Ok(ExportStarted {
         status_url,
         carried,
@@ -202,26 +212,34 @@ async fn retract(staging: &Staging, announced: &Announced) {
 }
 
 /// Writes a kick-off, which was announced at the moment `announced` if it was, into the record of its run, and makes that run
-/// the one in progress.
+/// the one in progress. Gives the run's name, which is another one where the run of this name is another synchronisation's:
+/// some sources answer alike questions with one job.
 pub(super) async fn write_down(
     staging: &Staging,
-    run: &str,
+    mut run: String,
     announced: Option<&str>,
     mut kick_off: KickOff,
     since_setting: Option<String>,
-) -> Result<()> {
+) -> Result<String> {
     if !kick_off.unanswered.is_empty() {
         // Some may have been answered meanwhile: to processes that began at the same time.
         let state = SyncState::load(staging, &kick_off.key).await?;
         kick_off.unanswered.retain(|at| state.has_announced(at));
     }
-    RunRecord::update(staging, run, |record| {
+    let add = |record: &mut RunRecord| {
+        if record.is_of_another(&kick_off.key) {
+            return false;
+        }
         if !record.kick_offs.contains(&kick_off) {
             record.kick_offs.push(kick_off.clone());
         }
         true
-    })
-    .await?;
+    };
+    let record = RunRecord::update(staging, &run, add).await?;
+    if record.is_of_another(&kick_off.key) {
+        run = layout::beside_run(&run, &kick_off.key);
+        RunRecord::update(staging, &run, add).await?;
+    }
     SyncState::update(staging, &kick_off.key, |state| {
         if let Some(announced) = announced {
             state.answered(announced);
@@ -231,12 +249,12 @@ pub(super) async fn write_down(
             state.answered(told);
         }
         state.in_progress = Some(InProgress {
-            run: run.to_owned(),
+            run: run.clone(),
             kick_off: kick_off.at.clone(),
             since_setting: since_setting.clone(),
         });
         true
     })
     .await?;
-    Ok(())
+    Ok(run)
 }

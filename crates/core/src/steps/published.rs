@@ -71,7 +71,7 @@ pub(super) async fn begin(
             }),
             ..KickOff::default()
         };
-        exporting::write_down(staging, &carried.run, None, begun, None).await?;
+        carried.run = exporting::write_down(staging, carried.run, None, begun, None).await?;
         carried.key = Some(key);
     }
     tracing::info!(run = carried.run, "a manifest takes the place of an export");

@@ -357,6 +357,13 @@ impl RunRecord {
     pub fn newest_kick_off(&self) -> Option<&KickOff> {
         self.kick_offs.last()
     }
+
+    /// Whether its kick-offs are another synchronisation's than that of this key.
+    #[must_use]
+    pub fn is_of_another(&self, key: &str) -> bool {
+        let newest = self.newest_kick_off();
+        newest.is_some_and(|newest| newest.key != key)
+    }
 }
 
 /// Writes down how a run ended, in its record and in the state of its key. Told again, nothing changes.
