@@ -17,6 +17,8 @@ pub struct TransferSettings {
     pub validate: Validate,
     /// What S3 is told to compare.
     pub checksum: Checksum,
+    /// Whether a run in whose files an id comes more than once is not imported.
+    pub fail_on_duplicates: bool,
 }
 
 /// How closely files are looked at.
@@ -57,6 +59,7 @@ impl TransferSettings {
                 "none" => Checksum::None,
                 _ => Checksum::Crc64Nvme,
             },
+            fail_on_duplicates: reader.choice("DUPLICATES") == "fail",
         }
     }
 }

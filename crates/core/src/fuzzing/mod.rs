@@ -227,7 +227,7 @@ fn checked<'a>(
 
 /// A line of a file of several types.
 pub fn mixed(bytes: &[u8]) {
-    let _ = transfer::split::type_of(bytes);
+    let _ = transfer::split::resource_of(bytes);
 }
 
 /// A file of errors: whole, and in pieces.

@@ -122,7 +122,7 @@ fn the_examples_are_read() {
         assert!(checked(Validate::Json, [&*text]).is_ok());
     }
     for text in examples("mixed") {
-        assert!(transfer::split::type_of(&text).is_ok());
+        assert!(transfer::split::resource_of(&text).is_ok());
     }
     for text in examples("key") {
         let text = String::from_utf8(text).unwrap();

@@ -13,7 +13,7 @@ use crate::config::{TransferSettings, Validate};
 use crate::error::{Error, Kind, Result};
 use crate::manifest::Beside;
 use crate::staging::Staging;
-use crate::transfer::{Plan, Transfer};
+use crate::transfer::{Ids, Plan, Transfer};
 
 /// How long all such files may take together in one call: they are told of, and what is exported is waited for.
 const MOST: Duration = Duration::from_mins(5);
@@ -119,6 +119,8 @@ impl Fetching<'_> {
             expires: None,
             listing: None,
             patient: true,
+            // They hold no resources that are imported.
+            ids: Arc::new(Ids::beside(0)),
         };
         transfer.run(plan).await.map(|_| ())
     }

@@ -11,6 +11,7 @@ use futures_util::StreamExt as _;
 use serde_json::json;
 use tokio::sync::{Mutex, MutexGuard, watch};
 
+use super::duplicates;
 use super::transferring::{by, refuse};
 use super::{Context, Deadline};
 use crate::audit::Item;
@@ -21,7 +22,7 @@ use crate::progress::{Event, Observer};
 use crate::staging::layout::{self, Role};
 use crate::staging::{DoneRecord, FileState, Hint, Staging};
 use crate::sync::{RunRecord, StagedEarly};
-use crate::transfer::{Brought, Listing, Plan, Transfer, remove_left_over};
+use crate::transfer::{Brought, Ids, Listing, Plan, Transfer, remove_left_over};
 
 /// How often a note is written under the next number, where others are there.
 const ATTEMPTS: usize = 16;
@@ -158,9 +159,13 @@ async fn stage(
         expires: None,
         listing,
         patient: true,
+        ids: Arc::new(Ids::beside(settings.transfer.memory)),
     };
     let transferring = context.audit().beside(staging, transfer.run(&plan));
-    transferring.await.map(Some)
+    let ended = transferring.await;
+    let record = RunRecord::load(staging, run).await?;
+    duplicates::look_at(context, &record, &transfer.ids, transfer.deadline).await?;
+    ended.map(Some)
 }
 
 /// Who is told: of all of it the log, and the person of what is waited for. The progress that is shown is that of the whole.

@@ -14,6 +14,7 @@ use super::contract::{
     BatchStaged, BatchTransfer, Staged, ToldManifest, TransferRequest, WholeTransfer,
 };
 use super::deletions;
+use super::duplicates;
 use super::early;
 use super::ending::Ending;
 use super::issues;
@@ -30,7 +31,7 @@ use crate::manifest::{Asked, Manifest};
 use crate::pathling;
 use crate::staging::{Staging, layout};
 use crate::sync::{self, RunRecord};
-use crate::transfer::{Brought, Links, Listing, Plan, Transfer, remove_other_pieces};
+use crate::transfer::{Brought, Ids, Links, Listing, Plan, Transfer, remove_other_pieces};
 
 /// How long a transfer may stand still, for servers ask for patience, before that counts as a failure.
 const PATIENCE: Duration = Duration::from_hours(6);
@@ -111,16 +112,20 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
         expires,
         listing,
         patient: may_stand_still(&record),
+        ids: Arc::new(Ids::beside(settings.transfer.memory)),
     };
     let started = std::time::Instant::now();
     let transferring = context.audit().beside(staging, transfer.run(&plan));
-    let brought = match transferring.await {
+    let ended = transferring.await;
+    let twice = duplicates::look_at(context, &record, &transfer.ids, until).await;
+    let brought = match ended {
         Err(error) if error.kind() == Kind::JobInProgress && !error.throttled() => {
             note_progress(staging, &carried.run, transfer.deadline).await;
-            return Err(error);
+            return twice.and(Err(error));
         }
         ended => ended?,
     };
+    twice?;
     let published = published.filter(|_| brought.fetched > 0 || record.transfer.is_none());
     refuse_others(context, published.as_deref(), &plan, &stored, &brought).await?;
 
@@ -237,7 +242,8 @@ async fn note_progress(staging: &Staging, run: &str, deadline: Option<Instant>) 
     }
 }
 
-/// Moves a batch's files to staging. Many machines do so at once, so none of them writes into the run's record.
+/// Moves a batch's files to staging. Many machines do so at once, so none of them writes into the run's record, unless an id
+/// came twice.
 ///
 /// Gives [`Kind::JobInProgress`] shortly before `deadline`; the next call goes on.
 async fn batch(
@@ -276,9 +282,13 @@ async fn batch(
         // Nobody remembers how long a batch has stood still, so each such call counts as a failure, of which the workflow
         // bears some.
         patient: false,
+        ids: Arc::new(Ids::beside(settings.transfer.memory)),
     };
     let transferring = context.audit().beside(staging, transfer.run(&plan));
-    let brought = transferring.await?;
+    let ended = transferring.await;
+    let twice = duplicates::look_at(context, &record, &transfer.ids, transfer.deadline).await;
+    let brought = ended?;
+    twice?;
     log(&run, &brought);
     Ok(BatchStaged {
         run,

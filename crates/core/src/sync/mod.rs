@@ -4,6 +4,7 @@
 //! are kept as they are.
 
 mod deletions;
+mod duplicates;
 mod issues;
 mod job;
 mod lease;
@@ -24,6 +25,7 @@ use crate::error::Result;
 use crate::staging::{Staging, layout};
 
 pub use self::deletions::Deleted;
+pub use self::duplicates::{Duplicates, Repeated, StagedLine};
 pub use self::issues::{ExportIssues, FirstIssue, HELD};
 pub use self::job::{CANCELLED, JobDeleted, StagedEarly};
 pub use self::lease::{Gate, Lease};
@@ -119,6 +121,9 @@ pub struct RunRecord {
     /// What the source reported of the export in files of errors, where it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub export_issues: Option<ExportIssues>,
+    /// What came more than once, where anything did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duplicates: Option<Duplicates>,
     /// What the source reported as deleted, and what became of that at the target.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deleted: Option<Deleted>,

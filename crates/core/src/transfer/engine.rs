@@ -3,16 +3,19 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use url::Url;
 
 use super::budget::Budget;
+use super::check::{Checker, LineMark};
 use super::clock::PartClock;
+use super::ids::Ids;
 use super::links::Newest;
 use super::pace::Pace;
+use super::plan::File;
 use super::progress::{Event, Observer};
 use super::sizes::PartSizes;
 use super::told_sizes::ToldSizes;
@@ -73,6 +76,8 @@ pub(super) struct Engine {
     pub(super) settings: TransferSettings,
     pub(super) budget: Budget,
     pub(super) observer: Observer,
+    /// The ids that came.
+    pub(super) ids: Arc<Ids>,
     retry_after_max: Duration,
     /// How many requests the store bears.
     store: Pace,
@@ -115,6 +120,7 @@ impl Engine {
             export,
             budget: Budget::new(settings.memory, part, line),
             observer: transfer.observer.clone(),
+            ids: Arc::clone(&transfer.ids),
             retry_after_max: transfer.retry_after_max,
             store: Pace::new(settings.concurrency, transfer.retry_after_max),
             origins: Mutex::default(),
@@ -131,6 +137,12 @@ impl Engine {
             typical: AtomicU64::new(FIRST_LENGTH),
             settings,
         }
+    }
+
+    /// The checks of a file from the beginning of a line on, which remember its ids.
+    pub(super) fn checker(&self, file: &File, mark: LineMark) -> Checker {
+        let checker = Checker::at(&file.resource_type, self.settings.validate, mark);
+        checker.looking(self.ids.of(&file.resource_type, mark.resources))
     }
 
     /// How many requests the origin of a file bears.
@@ -380,12 +392,14 @@ pub(super) mod tests {
                 deadline: None,
                 validate: Validate::Lines,
                 checksum: Checksum::Crc64Nvme,
+                fail_on_duplicates: false,
             },
             retry_after_max: Duration::from_hours(1),
             renew: None,
             expires: None,
             listing: None,
             patient: true,
+            ids: Arc::new(Ids::beside(0)),
         };
         Engine::new(&transfer, TokenUse::Never, "e".to_owned())
     }

@@ -13,6 +13,7 @@ mod clock;
 mod copy;
 mod engine;
 pub mod fetch;
+pub mod ids;
 pub mod links;
 mod list;
 pub mod listing;
@@ -43,6 +44,7 @@ pub use crate::progress::{self, Event, Observer};
 use crate::staging::{Hint, Staging};
 use copy::Outcome;
 use engine::Engine;
+pub use ids::Ids;
 pub use links::{Links, Renew, Unrenewed};
 pub use listing::Listing;
 pub use pieces::{remove_left_over, remove_other_pieces};
@@ -80,6 +82,8 @@ pub struct Transfer {
     pub listing: Option<Listing>,
     /// Whether a call in which servers only asked for patience is one that goes on.
     pub patient: bool,
+    /// Where the ids that come are remembered.
+    pub ids: Arc<Ids>,
 }
 
 /// What a complete transfer brought.

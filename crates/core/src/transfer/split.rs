@@ -19,6 +19,7 @@ use serde::de::IgnoredAny;
 use super::budget::Buffer;
 use super::check::BadLine;
 use super::engine::{Engine, Halt, name_of};
+use super::ids::Hashes;
 use super::pieces;
 use super::plan::File;
 use super::sizes::PartSizes;
@@ -57,6 +58,8 @@ pub(super) struct Splitter {
     held: usize,
     headers: u64,
     objects: Vec<StagedObject>,
+    /// The ids of each of these.
+    hashes: Vec<(String, Hashes)>,
     others: Others,
 }
 
@@ -80,6 +83,17 @@ struct Pile {
     resources: u64,
     /// How many objects are stored.
     pieces: usize,
+    /// The ids of those that are not stored yet.
+    hashes: Option<Hashes>,
+}
+
+/// What a line is that holds a resource.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Resource<'a> {
+    /// Its type.
+    pub(crate) name: Cow<'a, str>,
+    /// Its id.
+    pub(crate) id: Cow<'a, str>,
 }
 
 /// The top-level keys of a line. All else is read for its form alone.
@@ -113,6 +127,7 @@ impl Splitter {
             held: 0,
             headers: 0,
             objects: Vec::new(),
+            hashes: Vec::new(),
             others: Others::default(),
         }
     }
@@ -225,6 +240,9 @@ impl Splitter {
         self.leave = None;
         let done = done?;
         self.take_away_but(&done).await?;
+        for (key, hashes) in self.hashes.drain(..) {
+            self.engine.ids.keep(&key, hashes);
+        }
         Ok(done)
     }
 
@@ -235,8 +253,8 @@ impl Splitter {
             _ => line,
         };
         if !text.trim_ascii().is_empty() {
-            match self.type_of(text) {
-                Ok(Some(name)) => {
+            match self.resource_of(text) {
+                Ok(Some(Resource { name, id })) => {
                     if !self.types.contains_key(name.as_ref()) {
                         self.types
                             .insert(name.clone().into_owned(), Pile::default());
@@ -245,6 +263,10 @@ impl Splitter {
                         pile.text.extend_from_slice(text);
                         pile.text.push(b'\n');
                         pile.resources += 1;
+                        let hashes = pile
+                            .hashes
+                            .get_or_insert_with(|| self.engine.ids.of(&name, 0));
+                        hashes.push(hashes.hasher().whole(&id));
                     }
                     self.held += text.len() + 1;
                 }
@@ -265,19 +287,19 @@ impl Splitter {
         Ok(())
     }
 
-    /// The type of the resource on a line, as [`type_of`] says, if the line is none that a reader would tear.
-    fn type_of<'a>(&self, line: &'a [u8]) -> Result<Option<Cow<'a, str>>, String> {
+    /// The resource on a line, as [`resource_of`] says, if the line is none that a reader would tear.
+    fn resource_of<'a>(&self, line: &'a [u8]) -> Result<Option<Resource<'a>>, String> {
         let (_, inside) = line.split_last().unwrap_or((&0, b""));
         let torn = memchr(b'\r', inside).is_some();
         if torn && self.engine.settings.validate != Validate::None {
             return Err(TORN.to_owned());
         }
-        let name = type_of(line)?;
-        let is_new = |name: &Cow<'_, str>| !self.types.contains_key(name.as_ref());
-        if self.types.len() == MOST_TYPES && name.as_ref().is_some_and(is_new) {
+        let resource = resource_of(line)?;
+        let is_new = |it: &Resource<'_>| !self.types.contains_key(it.name.as_ref());
+        if self.types.len() == MOST_TYPES && resource.as_ref().is_some_and(is_new) {
             return Err(TOO_MANY.to_owned());
         }
-        Ok(name)
+        Ok(resource)
     }
 
     /// Stores what is held of the type of which that is most; of two, that of the name that comes later.
@@ -296,6 +318,7 @@ impl Splitter {
         let key = layout::piece_key(run, name, *index, url.as_str(), cut, pile.pieces);
         let bytes = Bytes::from(std::mem::take(&mut pile.text));
         pile.pieces += 1;
+        let hashes = pile.hashes.take();
         self.held -= bytes.len();
         if self.others.record.is_some() {
             return Ok(());
@@ -315,6 +338,8 @@ impl Splitter {
         let stored = Box::pin(engine.to_store(&what, sum.length, send, || false));
         self.others.stored.insert(key.clone());
         engine.unless_stopped(stored).await??;
+        self.hashes
+            .extend(hashes.map(|hashes| (key.clone(), hashes)));
         self.objects.push(StagedObject {
             key,
             size: sum.length,
@@ -359,8 +384,8 @@ impl Splitter {
     }
 }
 
-/// The type of the resource on a line; `None` for a header; or what is wrong with it, without its content.
-pub(crate) fn type_of(line: &[u8]) -> Result<Option<Cow<'_, str>>, String> {
+/// The resource on a line; `None` for a header; or what is wrong with it, without its content.
+pub(crate) fn resource_of(line: &[u8]) -> Result<Option<Resource<'_>>, String> {
     let text = simdutf8::basic::from_utf8(line).map_err(|_| "is not UTF-8".to_owned())?;
     let top: Top<'_> = serde_json::from_str(text)
         .map_err(|error| format!("is not one JSON object (at column {})", error.column()))?;
@@ -370,7 +395,7 @@ pub(crate) fn type_of(line: &[u8]) -> Result<Option<Cow<'_, str>>, String> {
     };
     match top.id {
         Some(Text::Is(id)) if id.is_empty() => Err("has an id that is empty".to_owned()),
-        Some(Text::Is(_)) => Ok(Some(name)),
+        Some(Text::Is(id)) => Ok(Some(Resource { name, id })),
         None if name == "Parameters" => Ok(None),
         _ => Err("has no id that is a string".to_owned()),
     }

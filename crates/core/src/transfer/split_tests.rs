@@ -2,7 +2,7 @@ use super::*;
 
 #[test]
 fn a_line_is_its_type_or_a_header() {
-    let of = |line: &str| type_of(line.as_bytes()).map(|name| name.map(Cow::into_owned));
+    let of = |line: &str| resource_of(line.as_bytes()).map(|it| it.map(|it| it.name.into_owned()));
     assert_eq!(
         of(r#"{"id":"1","x":{"resourceType":"A"},"resourceType":"Patient"}"#),
         Ok(Some("Patient".to_owned()))
@@ -36,7 +36,7 @@ fn what_is_no_resource_is_told_without_its_content() {
         (b"\xff", "UTF-8"),
         (b"", "not one JSON object"),
     ] {
-        let why = type_of(line).unwrap_err();
+        let why = resource_of(line).unwrap_err();
         assert!(why.contains(says), "{why}");
         assert!(!why.contains("Secret"), "{why}");
     }

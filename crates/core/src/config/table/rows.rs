@@ -188,6 +188,8 @@ pub const SETTINGS: &[Setting] = &[
         "What becomes of deletions that the source reports: they are applied at the target before the import, or make a full run due, or are counted only. [synchronisation.md](synchronisation.md) says what each takes."),
     optional("DELETIONS_LIMIT", Form::Whole(0, 1_000_000), Need::Default("200"), &[TransferToS3],
         "How many deletions are applied one by one: each costs the target seconds. More of them make a full run due."),
+    optional("DUPLICATES", Form::Choice(&["warn", "fail"]), Need::Default("warn"), &[TransferToS3],
+        "What becomes of a run in whose files an id comes more than once, on which Pathling fails a merge: it is imported with a warning, or not at all."),
     optional("EMPTY_MISSING_TYPES", Form::Flag, Need::Default("false"), &[TransferToS3],
         "Lets a full run that is imported with `overwrite` empty the types of which the source has no resources any more."),
     optional("VERIFY_IMPORT", Form::Choice(&["counts", "none"]), Need::Default("counts"), &[PathlingImport, CheckImportStatus],

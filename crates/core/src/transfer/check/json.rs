@@ -7,6 +7,7 @@ use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visi
 
 use super::keys::{Flaw, check_type};
 use super::scan::Scanner;
+use crate::transfer::ids::IdHasher;
 
 /// The longest line that is parsed, in bytes. A longer one goes through the [`Scanner`].
 pub(crate) const PARSE_LIMIT: usize = 4 << 20;
@@ -20,6 +21,9 @@ pub(super) struct Parser {
     line: Vec<u8>,
     /// Whether the line is longer than what is parsed, and so with the scanner.
     long: bool,
+    /// What the hash of an id begins with, and that of the last line's.
+    ids: IdHasher,
+    id: u64,
 }
 
 impl Parser {
@@ -29,7 +33,20 @@ impl Parser {
             scanner: Scanner::whole(resource_type),
             line: Vec::new(),
             long: false,
+            ids: IdHasher::default(),
+            id: 0,
         }
+    }
+
+    /// Has the hashes of ids begin so.
+    pub(super) fn hash_with(&mut self, ids: IdHasher) {
+        self.scanner.hash_with(ids.clone());
+        self.ids = ids;
+    }
+
+    /// The hash of the last line's id.
+    pub(super) fn id_hash(&self) -> u64 {
+        self.id
     }
 
     /// The bytes of memory that the unfinished line takes.
@@ -48,7 +65,9 @@ impl Parser {
             self.scanner.piece(&line, false, false)?;
         }
         self.long = !ends;
-        self.scanner.piece(text, ends, false)
+        self.scanner.piece(text, ends, false)?;
+        self.id = self.scanner.id_hash();
+        Ok(())
     }
 
     fn short(&mut self, text: &[u8], ends: bool) -> Result<(), Flaw> {
@@ -69,7 +88,7 @@ impl Parser {
         self.parse(&line)
     }
 
-    fn parse(&self, line: &[u8]) -> Result<(), Flaw> {
+    fn parse(&mut self, line: &[u8]) -> Result<(), Flaw> {
         let text = line.trim_ascii_end();
         match text.trim_ascii_start().first() {
             Some(b'{') => {}
@@ -88,7 +107,10 @@ impl Parser {
         })?;
         check_type(found.resource_type.as_deref(), &self.resource_type)?;
         match found.id {
-            Some(id) if !id.is_empty() => Ok(()),
+            Some(id) if !id.is_empty() => {
+                self.id = self.ids.clone().whole(&id);
+                Ok(())
+            }
             Some(_) => Err(Flaw::EmptyId),
             None => Err(Flaw::NoId),
         }

@@ -34,6 +34,7 @@ use memchr::memchr;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Validate;
+use crate::transfer::ids::Hashes;
 pub(crate) use json::PARSE_LIMIT;
 use json::Parser;
 use scan::Scanner;
@@ -101,6 +102,8 @@ pub struct Checker {
     /// Where in the source file a carriage return is, with which what was looked at of the current line ends, or which is
     /// part of the white space that it begins with. In a line that is not blank only a line feed may follow it.
     carriage_return: Option<u64>,
+    /// Where the hashes of ids go, where anybody wants them.
+    hashes: Option<Hashes>,
 }
 
 /// What was seen in a block, by one search over many lines.
@@ -142,7 +145,25 @@ impl Checker {
             space: BytesMut::new(),
             open: false,
             carriage_return: None,
+            hashes: None,
         }
+    }
+
+    /// Has the ids of all lines remembered, where lines are looked at.
+    #[must_use]
+    pub(super) fn looking(mut self, hashes: Hashes) -> Self {
+        match &mut self.rules {
+            Rules::Lines(_, scanner) => scanner.hash_with(hashes.hasher()),
+            Rules::Json(_, parser) => parser.hash_with(hashes.hasher()),
+            Rules::None => return self,
+        }
+        self.hashes = Some(hashes);
+        self
+    }
+
+    /// What was remembered of the ids.
+    pub(super) fn hashes(&mut self) -> Option<Hashes> {
+        self.hashes.take()
     }
 
     /// How many resources passed so far.
@@ -201,7 +222,7 @@ impl Checker {
             let place = self.source;
             self.piece(b"", place, true, Seen::default())?;
             self.hand_on(Bytes::from_static(b"\n"), &mut keep);
-            self.mark.resources += 1;
+            self.resource();
         }
         if self.source > self.mark.source_offset {
             self.next_line(self.source, self.staged);
@@ -301,7 +322,9 @@ impl Checker {
             let ends = newline.is_some();
             if self.open {
                 self.piece(text, self.source + position as u64, ends, seen)?;
-                self.mark.resources += u64::from(ends);
+                if ends {
+                    self.resource();
+                }
             }
             if !ends {
                 break;
@@ -381,6 +404,18 @@ impl Checker {
             Rules::None => Ok(()),
         }
         .map_err(|flaw| self.bad(flaw.words(&self.resource_type)))
+    }
+
+    /// The current line has passed.
+    fn resource(&mut self) {
+        self.mark.resources += 1;
+        if let Some(hashes) = &mut self.hashes {
+            match &self.rules {
+                Rules::Lines(_, scanner) => hashes.push(scanner.id_hash()),
+                Rules::Json(_, parser) => hashes.push(parser.id_hash()),
+                Rules::None => {}
+            }
+        }
     }
 
     fn next_line(&mut self, source_offset: u64, staged_offset: u64) {

@@ -7,6 +7,7 @@ use memchr::{memchr2, memmem};
 use super::brackets::{self, Strings};
 use super::keys::{Flaw, check_type};
 use super::token::Token;
+use crate::transfer::ids::IdHasher;
 
 /// So deep a bracket's kind is remembered. Deeper ones are only counted.
 const KINDS: u32 = 128;
@@ -31,6 +32,9 @@ pub(super) struct Scanner {
     escaped: bool,
     token: Token,
     key: Key,
+    /// What the hash of an id begins with, and that of this line's.
+    ids: IdHasher,
+    id: IdHasher,
     found: Found,
     /// The brackets that are open inside the line's object.
     depth: u32,
@@ -112,12 +116,24 @@ impl Scanner {
             escaped: false,
             token: Token::new(),
             key: Key::Other,
+            ids: IdHasher::default(),
+            id: IdHasher::default(),
             found: Found::default(),
             depth: 0,
             kinds: 0,
             joined: 0,
             last: 0,
         }
+    }
+
+    /// Has the hashes of ids begin so.
+    pub(super) fn hash_with(&mut self, ids: IdHasher) {
+        self.ids = ids;
+    }
+
+    /// The hash of the last line's id.
+    pub(super) fn id_hash(&self) -> u64 {
+        self.id.hash()
     }
 
     /// Whether two objects may be joined on one line anywhere in these bytes: one search over many lines.
@@ -160,8 +176,11 @@ impl Scanner {
             && length > 0
             && text[front + length] == b'"'
         {
+            let end = front + length + 1;
+            self.id.clone_from(&self.ids);
+            self.id.take(&text[front..end]);
             self.state = State::Rest;
-            return front + length + 1;
+            return end;
         }
         0
     }
@@ -218,10 +237,7 @@ impl Scanner {
         match self.state {
             State::Name => self.name(text, position),
             State::Type => self.type_name(text, position),
-            State::Text => Ok(self.skip_string(text, position).map_or(text.len(), |next| {
-                self.value_ends();
-                next
-            })),
+            State::Text => Ok(self.text(text, position)),
             State::Nested | State::NestedText => self.nested(text, position),
             State::Plain => Ok(self.plain(text, position)),
             State::Id => {
@@ -229,6 +245,7 @@ impl Scanner {
                     return Err(Flaw::EmptyId);
                 }
                 self.found.id = true;
+                self.id.clone_from(&self.ids);
                 self.state = State::Text;
                 Ok(position)
             }
@@ -310,6 +327,18 @@ impl Scanner {
         self.found.resource_type = true;
         self.value_ends();
         Ok(next)
+    }
+
+    fn text(&mut self, text: &[u8], position: usize) -> usize {
+        let end = self.skip_string(text, position);
+        let next = end.unwrap_or(text.len());
+        if self.key == Key::Id {
+            self.id.take(&text[position..next]);
+        }
+        if end.is_some() {
+            self.value_ends();
+        }
+        next
     }
 
     fn plain(&mut self, text: &[u8], position: usize) -> usize {

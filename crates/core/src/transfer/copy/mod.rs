@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use url::Url;
 
-use super::check::Checker;
+use super::check::{Checker, LineMark};
 use super::engine::{Engine, Halt, given_up};
 use super::fetch::Mark;
 use super::links::{NoLink, Verdict};
@@ -100,7 +100,7 @@ impl Copy {
         let began_in_company = Some(engine.in_company());
         Self {
             url: file.url.clone(),
-            checker: Checker::new(&file.resource_type, engine.settings.validate),
+            checker: engine.checker(&file, LineMark::default()),
             outbound: Outbound::new(Arc::clone(&engine), Arc::clone(&file), upload),
             splitter: file
                 .is_mixed()
@@ -175,7 +175,7 @@ impl Copy {
                 length: source.length,
             };
             self.at = Some((mark.source_offset, source));
-            self.checker = Checker::at(&self.file.resource_type, engine.settings.validate, mark);
+            self.checker = engine.checker(&self.file, mark);
             self.begun = true;
         }
         Ok(())

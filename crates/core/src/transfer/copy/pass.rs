@@ -10,7 +10,7 @@ use super::Copy;
 use crate::config::Validate;
 use crate::error::{Error, Kind, Result};
 use crate::staging::{DoneRecord, FileState, Hint, SourceMark};
-use crate::transfer::check::{BadLine, Checker, LineMark};
+use crate::transfer::check::{BadLine, LineMark};
 use crate::transfer::engine::{Halt, name_of};
 use crate::transfer::fetch::{self, Opened, Refused};
 use crate::transfer::pace::Slot;
@@ -169,7 +169,11 @@ impl Copy {
                 .into());
         }
         let resources = BTreeMap::from([(self.file.resource_type.clone(), found)]);
-        self.outbound.finish(resources, before).await
+        let done = self.outbound.finish(resources, before).await?;
+        if let Some(hashes) = self.checker.hashes() {
+            self.engine.ids.keep(&self.file.key, hashes);
+        }
+        Ok(done)
     }
 
     /// Sees where the body begins: where it was asked to, or at the beginning.
@@ -177,7 +181,7 @@ impl Copy {
         let from = self.at.as_ref().map(|(offset, _)| *offset);
         let goes_on = from == Some(opened.offset) && self.begun && opened.offset > 0;
         if !goes_on {
-            self.checker = Checker::new(&self.file.resource_type, self.engine.settings.validate);
+            self.checker = self.engine.checker(&self.file, LineMark::default());
             let source = opened.mark.clone().map(|mark| SourceMark {
                 etag: mark.etag,
                 length: mark.length,
