@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use pathling_import_tests::check::{assert_import_never_asked, assert_no_secrets};
-use pathling_import_tests::{NOBODY, Records as _, Refusal, pathling_import, refused};
-use sandbox::{Answer, Builder, Fault, PathlingVersion, Place, Sandbox};
+use pathling_import_tests::{NOBODY, Records as _, Refusal, ToldSource, pathling_import, refused};
+use sandbox::{Answer, Builder, Dataset, Fault, PathlingVersion, Place, Sandbox};
+use serde_json::json;
 
 fn answers(place: Place, answer: impl Into<Answer>) -> Fault {
     Fault::answers(place, answer)
@@ -62,6 +63,88 @@ async fn a_target_that_is_no_pathling() {
     let words = ["\"Sandbox source\"", "TARGET_ENDPOINT", "TARGET_DIALECT"];
     finished.expect_error("ConfigurationError", &words);
     assert_import_never_asked(&sandbox);
+    assert!(
+        sandbox.export_kick_offs().is_empty(),
+        "nothing is exported in vain"
+    );
+}
+
+#[tokio::test]
+async fn a_target_that_does_not_answer_at_first_keeps_no_export_from_beginning() {
+    let sandbox = two(Sandbox::builder()).start().await.unwrap();
+    let answer = answers(Place::TargetMetadata, 502);
+    sandbox.faults().times(1, answer);
+    let _ = pathling_import(&sandbox).run().await.expect_code(0);
+    assert_eq!(sandbox.export_kick_offs().len(), 1);
+}
+
+#[tokio::test]
+async fn a_line_that_the_target_cannot_read_is_looked_for_and_its_value_is_told_nobody() {
+    for version in [PathlingVersion::Seven, PathlingVersion::Two] {
+        let builder = Sandbox::builder().pathling(version);
+        let sandbox = builder
+            .data(Dataset::of(&[("Patient", 5)]))
+            .start()
+            .await
+            .unwrap();
+        let odd = json!({"resourceType": "Patient", "id": "odd", "gender": "unheard-of"});
+        sandbox.source_put(&odd);
+        let finished = pathling_import(&sandbox).arg("-vv").run().await;
+        let words = [
+            "HAPI-1821",
+            "gender",
+            "It may mean line 6 of ",
+            "/Patient/00000-",
+            "--fresh",
+        ];
+        finished.expect_error("ImportFailedError", &words);
+        assert!(
+            !finished.stderr.contains("unheard-of"),
+            "{}",
+            finished.stderr
+        );
+        let records = sandbox.s3_objects().into_iter().map(|(key, _)| key);
+        for key in records.filter(|key| key.ends_with(".json")) {
+            let text = sandbox.s3_object(&key).unwrap();
+            assert!(
+                !String::from_utf8_lossy(&text).contains("unheard-of"),
+                "{key}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_merge_that_the_target_did_not_expect_may_mean_an_id_that_comes_twice() {
+    let lines = concat!(
+        "{\"resourceType\":\"Patient\",\"id\":\"1\"}\n",
+        "{\"resourceType\":\"Patient\",\"id\":\"1\",\"language\":\"de\"}\n",
+    );
+    let manifest = json!({
+        "transactionTime": "2026-01-01T00:00:00Z",
+        "requiresAccessToken": false,
+        "output": [{"type": "Patient", "url": "{source}/files/1"}],
+    });
+    let source = ToldSource::start(&manifest, &[("1", lines)]).await;
+    let builder = two(Sandbox::builder()).source_auth(false);
+    let sandbox = builder.start().await.unwrap();
+    let run = || {
+        let run = pathling_import(&sandbox).env("SOURCE_ENDPOINT", source.endpoint());
+        run.arg("--fresh").run()
+    };
+    // Where the table is new both rows stay; the next merge finds two that are the same.
+    let first = run().await;
+    assert!(
+        first.stderr.contains("1 ids came more than once"),
+        "{}",
+        first.stderr
+    );
+    let words = [
+        "500",
+        "A merge fails so where an id comes twice, as it does here",
+        "line 1",
+    ];
+    run().await.expect_error("ImportFailedError", &words);
 }
 
 #[tokio::test]
@@ -160,7 +243,11 @@ async fn discovery_or_a_token_of_the_target_that_cannot_be_had() {
         .await;
     let words = ["invalid_client", "TARGET_CLIENT_SECRET", "/token"];
     finished.expect_error("AuthenticationError", &words);
-    assert_eq!(sandbox.token_requests().len(), 2, "the source's, and one");
+    assert_eq!(
+        sandbox.token_requests().len(),
+        1,
+        "nothing is exported in vain"
+    );
     assert!(!finished.all().contains("wrong-and-secret"));
     assert_no_secrets(&sandbox, &finished.all());
     assert_import_never_asked(&sandbox);

@@ -21,7 +21,8 @@ const WIDTH: usize = 79;
 const USAGE: &str = "pathling-import [OPTIONS] [CONFIGURATION FILE]
        pathling-import cancel [OPTIONS] [CONFIGURATION FILE]
        pathling-import status [OPTIONS] [CONFIGURATION FILE]
-       pathling-import history [OPTIONS] [CONFIGURATION FILE]";
+       pathling-import history [OPTIONS] [CONFIGURATION FILE]
+       pathling-import verify [OPTIONS] [CONFIGURATION FILE]";
 
 /// Brings the data of a FHIR server to Pathling: exports it in bulk, stages the files, imports them.
 ///
@@ -78,17 +79,41 @@ pub(crate) enum Instead {
         #[arg(value_name = "CONFIGURATION FILE")]
         file: Option<PathBuf>,
     },
+    /// Read resources of the run that was imported last back from the target (Pathling Server 2), and compare them.
+    Verify {
+        /// The settings of the synchronisation.
+        #[arg(value_name = "CONFIGURATION FILE")]
+        file: Option<PathBuf>,
+
+        /// Read all of them, which takes a request for each.
+        #[arg(long, conflicts_with = "sample")]
+        all: bool,
+
+        /// How many of each type are read, as chance picks them.
+        #[arg(long, value_name = "NUMBER", default_value_t = 100, value_parser = at_least_one)]
+        sample: usize,
+
+        /// Those of this run, which later runs may have changed since.
+        #[arg(long, value_name = "RUN")]
+        run: Option<String>,
+    },
 }
 
 impl Instead {
     /// The file of settings that was named.
     pub(crate) fn file(&self) -> Option<&Path> {
         match self {
-            Self::Cancel { file } | Self::Status { file, .. } | Self::History { file } => {
-                file.as_deref()
-            }
+            Self::Cancel { file }
+            | Self::Status { file, .. }
+            | Self::History { file }
+            | Self::Verify { file, .. } => file.as_deref(),
         }
     }
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| "a number from 1 on is expected".to_owned())
 }
 
 fn age(text: &str) -> Result<Duration, String> {
@@ -133,7 +158,7 @@ impl Args {
             if args.sync.file.is_some() {
                 return Err(command().error(
                     ErrorKind::ArgumentConflict,
-                    "cancel, status or history comes first, and the configuration file behind it",
+                    "cancel, status, history or verify comes first, and the configuration file behind it",
                 ));
             }
             return Err(command().error(
@@ -296,7 +321,7 @@ mod tests {
         }
         assert!(!help().contains("[COMMAND]"));
         let wrong = parse(&["settings.json", "cancel"]).unwrap_err().to_string();
-        assert!(wrong.contains("history comes first"), "{wrong}");
+        assert!(wrong.contains("verify comes first"), "{wrong}");
     }
 
     #[test]

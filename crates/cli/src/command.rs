@@ -9,7 +9,7 @@ use std::time::Duration;
 use pathling_import_core::config::table::SETTINGS;
 use pathling_import_core::config::{Settings, Step};
 use pathling_import_core::staging::layout;
-use pathling_import_core::steps::{self, Context};
+use pathling_import_core::steps::{self, Context, ReadBack, Sample};
 use pathling_import_core::sync::{self, RunRecord, SyncState};
 use pathling_import_core::telemetry::{self, LogFormat, Telemetry, TelemetryOptions};
 use pathling_import_core::{Error, Kind, Result};
@@ -22,6 +22,7 @@ use crate::progress::{Form, Progress, log_line};
 use crate::status::{self, What};
 use crate::stop::{self, FirstStop, Stop};
 use crate::summary::Summary;
+use crate::verify;
 use crate::words;
 
 /// How long the process waits at its end for what it cannot cut short.
@@ -101,7 +102,40 @@ async fn obey(args: &Args) -> u8 {
             let format = args.log_format;
             tell(&context, What::History, None, format, &ending).await
         }
+        Some(Instead::Verify {
+            all, sample, run, ..
+        }) => {
+            let sample = if *all {
+                Sample::All
+            } else {
+                Sample::Of(*sample)
+            };
+            let reading = steps::read_back(&context, run.as_deref(), sample);
+            verify(Box::pin(reading), args.log_format, &ending, told_to_stop).await
+        }
         None => Box::pin(synchronise(context, args, &ending, told_to_stop)).await,
+    }
+}
+
+/// Tells what reading back came to. Gives the exit code: 1 where something is not as it was staged.
+async fn verify(
+    reading: impl Future<Output = Result<ReadBack>>,
+    format: Format,
+    ending: &Ending<'_>,
+    mut told_to_stop: FirstStop,
+) -> u8 {
+    let nowhere = Position::default();
+    let read = tokio::select! {
+        biased;
+        read = reading => read,
+        stop = told_to_stop.told() => return ending.stopped(stop, &nowhere),
+    };
+    match read {
+        Ok(read) => {
+            print(&verify::told(&read, format), "it was read back");
+            u8::from(!read.is_equal())
+        }
+        Err(error) => ending.failed(&error, &nowhere),
     }
 }
 
@@ -157,7 +191,10 @@ async fn synchronise(
     let drive = Drive::new(&context, &progress, context.settings());
     let outcome = tokio::select! {
         biased;
-        outcome = drive.go(args.sync.fresh) => Ok(outcome),
+        outcome = async {
+            steps::look_at_target(&context).await?;
+            drive.go(args.sync.fresh).await
+        } => Ok(outcome),
         stop = told_to_stop.told() => Err(stop),
     };
     progress.clear();

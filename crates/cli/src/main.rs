@@ -14,6 +14,7 @@ mod progress;
 mod status;
 mod stop;
 mod summary;
+mod verify;
 mod waits;
 mod words;
 

@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use url::Url;
 
-use super::response::{About, Exchange};
-use super::shown::shown;
+use super::response::Exchange;
 use super::words;
 use crate::error::{Error, Result};
 
@@ -98,10 +97,11 @@ impl Body {
 
     pub(super) fn failed(&mut self, what: &str) -> Error {
         self.broken = true;
-        let About {
-            side, method, url, ..
-        } = &self.exchange.about;
-        side.unavailable()
-            .error(format!("{method} {}: {what}", shown(url)))
+        let about = &self.exchange.about;
+        let (method, url) = (&about.method, about.shown(&about.url));
+        about
+            .side
+            .unavailable()
+            .error(format!("{method} {url}: {what}"))
     }
 }

@@ -10,7 +10,7 @@ use reqwest::header::{
 };
 use url::Url;
 
-use super::shown::shown;
+use super::shown::{shown, shown_resource};
 use crate::config::{Origin, has_userinfo};
 
 /// Whether a request carries a token. It is said for every request, because the manifest's `requiresAccessToken` says it
@@ -35,6 +35,8 @@ pub struct Request {
     pub(super) headers: HeaderMap,
     pub(super) body: Option<Bytes>,
     pub(super) token: TokenUse,
+    /// Whether its URL ends with a resource's id.
+    pub(super) is_of_resource: bool,
     /// The name of a header that could not be taken.
     pub(super) refused: Option<String>,
 }
@@ -62,6 +64,7 @@ impl Request {
             headers: HeaderMap::new(),
             body: None,
             token: TokenUse::default(),
+            is_of_resource: false,
             refused: None,
         };
         request.drop_userinfo();
@@ -122,6 +125,22 @@ impl Request {
         self
     }
 
+    /// Says that the URL ends with a resource's id, which no message and no log is to hold.
+    #[must_use]
+    pub fn of_resource(mut self) -> Self {
+        self.is_of_resource = true;
+        self
+    }
+
+    /// The URL as messages and logs show it.
+    pub(super) fn shown(&self) -> String {
+        if self.is_of_resource {
+            shown_resource(&self.url)
+        } else {
+            shown(&self.url)
+        }
+    }
+
     /// The same request at the place that a redirect named. Another origin gets only the headers that are for anyone.
     pub(super) fn moved_to(&mut self, url: Url) {
         if Origin::from(&url) != Origin::from(&self.url) {
@@ -148,7 +167,7 @@ impl Request {
 
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Request({} {})", self.method, shown(&self.url))
+        write!(f, "Request({} {})", self.method, self.shown())
     }
 }
 

@@ -13,7 +13,7 @@ use super::Side;
 use super::body::Body;
 use super::certificate;
 use super::expires::expires;
-use super::shown::{quoted, shown};
+use super::shown::{quoted, shown, shown_resource};
 use super::transport::Authorization;
 use crate::config::Secret;
 use crate::error::Result;
@@ -24,12 +24,25 @@ pub(super) struct About {
     pub(super) side: Side,
     pub(super) method: Method,
     pub(super) url: Url,
+    /// Whether the URL ends with a resource's id.
+    pub(super) is_of_resource: bool,
     pub(super) idle: Duration,
     pub(super) authorization: Authorization,
     /// How it stands with a client certificate, and whether there is one for other origins than this one.
     pub(super) certificate: (certificate::State, bool),
     /// The values of the operator's headers that were sent.
     pub(super) extra: Vec<Secret>,
+}
+
+impl About {
+    /// A URL that this exchange is about, as messages and logs show it.
+    pub(super) fn shown(&self, url: &Url) -> String {
+        if self.is_of_resource {
+            shown_resource(url)
+        } else {
+            shown(url)
+        }
+    }
 }
 
 /// How much of a server's words a message holds, in characters.
@@ -125,6 +138,11 @@ impl Response {
         Some(words.chars().take(most).collect())
     }
 
+    /// The URL that answered, as messages and logs show it.
+    pub(super) fn shown_url(&self) -> String {
+        self.about().shown(self.url())
+    }
+
     /// The beginning of a sentence about this answer: `GET https://h/$export?_type=… answered 404 Not Found`, with the name
     /// that the server gave the request, if it did: ` (X-Request-Id: abc)`.
     #[must_use]
@@ -132,7 +150,7 @@ impl Response {
         format!(
             "{} {} answered {}{}",
             self.exchange.about.method,
-            shown(&self.exchange.about.url),
+            self.shown_url(),
             self.status(),
             self.name_at_server()
         )

@@ -28,6 +28,17 @@ pub fn shown(url: &Url) -> String {
     bounded(&text, LONGEST).into_owned()
 }
 
+/// The same for the URL of one resource, whose id is nothing for messages: the last segment of its path is replaced.
+pub(super) fn shown_resource(url: &Url) -> String {
+    let mut folder = url.clone();
+    folder.set_query(None);
+    // It fails only for URLs that have no path.
+    if let Ok(mut segments) = folder.path_segments_mut() {
+        segments.pop();
+    }
+    format!("{}/…", shown(&folder))
+}
+
 /// The same for a text that should be a URL but may be relative or anything else; control characters are escaped.
 #[must_use]
 pub fn shown_str(text: &str) -> String {

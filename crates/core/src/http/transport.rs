@@ -135,7 +135,7 @@ impl Transport {
         };
         debug!(
             method = %request.method,
-            url = %shown(url),
+            url = %request.shown(),
             status = answer.status().as_u16(),
             token = matches!(authorization, Authorization::Token(_)),
             signed = matches!(authorization, Authorization::Signed(_)),
@@ -146,6 +146,7 @@ impl Transport {
             side: self.side,
             method: request.method.clone(),
             url: url.clone(),
+            is_of_resource: request.is_of_resource,
             idle: self.idle,
             authorization,
             certificate: (state, self.certified.is_some()),
@@ -186,7 +187,7 @@ impl Transport {
     }
 
     fn no_answer(&self, request: &Request, what: &str) -> Error {
-        let (method, url) = (&request.method, shown(&request.url));
+        let (method, url) = (&request.method, request.shown());
         debug!(%method, url, what, "no answer");
         self.side
             .unavailable()
@@ -198,7 +199,7 @@ impl Transport {
         if let Some(refused) = guard::refusal(error) {
             return self.not_gone_to(request, refused);
         }
-        let (method, url) = (&request.method, shown(&request.url));
+        let (method, url) = (&request.method, request.shown());
         if let Some(why) = roots::unreadable(error) {
             return Kind::Configuration
                 .error(format!("{method} {url}: {why}"))
@@ -235,11 +236,10 @@ impl Transport {
     }
 
     fn not_gone_to(&self, request: &Request, refused: &Refused) -> Error {
-        let error = self.side.failed().error(format!(
-            "{} {}: {refused}",
-            request.method,
-            shown(&request.url)
-        ));
+        let error =
+            self.side
+                .failed()
+                .error(format!("{} {}: {refused}", request.method, request.shown()));
         let next = if refused.may_be_allowed {
             format!(
                 "If it is meant, set ALLOW_PRIVATE_HOSTS=true, or name its origin in {}, which then gets the token too.",
@@ -316,7 +316,7 @@ impl Transport {
                 .error(format!(
                     "{}, a redirect to {}, which is not followed: what is sent goes on with 307 or 308 alone, and to no other origin",
                     response.described(),
-                    shown(&url)
+                    response.about().shown(&url)
                 ))
                 .next(format!(
                     "If the {} is there, set {} accordingly.",
@@ -328,10 +328,10 @@ impl Transport {
             return Err(refuse(format!(
                 "redirect number {} to {}: only {HOPS} are followed",
                 hops + 1,
-                shown(&url)
+                response.about().shown(&url)
             )));
         }
-        debug!(from = %shown(response.url()), to = %shown(&url), "redirect");
+        debug!(from = %response.shown_url(), to = %response.about().shown(&url), "redirect");
         Ok(Some(url))
     }
 }

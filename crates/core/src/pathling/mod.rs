@@ -1,9 +1,12 @@
-//! The import at the target: Parameters in both dialects, kick-off and status.
+//! The import at the target: Parameters in both dialects, kick-off and status; and what it holds of each type.
 //!
 //! What two real servers were seen to do decides most of this: a job is reused by its URL, so that a fresh import needs a
 //! fresh `_nonce`; headers are compared letter by letter; the mode is always sent, because the two default to different
 //! ones.
 
+mod complaint;
+mod detect;
+mod resources;
 mod types;
 
 use std::time::Duration;
@@ -16,6 +19,9 @@ use crate::config::{Dialect, ImportMode};
 use crate::error::{Error, Kind, Result};
 use crate::http::{self, Client, Request, TokenUse, shown};
 
+pub use complaint::{Complaint, Failed};
+pub use detect::detect;
+pub use resources::{Deletion, count, delete, read};
 pub use types::{holds, is_r4};
 
 /// Letter by letter what both Pathlings expect.
@@ -49,6 +55,8 @@ pub enum Status {
     Complete(Value),
     /// The target no longer knows the job: it restarted, or the job was deleted. The import may or may not be done.
     Lost(Error),
+    /// The target says that it failed.
+    Failed(Failed),
 }
 
 /// Parameters in the dialect of the contract: one `source` a location.
@@ -140,49 +148,6 @@ pub fn in_dialect(dialect: Dialect, locations: &[Location]) -> Result<Value> {
     }
 }
 
-/// Asks the target's `metadata` which Pathling it is.
-pub async fn detect(client: &Client, endpoint: &Url) -> Result<Dialect> {
-    let url = http::below(endpoint, "metadata");
-    let response = client
-        .send(
-            Request::get(url.clone())
-                .accept(FHIR_JSON)
-                .token(TokenUse::WhereTrusted),
-        )
-        .await?;
-    let advice = "Check that TARGET_ENDPOINT is the base URL of Pathling's FHIR API (it ends in /fhir), or say which Pathling it is by TARGET_DIALECT.";
-    if response.status().as_u16() != 200 {
-        let error = http::failure(response, "the target's metadata").await;
-        return Err(if error.kind() == Kind::ImportFailed {
-            error.next(advice)
-        } else {
-            error
-        });
-    }
-    let metadata = response
-        .json(ANSWER_LIMIT)
-        .await
-        .map_err(|error| error.next(advice))?;
-    match metadata.pointer("/software/name").and_then(Value::as_str) {
-        Some("Pathling") => Ok(Dialect::Seven),
-        Some("Pathling Server") => Ok(Dialect::Two),
-        other => {
-            let name = other.map_or("does not name its software".to_owned(), |name| {
-                format!(
-                    "says that its software is {:?}",
-                    name.chars().take(60).collect::<String>()
-                )
-            });
-            Err(Kind::Configuration
-                .error(format!(
-                    "GET {} {name}, which is no Pathling that this program knows",
-                    shown(&url)
-                ))
-                .next(advice))
-        }
-    }
-}
-
 /// Asks the target to import, as the job that `nonce` names: the same nonce joins a job that runs, a new one begins a
 /// new job. Gives the status URL, absolute.
 pub async fn kick_off(
@@ -270,82 +235,14 @@ pub async fn status(client: &Client, endpoint: &Url, status_url: &Url) -> Result
                 "Add the staging location to the sources that Pathling allows, and see that the client has the scopes pathling:import and pathling:write.",
             ))
         }
-        _ => Err(http::failure(response, "the status of the import").await),
-    }
-}
-
-/// What the target made of a deletion.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Deletion {
-    /// The resource is not there any more, or never was.
-    Gone,
-    /// The target does not delete, for this reason.
-    Unsupported(String),
-}
-
-/// Deletes one resource at the target.
-///
-/// Pathling Server 2 answers 500 where two deletions of one type meet: that is [`Kind::TargetUnavailable`] here, and may be
-/// tried again.
-pub async fn delete(
-    client: &Client,
-    endpoint: &Url,
-    resource_type: &str,
-    id: &str,
-) -> Result<Deletion> {
-    let url = http::below(endpoint, &format!("{resource_type}/{id}"));
-    let request = Request::delete(url.clone()).accept(FHIR_JSON);
-    // Whose resource it is, is nothing for messages.
-    let at = format!("DELETE {}", shown(&http::below(endpoint, resource_type)));
-    let sent = client.send(request.token(TokenUse::WhereTrusted)).await;
-    let response = sent.map_err(|error| match error.kind() {
-        Kind::TargetUnavailable => Kind::TargetUnavailable
-            .error(format!("{at}/…: no answer, or none that was whole"))
-            .retry_after(error.wait()),
-        _ => error,
-    })?;
-    let status = response.status();
-    match status.as_u16() {
-        200 | 202 | 204 | 410 => Ok(Deletion::Gone),
-        404 => {
-            let said = http::said(response).await;
-            if said.is_outcome {
-                return Ok(Deletion::Gone);
+        _ => {
+            let error = http::failure(response, "the status of the import").await;
+            match error.kind() {
+                Kind::ImportFailed => Ok(Status::Failed(Failed::of(error))),
+                _ => Err(error),
             }
-            // Pathling explains itself; whatever answered here is not the server that has the resource.
-            Err(Kind::ImportFailed
-                .error(format!("{at}/… answered 404 without an OperationOutcome"))
-                .next("Check that TARGET_ENDPOINT is the base URL of Pathling's FHIR API."))
         }
-        400 | 405 | 501 => Ok(Deletion::Unsupported(format!("{at}/… answered {status}"))),
-        401 | 403 => {
-            let what = format!("{at}/… answered {status}");
-            Err(Kind::Authentication.error(what).next(
-                "Give the client the scopes pathling:delete and pathling:write, or set DELETIONS to refresh or ignore.",
-            ))
-        }
-        _ if status.is_server_error() || status.as_u16() == 429 => Err(Kind::TargetUnavailable
-            .error(format!("{at}/… answered {status}"))
-            .retry_after(response.retry_after())),
-        _ => Err(Kind::ImportFailed.error(format!("{at}/… answered {status}"))),
     }
-}
-
-/// How many resources of a type the target holds.
-pub async fn count(client: &Client, endpoint: &Url, resource_type: &str) -> Result<u64> {
-    let mut url = http::below(endpoint, resource_type);
-    url.query_pairs_mut().append_pair("_summary", "count");
-    let request = Request::get(url.clone()).accept(FHIR_JSON);
-    let response = client.send(request.token(TokenUse::WhereTrusted)).await?;
-    if response.status().as_u16() != 200 {
-        let what = format!("the count of {resource_type} at the target");
-        return Err(http::failure(response, &what).await);
-    }
-    let bundle = response.json(ANSWER_LIMIT).await?;
-    let total = bundle.get("total").and_then(Value::as_u64);
-    total.ok_or_else(|| {
-        Kind::ImportFailed.error(format!("GET {} answered without a total", shown(&url)))
-    })
 }
 
 #[cfg(test)]

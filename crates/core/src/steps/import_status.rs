@@ -8,7 +8,7 @@ use super::importing::{
     ATTEMPTS, Sent, attempt, close_with, known_url, tell_arrival, unsuccessful,
 };
 use super::turn::{self, Turn};
-use super::{Context, counting, require_staging_for_key};
+use super::{Context, counting, require_staging_for_key, suspects};
 use crate::config::Step;
 use crate::error::{Error, Kind, Result};
 use crate::export::parse_status_url;
@@ -110,6 +110,10 @@ pub(super) async fn check_import_status(
             )
             .await
         }
+        Ok(Status::Failed(failed)) => {
+            let error = suspects::explained(staging, &record, &newest, failed).await;
+            Err(unsuccessful(staging, whose, newest.number, FAILED, error).await?)
+        }
         Err(error) if error.kind() == Kind::ImportFailed => {
             Err(unsuccessful(staging, whose, newest.number, FAILED, error).await?)
         }
@@ -145,6 +149,7 @@ async fn unrecorded(context: &Context, url: &Url) -> Result<Value> {
     match poll(context, url).await? {
         Status::Complete(result) => Ok(result),
         Status::Lost(error) => Err(error),
+        Status::Failed(failed) => Err(failed.error),
         Status::InProgress {
             progress,
             retry_after,

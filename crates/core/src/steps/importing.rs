@@ -275,8 +275,12 @@ pub(super) async fn unsuccessful(
     if in_a_row < ATTEMPTS {
         return Ok(error);
     }
+    let usual = error.kind().row().advice;
+    let known = error.advice();
+    let known = if known == usual { "" } else { known };
     let advice = "Read what the target says and its log. These files are given up: a new start asks for a new export.";
-    Ok(error.next(advice).for_good())
+    let advice = format!("{known} {advice}");
+    Ok(error.next(advice.trim_start().to_owned()).for_good())
 }
 
 /// Writes down that an attempt has succeeded, and what proves it.

@@ -11,6 +11,7 @@ mod context;
 pub mod contract;
 mod counting;
 mod deletions;
+mod duplicates;
 mod early;
 mod ending;
 mod expiry;
@@ -27,9 +28,11 @@ mod published;
 mod renewal;
 mod run;
 mod standing;
+mod suspects;
 mod told;
 mod transferring;
 mod turn;
+mod verifying;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -50,6 +53,7 @@ pub use context::{Context, Deadline};
 pub use early::ahead;
 pub use leaving::{LeftBehind, left_behind};
 pub use standing::{Standing, standing};
+pub use verifying::{OfType, ReadBack, Sample, read_back};
 
 /// How long after its deadline a transfer may take to say how far it is.
 const LAST_WORDS: Duration = Duration::from_millis(250);
@@ -211,6 +215,24 @@ pub async fn unfinished(context: &Context) -> Result<Option<Unfinished>> {
         _ => Step::CheckExportStatus,
     };
     Ok(Some(Unfinished { run, step, event }))
+}
+
+/// Sees that the target is a Pathling that imports, before anything is exported in vain.
+///
+/// One that does not answer now may do so when it is needed, and is let pass. Gives [`Kind::Configuration`] for what is
+/// something else, and what else is wrong with its `metadata`.
+pub async fn look_at_target(context: &Context) -> Result<()> {
+    match context.dialect().await {
+        Err(error) if error.kind() != Kind::TargetUnavailable => Err(error),
+        Err(error) => {
+            tracing::info!(
+                error = error.what(),
+                "the target does not answer yet; the export begins all the same"
+            );
+            Ok(())
+        }
+        Ok(_) => Ok(()),
+    }
 }
 
 /// When a step is cut off. The transfer of files keeps to its deadline by itself and says then how far it is, for which it

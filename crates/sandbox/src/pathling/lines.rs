@@ -101,11 +101,14 @@ fn row(version: PathlingVersion, kind: &str, line: Bytes) -> Result<Option<Row>,
         ("gender", &head.gender, is_gender as fn(&Value) -> bool),
         ("birthDate", &head.birth_date, is_date),
     ] {
-        if kind == "Patient" && value.as_ref().is_some_and(|value| !fine(value)) {
+        if kind == "Patient"
+            && let Some(value) = value.as_ref().filter(|value| !fine(value))
+        {
+            let value = value.as_str().unwrap_or_default();
             return Err(Failure::new(
                 400,
                 format!(
-                    "Invalid FHIR content: HAPI-1821: [element=\"{element}\"] Invalid attribute value"
+                    "Invalid FHIR content: HAPI-1821: [element=\"{element}\"] Invalid attribute value \"{value}\": it is none of this element's"
                 ),
             ));
         }

@@ -1,0 +1,133 @@
+//! What is known here and the target does not say about an import that it could not do: which staged line it may mean.
+
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::lines::{Line, Lines};
+use crate::config::ImportMode;
+use crate::error::{Error, Result};
+use crate::pathling::{self, Complaint, Failed};
+use crate::staging::Staging;
+use crate::staging::layout::{self, Role};
+use crate::sync::{Attempt, RunRecord};
+
+/// How long is looked for a line: whoever polls waits meanwhile.
+const LOOKING: Duration = Duration::from_secs(10);
+
+/// How many lines are named.
+const NAMED: usize = 3;
+
+/// The longest line that is looked at, in bytes.
+const LINE: usize = 4 << 20;
+
+/// The error of an import that failed, with what may be behind it.
+pub(super) async fn explained(
+    staging: &Staging,
+    record: &RunRecord,
+    attempt: &Attempt,
+    failed: Failed,
+) -> Error {
+    let Failed { error, complaint } = failed;
+    let Some(complaint) = complaint else {
+        return error;
+    };
+    if complaint == Complaint::Unexpected {
+        return unexpected(record, attempt, error);
+    }
+    let mut lines = Vec::new();
+    let last = Instant::now() + LOOKING;
+    let looking = look(staging, record, attempt, &complaint, &mut lines);
+    let looked = tokio::time::timeout_at(last, looking).await;
+    if let Ok(Err(error)) = &looked {
+        tracing::debug!(error = error.what(), "the staged lines could not be read");
+    }
+    let found = match (lines.is_empty(), looked) {
+        (false, _) => format!("It may mean {}. ", lines.join(", ")),
+        (true, Ok(Ok(()))) => "No such line was found among those that were staged. ".to_owned(),
+        (true, _) => String::new(),
+    };
+    error.next(format!(
+        "{found}Have the source mend the resource and export it anew (the command's --fresh): the files that are staged would fail again. VALIDATE=json finds lines that are no JSON before they are imported."
+    ))
+}
+
+/// A merge fails so on two rows of one id, and Pathling's answer does not say which or why.
+fn unexpected(record: &RunRecord, attempt: &Attempt, error: Error) -> Error {
+    let locations = pathling::read_parameters(&attempt.parameters);
+    let merges = locations.is_ok_and(|all| all.iter().any(|it| it.mode == ImportMode::Merge));
+    if !merges {
+        return error;
+    }
+    let known = record.duplicates.as_ref().filter(|it| it.are_any());
+    let known = known.map_or_else(
+        || "in what was staged, or in the target already".to_owned(),
+        |known| format!("as it does here ({})", known.words()),
+    );
+    error.next(format!(
+        "A merge fails so where an id comes twice, {known}; the target's log tells. An id that the target holds twice goes with a full run that replaces everything (IMPORT_MODE=overwrite)."
+    ))
+}
+
+/// Adds the staged lines of which the complaint may be.
+async fn look(
+    staging: &Staging,
+    record: &RunRecord,
+    attempt: &Attempt,
+    complaint: &Complaint,
+    found: &mut Vec<String>,
+) -> Result<()> {
+    for location in pathling::read_parameters(&attempt.parameters)? {
+        let run = record.run.as_str();
+        let folder = format!("{}/{}/", layout::run_folder(run), location.resource_type);
+        for object in staging.list(&folder).await?.unwrap_or_default() {
+            if !matches!(layout::role_of(run, &object.key), Role::File(_)) {
+                continue;
+            }
+            let Some(mut chunks) = staging.read_stream(&object.key).await? else {
+                continue;
+            };
+            let url = staging.url(&object.key);
+            let (mut lines, mut number) = (Lines::new(LINE), 0_u64);
+            let mut with = |line: Line<'_>| {
+                number += 1;
+                if found.len() < NAMED && is_meant(complaint, line) {
+                    found.push(format!("line {number} of {url}"));
+                }
+            };
+            while let Some(chunk) = chunks.next().await {
+                lines.take(&chunk?, &mut with);
+            }
+            lines.finish(&mut with);
+            if found.len() == NAMED {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_meant(complaint: &Complaint, line: Line<'_>) -> bool {
+    let Line::Whole(line) = line else {
+        return false;
+    };
+    let parsed = serde_json::from_slice::<Value>(line);
+    match (complaint, parsed) {
+        (Complaint::Json, parsed) => parsed.is_err(),
+        (Complaint::Value { element, value }, Ok(parsed)) => has(&parsed, element, value),
+        _ => false,
+    }
+}
+
+/// Whether an element of this name has this value anywhere.
+fn has(value: &Value, element: &str, wanted: &str) -> bool {
+    match value {
+        Value::Object(members) => members.iter().any(|(name, value)| {
+            (name == element && value.as_str() == Some(wanted)) || has(value, element, wanted)
+        }),
+        Value::Array(items) => items.iter().any(|item| has(item, element, wanted)),
+        _ => false,
+    }
+}
