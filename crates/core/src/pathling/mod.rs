@@ -15,6 +15,7 @@ use url::Url;
 use crate::config::{Dialect, ImportMode};
 use crate::error::{Error, Kind, Result};
 use crate::http::{self, Client, Request, TokenUse, shown};
+use crate::software::Software;
 
 pub use types::{holds, is_r4};
 
@@ -140,8 +141,8 @@ pub fn in_dialect(dialect: Dialect, locations: &[Location]) -> Result<Value> {
     }
 }
 
-/// Asks the target's `metadata` which Pathling it is.
-pub async fn detect(client: &Client, endpoint: &Url) -> Result<Dialect> {
+/// Asks the target's `metadata` which Pathling it is, and gives what it says of itself too.
+pub async fn detect(client: &Client, endpoint: &Url) -> Result<(Dialect, Software)> {
     let url = http::below(endpoint, "metadata");
     let response = client
         .send(
@@ -163,9 +164,10 @@ pub async fn detect(client: &Client, endpoint: &Url) -> Result<Dialect> {
         .json(ANSWER_LIMIT)
         .await
         .map_err(|error| error.next(advice))?;
-    match metadata.pointer("/software/name").and_then(Value::as_str) {
-        Some("Pathling") => Ok(Dialect::Seven),
-        Some("Pathling Server") => Ok(Dialect::Two),
+    let software = Software::of(&metadata);
+    match software.name.as_deref() {
+        Some("Pathling") => Ok((Dialect::Seven, software)),
+        Some("Pathling Server") => Ok((Dialect::Two, software)),
         other => {
             let name = other.map_or("does not name its software".to_owned(), |name| {
                 format!(

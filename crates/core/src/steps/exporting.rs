@@ -99,6 +99,7 @@ pub(super) async fn fhir_export(
             unanswered: announced.unanswered,
             key: key.clone(),
             seen: None,
+            software: capability.and_then(|told| told.software().if_any()),
             manifest: None,
         };
         let since = settings.since_setting();
