@@ -413,10 +413,21 @@ async fn a_record_of_an_older_form_is_read_by_every_command_that_shows_records()
     for (words, says) in [
         (&["status"][..], "In step up to 2026-11-28T20:41:15.445Z"),
         (&["history"], "0c4bf3ad49b18d46  imported"),
+        (&["report"], "changes since 2026-11-28T20:41:14.849Z"),
+        (&["report", "--run", OLD[0]], "43 resources"),
     ] {
         let told = command(words).run().await.expect_code(0);
         assert!(told.stdout.contains(says), "{words:?}: {}", told.stdout);
     }
+    let page = staging.join("page.html");
+    for run in OLD {
+        let words = ["report", "--html", page.to_str().unwrap(), "--run", run];
+        let _ = command(&words).run().await.expect_code(0);
+        let page = std::fs::read_to_string(&page).unwrap();
+        assert!(page.contains(run) && page.contains("Imported"), "{page}");
+    }
+    let json = command(&["report", "--log-format", "json"]).run().await;
+    assert_eq!(json.summary()["run"], OLD[1]);
 }
 
 #[tokio::test]

@@ -21,7 +21,8 @@ const WIDTH: usize = 79;
 const USAGE: &str = "pathling-import [OPTIONS] [CONFIGURATION FILE]
        pathling-import cancel [OPTIONS] [CONFIGURATION FILE]
        pathling-import status [OPTIONS] [CONFIGURATION FILE]
-       pathling-import history [OPTIONS] [CONFIGURATION FILE]";
+       pathling-import history [OPTIONS] [CONFIGURATION FILE]
+       pathling-import report [--html FILE] [--run NAME] [OPTIONS] [CONFIGURATION FILE]";
 
 /// Brings the data of a FHIR server to Pathling: exports it in bulk, stages the files, imports them.
 ///
@@ -78,15 +79,30 @@ pub(crate) enum Instead {
         #[arg(value_name = "CONFIGURATION FILE")]
         file: Option<PathBuf>,
     },
+    /// Tell of a run, the newest or the one that is named: what it brought, when, and how it ended.
+    Report {
+        /// The settings of the synchronisation.
+        #[arg(value_name = "CONFIGURATION FILE")]
+        file: Option<PathBuf>,
+
+        /// Write a page about it to this file, with drawings of its steps and files.
+        #[arg(long, value_name = "FILE")]
+        html: Option<PathBuf>,
+
+        /// The run's name, as history lists it.
+        #[arg(long, value_name = "NAME")]
+        run: Option<String>,
+    },
 }
 
 impl Instead {
     /// The file of settings that was named.
     pub(crate) fn file(&self) -> Option<&Path> {
         match self {
-            Self::Cancel { file } | Self::Status { file, .. } | Self::History { file } => {
-                file.as_deref()
-            }
+            Self::Cancel { file }
+            | Self::Status { file, .. }
+            | Self::History { file }
+            | Self::Report { file, .. } => file.as_deref(),
         }
     }
 }
@@ -133,7 +149,7 @@ impl Args {
             if args.sync.file.is_some() {
                 return Err(command().error(
                     ErrorKind::ArgumentConflict,
-                    "cancel, status or history comes first, and the configuration file behind it",
+                    "cancel, status, history or report comes first, and the configuration file behind it",
                 ));
             }
             return Err(command().error(
@@ -296,7 +312,7 @@ mod tests {
         }
         assert!(!help().contains("[COMMAND]"));
         let wrong = parse(&["settings.json", "cancel"]).unwrap_err().to_string();
-        assert!(wrong.contains("history comes first"), "{wrong}");
+        assert!(wrong.contains("report comes first"), "{wrong}");
     }
 
     #[test]

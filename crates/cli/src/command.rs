@@ -19,6 +19,7 @@ use crate::audit;
 use crate::cancel;
 use crate::drive::{Drive, Finished, Position};
 use crate::progress::{Form, Progress, log_line};
+use crate::report::{self, Wanted};
 use crate::status::{self, What};
 use crate::stop::{self, FirstStop, Stop};
 use crate::summary::Summary;
@@ -100,6 +101,19 @@ async fn obey(args: &Args) -> u8 {
         Some(Instead::History { .. }) => {
             let format = args.log_format;
             tell(&context, What::History, None, format, &ending).await
+        }
+        Some(Instead::Report { html, run, .. }) => {
+            let wanted = Wanted {
+                run: run.clone(),
+                html: html.clone(),
+            };
+            match Box::pin(report::told(&context, &wanted, args.log_format)).await {
+                Ok(text) => {
+                    print(&text, "it was found out");
+                    0
+                }
+                Err(error) => ending.failed(&error, &Position::default()),
+            }
         }
         None => Box::pin(synchronise(context, args, &ending, told_to_stop)).await,
     }
