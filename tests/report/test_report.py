@@ -179,3 +179,11 @@ def test_a_run_of_an_older_version_without_its_log_has_a_page_too(browser, tmp_p
     assert "audit log is not there" in browser.text("#files")
     assert "43" in [figure.text for figure in browser.all(".figure")]
     assert_quiet(browser)
+
+
+def test_a_page_that_loads_something_or_goes_wrong_would_be_seen(browser, tmp_path):
+    page = tmp_path / "bad.html"
+    page.write_text("<!doctype html><title>bad</title><img src='http://127.0.0.1:1/x.png'><script>nothing()</script>")
+    browser.open(page)
+    assert any("nothing is not defined" in line for line in browser.console())
+    assert browser.requests() == ["http://127.0.0.1:1/x.png"]

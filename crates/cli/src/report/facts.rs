@@ -225,14 +225,18 @@ fn types(report: &Report) -> Vec<OfType> {
                 .copied(),
             before: count(|it| &it.before, name),
             after: count(|it| &it.after, name),
-            fate: match () {
-                () if unsupported.contains(name) => LEFT_OUT,
-                () if transfer.missing.contains(name) && transfer.emptied => {
+            fate: if unsupported.contains(name) {
+                LEFT_OUT
+            } else if transfer.missing.contains(name) {
+                if transfer.emptied {
                     "emptied in the target"
+                } else {
+                    "nothing came"
                 }
-                () if transfer.missing.contains(name) => "nothing came",
-                () if imported => "imported",
-                () => "staged",
+            } else if imported {
+                "imported"
+            } else {
+                "staged"
             },
         })
         .collect()

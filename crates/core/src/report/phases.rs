@@ -127,9 +127,8 @@ fn of_attempt(record: &RunRecord, attempt: &Attempt) -> Vec<Phase> {
     let mut import = phase(record, what, began, done.or(ended));
     import.end = match attempt.outcome.as_deref() {
         Some(SUCCEEDED) => End::Well,
-        Some(SUPERSEDED) => End::GivenUp,
         // What the target no longer knows may have been done.
-        Some(LOST) => End::GivenUp,
+        Some(SUPERSEDED | LOST) => End::GivenUp,
         Some(_) => End::Failed,
         None if record.ended().is_some() => import.end,
         None => End::Open,
