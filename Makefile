@@ -1,5 +1,6 @@
 # Every command a person needs. `make` alone lists them.
-# A clean checkout with Rust, Python 3, Node and make is enough: what else a command needs, it installs under this folder.
+# A clean checkout with Rust, Python 3, Node and make is enough: what else a command needs, it installs under this folder. One thing
+# comes from the system, the browser of `make test-report`: `make browser` says how.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -45,11 +46,19 @@ demo-data/package/package.json: demo/package.json demo/package-lock.json
 	touch $@
 
 .PHONY: test
-test: demo-data test-rust test-workflow test-deployed ## Run all tests
+test: demo-data test-rust test-report test-workflow test-deployed ## Run all tests
 
 .PHONY: test-rust
 test-rust: programs demo-data ## Run the Rust tests alone
 	cargo test --locked --workspace
+
+.PHONY: test-report
+test-report: programs browser .venv/report/ready ## Look at the page of a run alone, in a real Chromium without a window
+	.venv/report/bin/python -m pytest -q -p no:cacheprovider tests/report
+
+.PHONY: browser
+browser: ## See that Chromium is there for that, and install it from Debian's packages where this user may
+	tools/browser.sh
 
 .PHONY: test-workflow
 test-workflow: programs .venv/aws/ready ## Run the bundled workflow alone, with the real binaries, in a local Step Functions

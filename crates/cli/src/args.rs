@@ -22,7 +22,8 @@ const USAGE: &str = "pathling-import [OPTIONS] [CONFIGURATION FILE]
        pathling-import cancel [OPTIONS] [CONFIGURATION FILE]
        pathling-import status [OPTIONS] [CONFIGURATION FILE]
        pathling-import history [OPTIONS] [CONFIGURATION FILE]
-       pathling-import verify [OPTIONS] [CONFIGURATION FILE]";
+       pathling-import verify [OPTIONS] [CONFIGURATION FILE]
+       pathling-import report [--html FILE] [--run NAME] [OPTIONS] [CONFIGURATION FILE]";
 
 /// Brings the data of a FHIR server to Pathling: exports it in bulk, stages the files, imports them.
 ///
@@ -97,6 +98,20 @@ pub(crate) enum Instead {
         #[arg(long, value_name = "RUN")]
         run: Option<String>,
     },
+    /// Tell of a run, the newest or the one that is named: what it brought, when, and how it ended.
+    Report {
+        /// The settings of the synchronisation.
+        #[arg(value_name = "CONFIGURATION FILE")]
+        file: Option<PathBuf>,
+
+        /// Write a page about it to this file, with drawings of its steps and files.
+        #[arg(long, value_name = "FILE")]
+        html: Option<PathBuf>,
+
+        /// The run's name, as history lists it.
+        #[arg(long, value_name = "NAME")]
+        run: Option<String>,
+    },
 }
 
 impl Instead {
@@ -106,7 +121,8 @@ impl Instead {
             Self::Cancel { file }
             | Self::Status { file, .. }
             | Self::History { file }
-            | Self::Verify { file, .. } => file.as_deref(),
+            | Self::Verify { file, .. }
+            | Self::Report { file, .. } => file.as_deref(),
         }
     }
 }
@@ -158,7 +174,7 @@ impl Args {
             if args.sync.file.is_some() {
                 return Err(command().error(
                     ErrorKind::ArgumentConflict,
-                    "cancel, status, history or verify comes first, and the configuration file behind it",
+                    "cancel, status, history, verify or report comes first, and the configuration file behind it",
                 ));
             }
             return Err(command().error(
@@ -321,7 +337,7 @@ mod tests {
         }
         assert!(!help().contains("[COMMAND]"));
         let wrong = parse(&["settings.json", "cancel"]).unwrap_err().to_string();
-        assert!(wrong.contains("verify comes first"), "{wrong}");
+        assert!(wrong.contains("report comes first"), "{wrong}");
     }
 
     #[test]

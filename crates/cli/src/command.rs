@@ -19,6 +19,7 @@ use crate::audit;
 use crate::cancel;
 use crate::drive::{Drive, Finished, Position};
 use crate::progress::{Form, Progress, log_line};
+use crate::report::{self, Wanted};
 use crate::status::{self, What};
 use crate::stop::{self, FirstStop, Stop};
 use crate::summary::Summary;
@@ -112,6 +113,19 @@ async fn obey(args: &Args) -> u8 {
             };
             let reading = steps::read_back(&context, run.as_deref(), sample);
             verify(Box::pin(reading), args.log_format, &ending, told_to_stop).await
+        }
+        Some(Instead::Report { html, run, .. }) => {
+            let wanted = Wanted {
+                run: run.clone(),
+                html: html.clone(),
+            };
+            match Box::pin(report::told(&context, &wanted, args.log_format)).await {
+                Ok(text) => {
+                    print(&text, "it was found out");
+                    0
+                }
+                Err(error) => ending.failed(&error, &Position::default()),
+            }
         }
         None => Box::pin(synchronise(context, args, &ending, told_to_stop)).await,
     }

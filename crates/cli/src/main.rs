@@ -11,6 +11,7 @@ mod drive;
 mod fixture;
 mod meter;
 mod progress;
+mod report;
 mod status;
 mod stop;
 mod summary;

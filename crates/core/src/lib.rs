@@ -2,7 +2,7 @@
 //!
 //! Arrows point one way: entry points -> [`steps`] -> ([`export`] | [`transfer`] | [`pathling`] | [`sync`]) ->
 //! ([`staging`] | [`http`]) -> ([`config`] | [`manifest`] | [`error`]). What happens meanwhile is told as [`progress`], of
-//! which [`audit`] writes down what concerns the export.
+//! which [`audit`] writes down what concerns the export. What is left of a run afterwards is a [`report`].
 
 pub mod answered;
 pub mod audit;
@@ -14,10 +14,13 @@ pub mod fuzzing;
 pub mod http;
 pub mod lambda;
 mod limits;
+mod lines;
 pub mod manifest;
 pub mod pathling;
 pub mod progress;
+pub mod report;
 mod runtime;
+mod software;
 pub mod staging;
 pub mod steps;
 pub mod sync;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::answered::Answered;
 use crate::error::Error;
+pub use crate::software::Software;
 
 /// Something that happened. URLs in it are without their query's values.
 #[derive(Clone, Debug, PartialEq)]
@@ -110,6 +111,14 @@ pub struct Arrival {
     pub transaction_time: Option<String>,
 }
 
+impl Event {
+    /// Whether a request is sent again, because one failed or a server asked for patience.
+    #[must_use]
+    pub fn is_retry(&self) -> bool {
+        matches!(self, Self::Retrying { .. } | Self::Waiting { .. })
+    }
+}
+
 /// A kick-off and what came of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KickOff {
@@ -121,19 +130,6 @@ pub struct KickOff {
     pub software: Software,
     /// How it answered, where it accepted, or what happened.
     pub outcome: Result<Answered, Error>,
-}
-
-/// What a server says that it is, in its `CapabilityStatement`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Software {
-    /// `software.name`.
-    pub name: Option<String>,
-    /// `software.version`.
-    pub version: Option<String>,
-    /// `software.releaseDate`.
-    pub release_date: Option<String>,
-    /// `fhirVersion`.
-    pub fhir_version: Option<String>,
 }
 
 /// What a page of a manifest names.

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use pathling_import_core::config::table;
 use pathling_import_core::error::TABLE;
+use serde_json::Value;
 
 /// Compares what stands between the marks of `file` with `table`, or writes it there.
 fn check(file: &str, table: &str) {
@@ -34,6 +35,67 @@ fn check(file: &str, table: &str) {
 #[test]
 fn the_documented_settings_are_the_settings() {
     check("configuration.md", &table::markdown());
+}
+
+#[test]
+fn the_documented_record_is_the_schema_of_the_record() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/run-record.schema.json");
+    let schema: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let mut table = String::from("| field | shape | what |\n|---|---|---|\n");
+    rows(&schema, &schema, "", &mut table);
+    check("run-record.md", &table);
+}
+
+/// A row for each field of an object, and of what it holds.
+fn rows(schema: &Value, of: &Value, path: &str, table: &mut String) {
+    let of = referred(schema, of);
+    let of = referred(schema, of.get("items").unwrap_or(of));
+    for (name, field) in of["properties"].as_object().into_iter().flatten() {
+        let (shape, has_fields) = shape(schema, field);
+        let what = field["description"].as_str().expect("it says what it is");
+        let path = format!("{path}{name}");
+        writeln!(table, "| `{path}` | {shape} | {what} |").unwrap();
+        if has_fields {
+            let below = if shape.starts_with("list") {
+                "[]."
+            } else {
+                "."
+            };
+            rows(schema, field, &format!("{path}{below}"), table);
+        }
+    }
+}
+
+fn referred<'a>(schema: &'a Value, of: &'a Value) -> &'a Value {
+    let name = of["$ref"]
+        .as_str()
+        .and_then(|it| it.strip_prefix("#/$defs/"));
+    name.map_or(of, |name| &schema["$defs"][name])
+}
+
+/// What a field's value looks like, and whether it has fields of its own.
+fn shape(schema: &Value, field: &Value) -> (String, bool) {
+    let whole = referred(schema, field);
+    let names: Vec<&str> = match &whole["type"] {
+        Value::Array(all) => all.iter().filter_map(Value::as_str).collect(),
+        name => name.as_str().into_iter().collect(),
+    };
+    let has = |word: &str| whole.get(word).is_some();
+    let items = |word: &str| whole["items"].get(word).is_some();
+    let (shape, has_fields) = match names.first() {
+        Some(&"array") if items("properties") => ("list of objects", true),
+        Some(&"array") if items("prefixItems") => ("list of pairs: moment, run", false),
+        Some(&"array") => ("list of strings", false),
+        Some(&"object") if has("properties") => ("object", true),
+        Some(&"object") if has("additionalProperties") => ("object of integers", false),
+        Some(&"object") => ("object of any content", false),
+        Some(&"string") if has("format") => ("moment", false),
+        Some(name) => (*name, false),
+        None => ("one of those words", false),
+    };
+    let is_nullable = names.contains(&"null") || names.is_empty();
+    let or_null = if is_nullable { " or null" } else { "" };
+    (format!("{shape}{or_null}"), has_fields)
 }
 
 #[test]

@@ -35,9 +35,6 @@ const LIMIT: usize = 32 << 20;
 /// How long both may take together. The export does not depend on them.
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// How much of what the source says that it is, is kept, in characters.
-const LONGEST_NAME: usize = 200;
-
 /// What the canonical URLs of the IG begin with.
 const IG: &str = "http://hl7.org/fhir/uv/bulkdata/";
 
@@ -144,7 +141,7 @@ async fn read(client: &Client, endpoint: &Url, level: &Level) -> Result<Capabili
         edition: told.edition,
         parameters: None,
         left_out: told.left_out,
-        software: software(&statement),
+        software: Software::of(&statement),
     };
     let Some(definition) = told.definition else {
         return Ok(capability);
@@ -174,20 +171,6 @@ async fn read(client: &Client, endpoint: &Url, level: &Level) -> Result<Capabili
         }
     }
     Ok(capability)
-}
-
-fn software(statement: &Value) -> Software {
-    let of = |pointer: &str| {
-        let text = statement.pointer(pointer)?.as_str()?;
-        let printed = text.chars().filter(|c| !c.is_control());
-        Some(printed.take(LONGEST_NAME).collect())
-    };
-    Software {
-        name: of("/software/name"),
-        version: of("/software/version"),
-        release_date: of("/software/releaseDate"),
-        fhir_version: of("/fhirVersion"),
-    }
 }
 
 /// Says that something could not be read which the export does not depend on.

@@ -7,9 +7,10 @@ use super::{ANSWER_LIMIT, FHIR_JSON};
 use crate::config::Dialect;
 use crate::error::{self, Kind};
 use crate::http::{self, Client, Request, TokenUse, shown};
+use crate::software::Software;
 
-/// Asks the target's `metadata` which Pathling it is.
-pub async fn detect(client: &Client, endpoint: &Url) -> error::Result<Dialect> {
+/// Asks the target's `metadata` which Pathling it is, and gives what it says of itself too.
+pub async fn detect(client: &Client, endpoint: &Url) -> error::Result<(Dialect, Software)> {
     let url = http::below(endpoint, "metadata");
     let response = client
         .send(
@@ -31,10 +32,13 @@ pub async fn detect(client: &Client, endpoint: &Url) -> error::Result<Dialect> {
         .json(ANSWER_LIMIT)
         .await
         .map_err(|error| error.next(advice))?;
-    dialect(&metadata).map_err(|why| {
-        let what = format!("GET {} {why}", shown(&url));
-        Kind::Configuration.error(what).next(advice)
-    })
+    match dialect(&metadata) {
+        Ok(dialect) => Ok((dialect, Software::of(&metadata))),
+        Err(why) => {
+            let what = format!("GET {} {why}", shown(&url));
+            Err(Kind::Configuration.error(what).next(advice))
+        }
+    }
 }
 
 /// Which Pathling a `CapabilityStatement` is of, if it is one that can be told to import; otherwise what it says.

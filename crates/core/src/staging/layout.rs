@@ -217,6 +217,13 @@ pub fn glob_key(run: &str, resource_type: &str) -> String {
     format!("runs/{run}/{resource_type}/*.ndjson")
 }
 
+/// The type in whose folder a file of a run is.
+#[must_use]
+pub fn resource_type_of(key: &str) -> Option<&str> {
+    let (folder, _) = key.rsplit_once('/')?;
+    folder.rsplit('/').next()
+}
+
 /// What a key below a run's folder is the name of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {

@@ -29,10 +29,12 @@ pub(super) fn transferred(
     log(run, brought);
     Ok(Transferred {
         at: sync::now(),
+        staged: None,
         seconds: started.elapsed().as_secs_f64(),
         files: brought.files,
         fetched: brought.fetched,
         bytes: brought.bytes,
+        bytes_by_type: brought.bytes_by_type.clone(),
         resources: brought.resources.clone(),
         unsupported,
         deletions: stored.head.deleted,

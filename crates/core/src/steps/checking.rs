@@ -196,7 +196,9 @@ async fn keep(
         }
     };
     let name = manifest_at.run_of(&carried.run, &head);
-    let kept = keep_manifest(staging, &carried.run, name, &head, text, base).await?;
+    let (named, told) = ((carried.run.as_str(), name), (&head, text));
+    // Workers begin with their batches as soon as there are some, and none of them writes into the record.
+    let kept = keep_manifest(context, staging, named, told, base, with_batches).await?;
     if kept.run != carried.run {
         context.moved(staging, &carried.run, &kept.run).await;
     }

@@ -8,15 +8,16 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::early::Early;
+use super::tally::Tally;
 use crate::audit::{Audit, Item, Sink};
 use crate::config::{Dialect, Endpoint, Settings};
 use crate::error::{Kind, Result};
 use crate::export::{self, Capability, Wanted};
 use crate::http::{Client, ClientOptions, Side};
 use crate::pathling;
-use crate::progress::{self, Event, Observer};
+use crate::progress::{self, Event, Observer, Software};
 use crate::staging::{Options, Staging, layout};
-use crate::sync::RunRecord;
+use crate::sync::{self, Outcome, RunRecord};
 use crate::telemetry;
 
 /// One process's settings and clients. A Lambda keeps it between invocations.
@@ -29,7 +30,8 @@ pub struct Context {
     capability: OnceCell<Capability>,
     target: OnceCell<Client>,
     staging: OnceCell<Staging>,
-    dialect: OnceCell<Dialect>,
+    dialect: OnceCell<(Dialect, Software)>,
+    tally: Arc<Tally>,
     early: Option<Box<Early>>,
 }
 
@@ -47,6 +49,7 @@ impl Context {
             target: OnceCell::new(),
             staging: OnceCell::new(),
             dialect: OnceCell::new(),
+            tally: Arc::default(),
             early: None,
         }
     }
@@ -86,6 +89,7 @@ impl Context {
     /// Begins with the work on a run whose requests have this name, as far as either is known now.
     pub(super) fn begin(&self, id: Option<&str>, run: Option<&str>) {
         self.audit.begin(id, run);
+        self.tally.of_run(run);
         telemetry::set_run(run.filter(|run| layout::is_run_name(run)));
         telemetry::set_request_id(self.request_id());
     }
@@ -96,6 +100,7 @@ impl Context {
         let kick_off = record.and_then(RunRecord::newest_kick_off);
         let id = kick_off.and_then(|kick_off| kick_off.request_id.as_deref());
         self.audit.of_run(run, id);
+        self.tally.of_run(Some(run));
         telemetry::set_run(Some(run));
         telemetry::set_request_id(self.request_id());
     }
@@ -103,6 +108,7 @@ impl Context {
     /// Says that the run has another name than the one that its kick-off was written down under.
     pub(super) async fn moved(&self, staging: &Staging, from: &str, to: &str) {
         self.audit.moved(staging, from, to).await;
+        self.tally.moved(to);
         telemetry::set_run(Some(to));
     }
 
@@ -221,7 +227,57 @@ impl Context {
         self.dialect
             .get_or_try_init(|| pathling::detect(client, endpoint))
             .await
-            .copied()
+            .map(|(dialect, _)| *dialect)
+    }
+
+    /// What the target says that it is, where it was asked.
+    pub(super) fn target_software(&self) -> Option<Software> {
+        self.dialect.get().and_then(|(_, told)| told.if_any())
+    }
+
+    /// What this process counts of the run's work.
+    pub(super) fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// Changes a run's record as [`RunRecord::update`] does, and where that changes anything, writes with it what this process
+    /// has counted.
+    pub(super) async fn update(
+        &self,
+        staging: &Staging,
+        run: &str,
+        mut change: impl FnMut(&mut RunRecord) -> bool + Send,
+    ) -> Result<RunRecord> {
+        let effort = self.tally.take();
+        let mut changed = false;
+        let updated = RunRecord::update(staging, run, |record| {
+            changed = change(record);
+            if changed {
+                record.took(&effort);
+            }
+            changed
+        })
+        .await;
+        if updated.is_err() || !changed {
+            self.tally.give_back(&effort);
+        }
+        updated
+    }
+
+    /// Writes down how a run ended, and what this process has counted of it.
+    pub(super) async fn end_run(
+        &self,
+        staging: &Staging,
+        run: &str,
+        key: Option<&str>,
+        outcome: Outcome,
+    ) -> Result<()> {
+        let effort = self.tally.take();
+        let ended = sync::end_run_after(staging, run, key, outcome, &effort).await;
+        if ended.is_err() {
+            self.tally.give_back(&effort);
+        }
+        ended
     }
 
     /// What is staged ahead, where somebody does that.
@@ -232,7 +288,9 @@ impl Context {
     /// Who is told of the export and its files.
     pub(super) fn observer(&self) -> Observer {
         let (audit, observer) = (Arc::clone(&self.audit), Arc::clone(&self.observer));
+        let tally = Arc::clone(&self.tally);
         Arc::new(move |event| {
+            tally.count(&event);
             audit.take(Item::Output, &event);
             observer(event);
         })
@@ -240,7 +298,11 @@ impl Context {
 
     /// Who is told of files of this kind that are no part of the progress that is shown.
     pub(super) fn observer_of(&self, item: Item) -> Observer {
-        self.audit.observer(item)
+        let (tally, log) = (Arc::clone(&self.tally), self.audit.observer(item));
+        Arc::new(move |event| {
+            tally.count(&event);
+            log(event);
+        })
     }
 
     /// Tells what happened.

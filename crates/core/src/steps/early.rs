@@ -21,7 +21,7 @@ use crate::manifest::Manifest;
 use crate::progress::{Event, Observer};
 use crate::staging::layout::{self, Role};
 use crate::staging::{DoneRecord, FileState, Hint, Staging};
-use crate::sync::{RunRecord, StagedEarly};
+use crate::sync::{self, RunRecord, StagedEarly};
 use crate::transfer::{Brought, Ids, Listing, Plan, Transfer, remove_left_over};
 
 /// How often a note is written under the next number, where others are there.
@@ -146,7 +146,7 @@ async fn stage(
     let listed = staging.list(&folder).await?;
     let listing = listed.map(|listed| Listing::of(&plan, listed));
     let plan = plan.only(&items)?;
-    note(staging, run, &plan).await?;
+    note(context, staging, run, &plan).await?;
     let transfer = Transfer {
         source: source.clone(),
         staging: staging.clone(),
@@ -178,7 +178,7 @@ fn observer(context: &Context) -> Observer {
 }
 
 /// Writes down what is going to be staged, and only then that there is such a note.
-async fn note(staging: &Staging, run: &str, plan: &Plan) -> Result<()> {
+async fn note(context: &Context, staging: &Staging, run: &str, plan: &Plan) -> Result<()> {
     let known = RunRecord::load(staging, run).await?.early;
     let first = known.map_or(0, |early| early.notes);
     for number in first..first + ATTEMPTS {
@@ -192,15 +192,16 @@ async fn note(staging: &Staging, run: &str, plan: &Plan) -> Result<()> {
         if !text.finish().await? {
             continue;
         }
-        RunRecord::update(staging, run, |record| {
+        let noted = |record: &mut RunRecord| {
+            record.begin_transfer(&sync::now());
             let notes = record.early.as_ref().map_or(0, |early| early.notes);
             record.early = Some(StagedEarly {
                 notes: notes.max(number + 1),
                 settled: false,
             });
             true
-        })
-        .await?;
+        };
+        context.update(staging, run, noted).await?;
         return Ok(());
     }
     Err(Kind::StagingUnavailable.error(format!(

@@ -91,6 +91,7 @@ pub(super) async fn fhir_export(
                 unanswered: announced.unanswered,
                 key: announced.key,
                 seen: None,
+                software: capability.and_then(|told| told.software().if_any()),
                 manifest: None,
             };
             let setting = settings.since_setting();

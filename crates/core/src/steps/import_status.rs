@@ -97,7 +97,8 @@ pub(super) async fn check_import_status(
             })
         }
         Ok(Status::Lost(error)) => {
-            let error = unsuccessful(staging, whose, newest.number, LOST, error).await?;
+            let lost = (newest.number, LOST);
+            let error = unsuccessful(context, staging, whose, lost, error).await?;
             if error.ends_the_run() {
                 return Err(error.within(&format!("after {ATTEMPTS} attempts")));
             }
@@ -115,7 +116,8 @@ pub(super) async fn check_import_status(
             Err(unsuccessful(staging, whose, newest.number, FAILED, error).await?)
         }
         Err(error) if error.kind() == Kind::ImportFailed => {
-            Err(unsuccessful(staging, whose, newest.number, FAILED, error).await?)
+            let failed = (newest.number, FAILED);
+            Err(unsuccessful(context, staging, whose, failed, error).await?)
         }
         Err(error) => Err(error),
     }
@@ -167,15 +169,16 @@ async fn succeeded(
 ) -> Result<()> {
     let run = record.run.as_str();
     if attempt.outcome.is_none() {
+        let done = sync::now();
         let proof = match counting::verify(context, record, attempt).await {
             Err(error) if error.kind() == Kind::ImportIncomplete => {
-                return Err(
-                    unsuccessful(staging, (run, key), attempt.number, FAILED, error).await?,
-                );
+                let failed = (attempt.number, FAILED);
+                return Err(unsuccessful(context, staging, (run, key), failed, error).await?);
             }
             ended => ended?,
         };
-        close_with(staging, run, attempt.number, &proof).await?;
+        let succeeded = (attempt.number, done.as_str());
+        close_with(context, staging, run, succeeded, &proof).await?;
     }
     sync::end_run(staging, run, key, IMPORTED, None).await?;
     tracing::info!(run, attempt = attempt.number, "the import is complete");

@@ -80,15 +80,9 @@ pub(super) async fn pathling_import(
         _ if sent.locations.is_empty() => {
             tracing::info!(run = carried.run, "nothing needs importing");
             if let Some(staging) = staging {
-                let left_out = sent.left_out();
-                sync::end_run(
-                    staging,
-                    &carried.run,
-                    carried.key.as_deref(),
-                    NOTHING,
-                    left_out.as_deref(),
-                )
-                .await?;
+                let outcome = Outcome::now(NOTHING, sent.left_out().as_deref());
+                let key = carried.key.as_deref();
+                context.end_run(staging, &carried.run, key, outcome).await?;
             }
             if record.as_ref().is_none_or(|it| it.ended().is_none()) {
                 tell_arrival(context, false, record.as_ref());
@@ -180,7 +174,7 @@ pub(super) async fn attempt(
         Some(last) if joins(last) => BTreeMap::new(),
         _ => counting::before(context, &sent.locations).await?,
     };
-    let record = RunRecord::update(staging, run, |record| {
+    let begun = |record: &mut RunRecord| {
         if record.cancelled().is_some() {
             return false;
         }
@@ -202,12 +196,13 @@ pub(super) async fn attempt(
             parameters: sent.parameters.clone(),
             unsupported: sent.unsupported.clone(),
             before: before.clone(),
+            software: context.target_software(),
             ..Attempt::default()
         });
         record.outcome = None;
         true
-    })
-    .await?;
+    };
+    let record = context.update(staging, run, begun).await?;
     refuse_cancelled(&record)?;
     let Some(current) = record.attempts.last() else {
         return Err(
@@ -226,20 +221,20 @@ pub(super) async fn attempt(
     }
     match kick_off(context, &format!("{run}-{number}"), &sent.locations).await {
         Ok(url) => {
-            RunRecord::update(staging, run, |record| {
-                let attempt = record
-                    .attempts
-                    .iter_mut()
-                    .find(|attempt| attempt.number == number);
-                attempt
-                    .map(|attempt| attempt.status_url = Some(url.to_string()))
-                    .is_some()
-            })
-            .await?;
+            let asked = |record: &mut RunRecord| {
+                let mut attempts = record.attempts.iter_mut();
+                let Some(attempt) = attempts.find(|attempt| attempt.number == number) else {
+                    return false;
+                };
+                attempt.asked.get_or_insert_with(sync::now);
+                attempt.status_url = Some(url.to_string());
+                true
+            };
+            context.update(staging, run, asked).await?;
             Ok(url)
         }
         Err(error) if error.kind() == Kind::ImportFailed => {
-            Err(unsuccessful(staging, (run, key), number, FAILED, error).await?)
+            Err(unsuccessful(context, staging, (run, key), (number, FAILED), error).await?)
         }
         Err(error) => Err(error),
     }
@@ -260,13 +255,16 @@ async fn kick_off(context: &Context, nonce: &str, send: &[Location]) -> Result<U
 /// Writes down how an attempt ended without success, and gives the error for its caller: one that ends the run where there
 /// have been too many in a row.
 pub(super) async fn unsuccessful(
+    context: &Context,
     staging: &Staging,
     (run, key): (&str, Option<&str>),
-    number: u32,
-    outcome: &str,
+    (number, outcome): (u32, &str),
     error: Error,
 ) -> Result<Error> {
-    let record = close(staging, run, number, outcome, Some(&error)).await?;
+    let record = end_attempt(context, staging, run, (number, outcome), |attempt| {
+        attempt.message = Some(error.what().to_owned());
+    })
+    .await?;
     turn::give_back(staging, key, run).await?;
     let newest_first = record.attempts.iter().rev();
     let in_a_row = newest_first
@@ -283,43 +281,33 @@ pub(super) async fn unsuccessful(
     Ok(error.next(advice.trim_start().to_owned()).for_good())
 }
 
-/// Writes down that an attempt has succeeded, and what proves it.
+/// Writes down that an attempt has succeeded, which the target said at the moment `done`, and what proves it.
 pub(super) async fn close_with(
+    context: &Context,
     staging: &Staging,
     run: &str,
-    number: u32,
+    (number, done): (u32, &str),
     proof: &Proof,
 ) -> Result<()> {
-    end_attempt(staging, run, number, SUCCEEDED, |attempt| {
+    end_attempt(context, staging, run, (number, SUCCEEDED), |attempt| {
         attempt.after.clone_from(&proof.after);
         attempt.unverified.clone_from(&proof.unverified);
+        attempt.done = Some(done.to_owned());
+        attempt.verified = proof.unverified.is_none().then(sync::now);
     })
     .await
     .map(|_| ())
 }
 
 /// Writes down how an attempt ended, and gives the run's record.
-async fn close(
-    staging: &Staging,
-    run: &str,
-    number: u32,
-    outcome: &str,
-    error: Option<&Error>,
-) -> Result<RunRecord> {
-    end_attempt(staging, run, number, outcome, |attempt| {
-        attempt.message = error.map(|error| error.what().to_owned());
-    })
-    .await
-}
-
 async fn end_attempt(
+    context: &Context,
     staging: &Staging,
     run: &str,
-    number: u32,
-    outcome: &str,
+    (number, outcome): (u32, &str),
     say: impl Fn(&mut Attempt) + Send + Sync,
 ) -> Result<RunRecord> {
-    RunRecord::update(staging, run, |record| {
+    let ended = |record: &mut RunRecord| {
         let attempt = record
             .attempts
             .iter_mut()
@@ -328,17 +316,13 @@ async fn end_attempt(
             return false;
         };
         attempt.outcome = Some(outcome.to_owned());
-        attempt.ended = Some(sync::now());
         say(attempt);
+        attempt.ended = Some(sync::now());
         if outcome == SUCCEEDED {
             // In one write: a crash right after it must not make the next start import the run again.
-            record.outcome = Some(Outcome {
-                at: sync::now(),
-                name: IMPORTED.to_owned(),
-                message: None,
-            });
+            record.outcome = Some(Outcome::now(IMPORTED, None));
         }
         true
-    })
-    .await
+    };
+    context.update(staging, run, ended).await
 }

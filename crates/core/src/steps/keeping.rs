@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use url::Url;
 
+use super::Context;
 use super::published::ManifestAt;
 use super::run::{self, Stored, move_newest_kick_off, saw_manifest, stored_head};
 use crate::error::{Kind, Result};
@@ -83,14 +84,14 @@ impl Large<'_> {
 
 /// Writes the manifest of `run`, or finds the one that was written before; a manifest of another transaction time there
 /// means that the server reused the status URL, and the run gets a suffix. `head` is the manifest's own. With `name`, the run has
-/// that name and no other.
+/// that name and no other. `begins` says that its files are fetched from now on.
 pub(super) async fn keep_manifest(
+    context: &Context,
     staging: &Staging,
-    run: &str,
-    name: Option<String>,
-    head: &Head,
-    mut text: Whole<'_>,
+    (run, name): (&str, Option<String>),
+    (head, mut text): (&Head, Whole<'_>),
     base: Option<&Url>,
+    begins: bool,
 ) -> Result<Kept> {
     let suffixed = || layout::suffixed(run, &head.transaction_time);
     let names = name.map_or_else(|| vec![run.to_owned(), suffixed()], |name| vec![name]);
@@ -133,7 +134,7 @@ pub(super) async fn keep_manifest(
         if candidate != run {
             move_newest_kick_off(staging, run, &candidate).await?;
         }
-        let record = saw_manifest(staging, &candidate, head).await?;
+        let record = saw_manifest(context, staging, &candidate, head, begins).await?;
         return Ok(Kept {
             run: candidate,
             is_new,

@@ -21,7 +21,6 @@ mod importing;
 pub(crate) mod issues;
 mod keeping;
 mod leaving;
-mod lines;
 mod missing;
 mod mode;
 mod published;
@@ -29,6 +28,7 @@ mod renewal;
 mod run;
 mod standing;
 mod suspects;
+mod tally;
 mod told;
 mod transferring;
 mod turn;
@@ -45,7 +45,7 @@ use uuid::Uuid;
 use crate::config::Step;
 use crate::error::{Error, Kind, Result};
 use crate::staging::layout;
-use crate::sync::{self, SyncState};
+use crate::sync::{self, Outcome, SyncState};
 use contract::{Carried, ManifestPlace};
 
 pub use cancelling::{AtSource, Cancelled, GivenUp, cancel};
@@ -111,6 +111,11 @@ pub async fn run_until(
             .unwrap_or_else(|_| Err(out_of_time(step))),
         None => work.await,
     };
+    if let Err(error) = &outcome
+        && error.kind() == Kind::JobInProgress
+    {
+        context.tally().waited(step);
+    }
     let polled = step == Step::CheckExportStatus
         && matches!(&outcome, Err(error) if error.kind() == Kind::JobInProgress);
     // A poll has begun nothing, and whoever stages ahead is in the middle of it.
@@ -122,7 +127,7 @@ pub async fn run_until(
         && error.ends_the_run()
         && let Some(concerned) = concerned
     {
-        concerned.write_down(context, error).await;
+        concerned.write_down(step, context, error).await;
     }
     let left = deadline
         .0
@@ -287,12 +292,16 @@ impl Concerned {
     }
 
     /// Best effort: the error itself is what the caller has to hear.
-    async fn write_down(&self, context: &Context, error: &Error) {
+    async fn write_down(&self, step: Step, context: &Context, error: &Error) {
         let Ok(Some(staging)) = context.staging_if_any().await else {
             return;
         };
         let (run, key) = (&self.run, self.key.as_deref());
-        let ended = sync::end_run(staging, run, key, error.name(), Some(error.what()));
+        let outcome = Outcome {
+            step: Some(step.name().to_owned()),
+            ..Outcome::now(error.name(), Some(error.what()))
+        };
+        let ended = context.end_run(staging, run, key, outcome);
         let why = match tokio::time::timeout(WRITING_DOWN, ended).await {
             Ok(Ok(())) => return,
             Ok(Err(second)) => second.what().to_owned(),

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use url::Url;
 
+use super::Context;
 use super::contract::Carried;
 use crate::error::{Error, Kind, Result};
 use crate::manifest::{Asked, Head, Manifest};
@@ -12,21 +13,33 @@ use crate::sync::{self, InProgress, KickOff, ManifestSeen, RunRecord};
 /// How many kick-offs that turned out to be other runs' a record remembers: a manifest gives one each night.
 const MOVED_KEPT: usize = 50;
 
-/// Writes down that the manifest of a run was seen.
-pub(super) async fn saw_manifest(staging: &Staging, run: &str, head: &Head) -> Result<RunRecord> {
-    RunRecord::update(staging, run, |record| {
+/// Writes down that the manifest of a run was seen, and that its transfer begins, where it does.
+pub(super) async fn saw_manifest(
+    context: &Context,
+    staging: &Staging,
+    run: &str,
+    head: &Head,
+    begins: bool,
+) -> Result<RunRecord> {
+    let change = |record: &mut RunRecord| {
+        let now = sync::now();
+        let complete = record.first_complete(&head.transaction_time, &now);
+        if begins {
+            record.begin_transfer(&now);
+        }
         let known = record.manifest.take();
         let known = known.filter(|seen| seen.transaction_time == head.transaction_time);
         record.manifest = Some(ManifestSeen {
-            at: sync::now(),
+            at: now,
+            complete: Some(complete),
             transaction_time: head.transaction_time.clone(),
             outputs: head.outputs,
             expires: known.and_then(|seen| seen.expires),
         });
         record.moved_at.get_or_insert_with(sync::now);
         true
-    })
-    .await
+    };
+    context.update(staging, run, change).await
 }
 
 /// The manifest that a run follows: the first that was written.

@@ -25,12 +25,12 @@ use super::published::{self, ManifestAt};
 use super::renewal::renewal;
 use super::run::{refuse_cancelled, saw_manifest, stored_manifest};
 use super::{Context, Deadline, expiry, require_staging_for_key};
-use crate::config::{ImportMode, MixedFiles, Settings};
+use crate::config::{ImportMode, MixedFiles, Settings, Step};
 use crate::error::{Kind, Result};
 use crate::manifest::{Asked, Manifest};
 use crate::pathling;
 use crate::staging::{Staging, layout};
-use crate::sync::{self, RunRecord};
+use crate::sync::{self, RunRecord, Transferred};
 use crate::transfer::{Brought, Ids, Links, Listing, Plan, Transfer, remove_other_pieces};
 
 /// How long a transfer may stand still, for servers ask for patience, before that counts as a failure.
@@ -71,7 +71,7 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
         stored,
         fresh,
         record,
-    } = find(staging, &carried.run, manifest, base).await?;
+    } = find(context, staging, &carried.run, manifest, base).await?;
     refuse_cancelled(&record)?;
     carried.run = run;
     context.of_run(&carried.run, Some(&record));
@@ -120,7 +120,8 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
     let twice = duplicates::look_at(context, &record, &transfer.ids, until).await;
     let brought = match ended {
         Err(error) if error.kind() == Kind::JobInProgress && !error.throttled() => {
-            note_progress(staging, &carried.run, transfer.deadline).await;
+            context.tally().will_wait(Step::TransferToS3);
+            note_progress(context, staging, &carried.run, transfer.deadline).await;
             return twice.and(Err(error));
         }
         ended => ended?,
@@ -137,12 +138,16 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
     }
     let parameters = transferred.parameters.clone();
     let mut to_end = false;
-    RunRecord::update(staging, &carried.run, |record| {
-        record.transfer = Some(transferred.clone());
+    let staged = |record: &mut RunRecord| {
+        let first = record.first_staged(brought.fetched, &transferred.at);
+        record.transfer = Some(Transferred {
+            staged: Some(first),
+            ..transferred.clone()
+        });
         to_end = ending.as_ref().is_some_and(|ending| ending.plan(record));
         true
-    })
-    .await?;
+    };
+    context.update(staging, &carried.run, staged).await?;
     if brought.fetched > 0 || !record.is_staged() {
         context.tell(brought::total(&brought, &record, started));
     }
@@ -231,8 +236,8 @@ async fn sweep(staging: &Staging, run: &str, deadline: Deadline) {
 }
 
 /// Notes that this call has brought the transfer further, where there is time for that.
-async fn note_progress(staging: &Staging, run: &str, deadline: Option<Instant>) {
-    let noted = RunRecord::update(staging, run, |record| {
+async fn note_progress(context: &Context, staging: &Staging, run: &str, deadline: Option<Instant>) {
+    let noted = context.update(staging, run, |record| {
         record.moved_at = Some(sync::now());
         true
     });
@@ -310,6 +315,7 @@ struct Found {
 
 /// The run's manifest: that of staging, or the one that is told, which is then kept there.
 async fn find(
+    context: &Context,
     staging: &Staging,
     run: &str,
     told: ToldManifest,
@@ -319,7 +325,7 @@ async fn find(
         ToldManifest::Here(value) => value,
         ToldManifest::At(place) => {
             let stored = referred(staging, run, &place, base).await?;
-            let record = saw_manifest(staging, run, &stored.head).await?;
+            let record = saw_manifest(context, staging, run, &stored.head, true).await?;
             return Ok(Found {
                 run: run.to_owned(),
                 stored: Arc::new(stored),
@@ -342,7 +348,8 @@ async fn find(
         run.to_owned()
     };
     let text = Whole::Here(Bytes::from(value.to_string()));
-    let kept = keep_manifest(staging, &run, None, &told.head, text, base).await?;
+    let (named, whole) = ((run.as_str(), None), (&told.head, text));
+    let kept = keep_manifest(context, staging, named, whole, base, true).await?;
     let (stored, fresh) = if kept.is_new {
         (told, None)
     } else {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::Context;
 use crate::error::{Kind, Result};
 use crate::staging::Staging;
-use crate::sync::{self, Deleted, Gate, RunRecord, SUPERSEDED, SyncState};
+use crate::sync::{Deleted, Gate, Outcome, RunRecord, SUPERSEDED, SyncState};
 
 /// Whether a run may import.
 pub(super) enum Turn {
@@ -46,7 +46,8 @@ pub(super) async fn take(
         Gate::Superseded(newer) => {
             tracing::warn!(run, newer, "superseded: a newer run has been imported, so this one is not");
             let message = format!("superseded by run {newer}");
-            sync::end_run(staging, run, Some(key), SUPERSEDED, Some(&message)).await?;
+            let outcome = Outcome::now(SUPERSEDED, Some(&message));
+            context.end_run(staging, run, Some(key), outcome).await?;
             Ok(Turn::Superseded(newer))
         }
     }

@@ -31,6 +31,9 @@ pub struct Deleted {
     /// How many of each type's list are applied, in its order.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub applied: BTreeMap<String, usize>,
+    /// How many of those found are neither applied nor made needless by the import.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left: Option<usize>,
     /// When all of the list were.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub done: Option<String>,
@@ -44,6 +47,15 @@ impl Deleted {
     #[must_use]
     pub fn applied(&self) -> usize {
         self.applied.values().sum()
+    }
+
+    /// How many of those found are neither applied nor made needless by the import.
+    #[must_use]
+    pub fn rest(&self) -> usize {
+        if self.needless {
+            return 0;
+        }
+        self.found.saturating_sub(self.applied())
     }
 
     /// Whether there is something to apply that is not applied yet.

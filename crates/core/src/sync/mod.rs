@@ -5,6 +5,7 @@
 
 mod deletions;
 mod duplicates;
+mod effort;
 mod issues;
 mod job;
 mod lease;
@@ -22,10 +23,12 @@ use serde_json::{Map, Value};
 
 use crate::config::{ExportSettings, ImportMode, Settings};
 use crate::error::Result;
+use crate::software::Software;
 use crate::staging::{Staging, layout};
 
 pub use self::deletions::Deleted;
 pub use self::duplicates::{Duplicates, Repeated, StagedLine};
+pub use self::effort::Effort;
 pub use self::issues::{ExportIssues, FirstIssue, HELD};
 pub use self::job::{CANCELLED, JobDeleted, StagedEarly};
 pub use self::lease::{Gate, Lease};
@@ -42,6 +45,9 @@ pub const NOTHING: &str = "nothing to import";
 
 /// The outcome of a run that came too late: a newer one had arrived.
 pub const SUPERSEDED: &str = "superseded";
+
+/// The form of the records that this version writes.
+const FORM: u32 = 1;
 
 /// The name of the synchronisation that these settings describe: what is exported from where, and where it goes.
 #[must_use]
@@ -106,6 +112,9 @@ pub struct RunRecord {
     /// When a manifest was last seen, and which.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub manifest: Option<ManifestSeen>,
+    /// When the transfer began that followed the newest kick-off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transfer_began: Option<String>,
     /// When the transfer last came further, as far as is known; before its first file, when the manifest was first seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub moved_at: Option<String>,
@@ -135,6 +144,12 @@ pub struct RunRecord {
     /// How the run ended, once it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
+    /// What it took beside its work; absent where nobody counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub effort: Option<Effort>,
+    /// The versions of this program that changed the record, in their order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub programs: Vec<String>,
     /// What this version does not know.
     #[serde(flatten)]
     pub others: Map<String, Value>,
@@ -176,6 +191,9 @@ pub struct KickOff {
     /// When the source was first seen to know the job, by this machine's clock.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seen: Option<String>,
+    /// What the source said that it is, where it was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub software: Option<Software>,
     /// Where no export was asked for, because a manifest takes its place.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub manifest: Option<FromManifest>,
@@ -185,8 +203,11 @@ pub struct KickOff {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ManifestSeen {
-    /// When, by this machine's clock.
+    /// When it was seen last, by this machine's clock.
     pub at: String,
+    /// When the export was first seen to be complete, since the newest kick-off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub complete: Option<String>,
     /// The manifest's own time.
     pub transaction_time: String,
     /// How many files it names.
@@ -200,8 +221,11 @@ pub struct ManifestSeen {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Transferred {
-    /// When all was staged, by this machine's clock.
+    /// When all was last found staged, by this machine's clock.
     pub at: String,
+    /// When all was first found staged, since the newest kick-off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub staged: Option<String>,
     /// How long the last call took, in seconds.
     pub seconds: f64,
     /// How many files the manifest names.
@@ -210,6 +234,9 @@ pub struct Transferred {
     pub fetched: usize,
     /// The staged bytes.
     pub bytes: u64,
+    /// The staged bytes by type.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub bytes_by_type: BTreeMap<String, u64>,
     /// Resources by type.
     pub resources: BTreeMap<String, u64>,
     /// Types with resources that no target can hold, left out of `parameters`.
@@ -240,10 +267,22 @@ pub struct Attempt {
     pub at: String,
     /// What was to be imported, in the dialect of the contract.
     pub parameters: Value,
+    /// When the target has taken it on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked: Option<String>,
     /// The import's status URL, once the target gave one.
     pub status_url: Option<String>,
+    /// What the target said that it is, where it was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub software: Option<Software>,
     /// Types that the target cannot hold, left out of what was sent.
     pub unsupported: Vec<String>,
+    /// When the target was seen to have done it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub done: Option<String>,
+    /// When counting had proved that all arrived.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verified: Option<String>,
     /// When it ended.
     pub ended: Option<String>,
     /// `succeeded`, `failed`, `lost` or `superseded` (by an attempt with other Parameters), once it ended.
@@ -293,6 +332,9 @@ pub struct Outcome {
     pub name: String,
     /// The error's text.
     pub message: Option<String>,
+    /// The step that it ended in, where an error ended it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
 }
 
 /// This moment, as the records write it.
@@ -332,9 +374,14 @@ impl RunRecord {
     ) -> Result<Self> {
         staging
             .update_json(&layout::record_key(run), |record: &mut Self| {
-                record.version = 1;
+                // A later version's form stays what it is, for all that this one changes is in both.
+                record.version = record.version.max(FORM);
                 run.clone_into(&mut record.run);
-                Ok(change(record))
+                let changed = change(record);
+                if changed {
+                    record.sign();
+                }
+                Ok(changed)
             })
             .await
     }
@@ -371,6 +418,19 @@ impl RunRecord {
     }
 }
 
+impl Outcome {
+    /// The end that comes now.
+    #[must_use]
+    pub fn now(name: &str, message: Option<&str>) -> Self {
+        Self {
+            at: now(),
+            name: name.to_owned(),
+            message: message.map(str::to_owned),
+            step: None,
+        }
+    }
+}
+
 /// Writes down how a run ended, in its record and in the state of its key. Told again, nothing changes.
 pub async fn end_run(
     staging: &Staging,
@@ -379,11 +439,18 @@ pub async fn end_run(
     name: &str,
     message: Option<&str>,
 ) -> Result<()> {
-    let ended = Outcome {
-        at: now(),
-        name: name.to_owned(),
-        message: message.map(str::to_owned),
-    };
+    let ended = Outcome::now(name, message);
+    end_run_after(staging, run, key, ended, &Effort::default()).await
+}
+
+/// The same, with what this process has counted of the run.
+pub async fn end_run_after(
+    staging: &Staging,
+    run: &str,
+    key: Option<&str>,
+    ended: Outcome,
+    effort: &Effort,
+) -> Result<()> {
     let record = RunRecord::update(staging, run, |record| {
         let known = record.ended();
         // What comes of a run because it was cancelled is not how it ended; only an import that was on its way is.
@@ -392,6 +459,9 @@ pub async fn end_run(
             return false;
         }
         record.outcome = Some(ended.clone());
+        if !effort.is_none() {
+            record.took(effort);
+        }
         true
     })
     .await?;

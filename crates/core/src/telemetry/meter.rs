@@ -53,13 +53,15 @@ impl Meter {
 
 impl Counts {
     fn count(&mut self, event: &Event) {
+        if event.is_retry() {
+            self.moved().retries += 1;
+        }
         match event {
             Event::Planned { .. } => {
                 self.moved();
             }
             Event::Bytes(bytes) => self.moved().bytes += bytes,
             Event::FileDone { fetched, .. } => self.moved().files += u64::from(*fetched),
-            Event::Retrying { .. } | Event::Waiting { .. } => self.moved().retries += 1,
             Event::TransferComplete(total) if !total.again => {
                 self.resources.clone_from(&total.resources);
             }
@@ -75,6 +77,8 @@ impl Counts {
             | Event::FileAsked { .. }
             | Event::FileFailed { .. }
             | Event::FileStarted { .. }
+            | Event::Retrying { .. }
+            | Event::Waiting { .. }
             | Event::Ahead { .. } => {}
         }
     }

@@ -41,7 +41,7 @@ use crate::config::TransferSettings;
 use crate::error::{Error, Kind, Result};
 use crate::http::{Client, TokenUse};
 pub use crate::progress::{self, Event, Observer};
-use crate::staging::{Hint, Staging};
+use crate::staging::{Hint, Staging, layout};
 use copy::Outcome;
 use engine::Engine;
 pub use ids::Ids;
@@ -95,6 +95,8 @@ pub struct Brought {
     pub fetched: usize,
     /// The bytes of all of them in staging.
     pub bytes: u64,
+    /// The same by type.
+    pub bytes_by_type: BTreeMap<String, u64>,
     /// Resources by type.
     pub resources: BTreeMap<String, u64>,
     /// The objects of files of several types.
@@ -237,6 +239,11 @@ impl Work<'_> {
         if file.is_mixed() {
             let keys = record.objects.iter().map(|object| object.key.clone());
             self.brought.pieces.extend(keys);
+        }
+        for object in &record.objects {
+            let of_type = layout::resource_type_of(&object.key).unwrap_or_default();
+            let of_type = self.brought.bytes_by_type.entry(of_type.to_owned());
+            *of_type.or_default() += object.size;
         }
         let mut resources = 0;
         for (resource_type, count) in record.resources.iter().filter(|(_, count)| **count > 0) {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use serde::Deserialize;
 
-use super::super::lines::{Line, Lines};
+use crate::lines::{Line, Lines};
 use crate::manifest::{is_type_name, without_mark};
 
 /// The longest line that is read, in bytes: some hundred thousand entries.

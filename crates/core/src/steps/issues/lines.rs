@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use super::super::lines::{Line, Lines};
 use crate::http::{self, OperationOutcome};
+use crate::lines::{Line, Lines};
 use crate::sync::ExportIssues;
 
 /// The longest line that is read. Parsed, it takes some thirty times as much for a moment.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 /// Cuts what arrives into lines.
-pub(super) struct Lines {
+pub(crate) struct Lines {
     longest: usize,
     line: Vec<u8>,
     too_long: bool,
@@ -11,7 +11,7 @@ pub(super) struct Lines {
 
 /// One line.
 #[derive(Clone, Copy)]
-pub(super) enum Line<'a> {
+pub(crate) enum Line<'a> {
     /// Its bytes, without its end.
     Whole(&'a [u8]),
     /// It is longer than what is read of one, and was not held.
@@ -20,7 +20,7 @@ pub(super) enum Line<'a> {
 
 impl Lines {
     /// Of a file of which nothing has come; `longest` is how many bytes of a line are read.
-    pub(super) fn new(longest: usize) -> Self {
+    pub(crate) fn new(longest: usize) -> Self {
         Self {
             longest,
             line: Vec::new(),
@@ -29,7 +29,7 @@ impl Lines {
     }
 
     /// Takes the next bytes, and gives each line that ends with them to `with`.
-    pub(super) fn take(&mut self, chunk: &Bytes, mut with: impl FnMut(Line<'_>)) {
+    pub(crate) fn take(&mut self, chunk: &Bytes, mut with: impl FnMut(Line<'_>)) {
         for piece in chunk.split_inclusive(|byte| *byte == b'\n') {
             let (bytes, ends) = match piece.strip_suffix(b"\n") {
                 Some(bytes) => (bytes, true),
@@ -48,7 +48,7 @@ impl Lines {
     }
 
     /// No more bytes come: the last line may have no end.
-    pub(super) fn finish(mut self, mut with: impl FnMut(Line<'_>)) {
+    pub(crate) fn finish(mut self, mut with: impl FnMut(Line<'_>)) {
         self.end(&mut with);
     }
 

@@ -1,0 +1,66 @@
+//! `pathling-import report`: a run in words, as its record in JSON, or as a page of its own.
+//!
+//! What is told comes from [`pathling_import_core::report`]. Values come from servers: on a terminal they go through
+//! [`words`], on the page through the one writer that there is, [`html`].
+
+mod course;
+mod drawing;
+mod facts;
+mod files;
+mod html;
+mod page;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use std::path::{Path, PathBuf};
+
+use pathling_import_core::report::{self, Report};
+use pathling_import_core::steps::Context;
+use pathling_import_core::{Kind, Result, sync};
+
+use self::facts::Facts;
+use crate::args::Format;
+use crate::words;
+
+/// What is to be told, and where.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wanted {
+    /// The run's name; otherwise the newest.
+    pub(crate) run: Option<String>,
+    /// The file that the page goes to.
+    pub(crate) html: Option<PathBuf>,
+}
+
+/// Reads the run, writes the page where one is wanted, and gives what there is to say, as it is to stand on stdout.
+pub(crate) async fn told(context: &Context, wanted: &Wanted, format: Format) -> Result<String> {
+    let staging = context.staging().await?;
+    let key = sync::key(context.settings());
+    let run = wanted.run.as_deref();
+    let report = report::read(staging, &key, run, wanted.html.is_some()).await?;
+    if let Some(file) = &wanted.html {
+        return write(file, &report, format);
+    }
+    match format {
+        Format::Human => Ok(text::human(&Facts::of(&report))),
+        Format::Json => Ok(format!("{}\n", report.record_to_show()?)),
+    }
+}
+
+fn write(file: &Path, report: &Report, format: Format) -> Result<String> {
+    let shown = words::one_line(&file.to_string_lossy());
+    let page = page::page(&Facts::of(report));
+    std::fs::write(file, page).map_err(|error| {
+        Kind::Configuration
+            .error(format!(
+                "--html {shown}: the file cannot be written ({error})"
+            ))
+            .next("Name a file that this user may write, in a folder that is there.")
+    })?;
+    let run = &report.record.run;
+    Ok(match format {
+        Format::Human => format!("Run {run} is in {shown}\n"),
+        Format::Json => format!("{}\n", serde_json::json!({"run": run, "html": shown})),
+    })
+}

@@ -1,0 +1,461 @@
+//! A run's record: what `docs/run-record.schema.json` says of it is so, and records of other versions are read.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use pathling_import_core::config::{Place, Step};
+use pathling_import_core::progress::Software;
+use pathling_import_core::staging::{Options, Staging};
+use pathling_import_core::sync::{
+    Attempt, Deleted, Effort, ExportIssues, FirstIssue, FromManifest, JobDeleted, KickOff,
+    ManifestSeen, Outcome, RunRecord, StagedEarly, Transferred,
+};
+use pathling_import_tests::check::assert_arrived;
+use pathling_import_tests::{Schema, Story, pathling_import};
+use sandbox::{Answer, Builder, Dataset, ErrorContent, Fault, PathlingVersion, Sandbox};
+use serde_json::{Value, json};
+
+/// Run names of the records that version 0.1.0 left, before there was a schema: a full run, and the delta after it.
+const OLD: [&str; 2] = ["2dc8e4a69ece8449", "0c4bf3ad49b18d46"];
+
+fn hospital() -> Builder {
+    let data = Dataset::of(&[("Condition", 6), ("Patient", 5)]);
+    Sandbox::builder()
+        .pathling(PathlingVersion::Two)
+        .data(data)
+        .resources_per_file(3)
+}
+
+fn record(sandbox: &Sandbox, run: &str) -> Value {
+    let end = format!("/runs/{run}/_run.json");
+    let objects = sandbox.s3_objects();
+    let (key, _) = objects.iter().find(|(key, _)| key.ends_with(&end)).unwrap();
+    serde_json::from_slice(&sandbox.s3_object(key).unwrap()).unwrap()
+}
+
+/// A record in which every field is there. Whoever adds one is told so here by the compiler.
+fn whole() -> RunRecord {
+    let text = || "text".to_owned();
+    let moment = || "2026-01-31T02:14:09.113284Z".to_owned();
+    let list = || vec![text()];
+    let counts = || BTreeMap::from([("Patient".to_owned(), 1)]);
+    let software = || {
+        Some(Software {
+            name: Some(text()),
+            version: Some(text()),
+            release_date: Some(text()),
+            fhir_version: Some(text()),
+        })
+    };
+    RunRecord {
+        version: 1,
+        run: text(),
+        kick_offs: vec![KickOff {
+            at: moment(),
+            date: Some(text()),
+            status_url: text(),
+            since: Some(text()),
+            why: text(),
+            mode: Some(text()),
+            types: list(),
+            until: Some(text()),
+            level: text(),
+            method: text(),
+            request_id: Some(text()),
+            unanswered: list(),
+            key: text(),
+            seen: Some(moment()),
+            software: software(),
+            manifest: Some(FromManifest {
+                anew: true,
+                imported_before: Some(moment()),
+            }),
+        }],
+        moved: vec![(moment(), text())],
+        manifest: Some(ManifestSeen {
+            at: moment(),
+            complete: Some(moment()),
+            transaction_time: text(),
+            outputs: 1,
+            expires: Some(moment()),
+        }),
+        transfer_began: Some(moment()),
+        moved_at: Some(moment()),
+        early: Some(StagedEarly {
+            notes: 1,
+            settled: true,
+        }),
+        replaced: true,
+        transfer: Some(Transferred {
+            at: moment(),
+            staged: Some(moment()),
+            seconds: 1.5,
+            files: 1,
+            fetched: 1,
+            bytes: 1,
+            bytes_by_type: counts(),
+            resources: counts(),
+            unsupported: list(),
+            deletions: 1,
+            export_errors: 1,
+            mode: text(),
+            missing: list(),
+            emptied: true,
+            parameters: json!({}),
+        }),
+        export_issues: Some(ExportIssues {
+            at: moment(),
+            files: 1,
+            missing: 1,
+            by_severity: counts(),
+            by_code: counts(),
+            not_outcomes: 1,
+            too_long: 1,
+            first: vec![FirstIssue {
+                severity: text(),
+                code: text(),
+                text: text(),
+            }],
+            policy: text(),
+            watermark: Some(text()),
+        }),
+        deleted: Some(Deleted {
+            at: moment(),
+            files: 1,
+            missing: 1,
+            found: 1,
+            unclear: 1,
+            policy: text(),
+            needless: true,
+            listed: true,
+            applied: BTreeMap::from([("Patient".to_owned(), 1)]),
+            left: Some(1),
+            done: Some(moment()),
+            refresh: Some(text()),
+        }),
+        job_deleted: Some(JobDeleted {
+            at: moment(),
+            status_url: text(),
+            kick_off: Some(moment()),
+            answer: Some(202),
+        }),
+        attempts: vec![Attempt {
+            number: 1,
+            at: moment(),
+            parameters: json!({}),
+            asked: Some(moment()),
+            status_url: Some(text()),
+            software: software(),
+            unsupported: list(),
+            done: Some(moment()),
+            verified: Some(moment()),
+            ended: Some(moment()),
+            outcome: Some("succeeded".to_owned()),
+            message: Some(text()),
+            before: counts(),
+            after: counts(),
+            unverified: Some(text()),
+        }],
+        outcome: Some(Outcome {
+            at: moment(),
+            name: text(),
+            message: Some(text()),
+            step: Some(text()),
+        }),
+        effort: Some(Effort {
+            retries: 1,
+            waits: counts(),
+        }),
+        programs: list(),
+        others: serde_json::Map::new(),
+    }
+}
+
+/// The paths of all fields of a value; what the schema calls an object of any content, or of counts, is not looked into.
+fn fields(value: &Value, path: &str, known: &BTreeSet<String>, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(object) => {
+            let beginning = if path.is_empty() {
+                String::new()
+            } else {
+                format!("{path}.")
+            };
+            let is_open = !path.is_empty() && !known.iter().any(|it| it.starts_with(&beginning));
+            for (name, value) in object.iter().filter(|_| !is_open) {
+                let path = format!("{beginning}{name}");
+                fields(value, &path, known, found);
+                found.insert(path);
+            }
+        }
+        Value::Array(items) => {
+            for item in items {
+                fields(item, &format!("{path}[]"), known, found);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn the_schema_names_every_field_that_a_record_can_have_and_no_other() {
+    let schema = Schema::of_run_records();
+    let value = serde_json::to_value(whole()).unwrap();
+    schema.assert_describes(&value);
+    let named: BTreeSet<String> = schema.fields().into_iter().collect();
+    let mut found = BTreeSet::new();
+    fields(&value, "", &named, &mut found);
+    assert_eq!(named, found);
+}
+
+#[test]
+fn a_record_that_is_not_as_the_schema_says_is_seen() {
+    let schema = Schema::of_run_records();
+    for (pointer, wrong) in [
+        ("/run", json!(1)),
+        ("/kickOffs/0/at", json!("yesterday")),
+        ("/attempts/0/outcome", json!("well")),
+        ("/transfer/resources/Patient", json!(-1)),
+        ("/effort", json!({"retries": 1, "unknown": 1})),
+    ] {
+        let mut value = serde_json::to_value(whole()).unwrap();
+        *value.pointer_mut(pointer).unwrap() = wrong;
+        let seen = std::panic::catch_unwind(|| {
+            Schema::of_run_records().assert_describes(&value);
+        });
+        assert!(seen.is_err(), "{pointer}");
+    }
+    schema.assert_describes(&serde_json::to_value(whole()).unwrap());
+}
+
+/// The moments of a run, which must be there and in this order.
+fn assert_in_order(record: &Value, pointers: &[&str]) {
+    let moments: Vec<&str> = pointers
+        .iter()
+        .map(|pointer| {
+            let at = record.pointer(pointer).and_then(Value::as_str);
+            at.unwrap_or_else(|| panic!("no {pointer} in {record:#}"))
+        })
+        .collect();
+    assert!(moments.is_sorted(), "{pointers:?}: {moments:?}");
+}
+
+const STORY: &[&str] = &[
+    "/kickOffs/0/at",
+    "/manifest/complete",
+    "/transferBegan",
+    "/transfer/staged",
+    "/attempts/0/at",
+    "/attempts/0/asked",
+    "/attempts/0/done",
+    "/attempts/0/verified",
+    "/attempts/0/ended",
+    "/outcome/at",
+];
+
+#[tokio::test]
+async fn a_run_that_arrived_tells_when_what_how_often_and_with_whom() {
+    let sandbox = hospital().polls(2).import_polls(1).start().await.unwrap();
+    let busy = Fault::answers(sandbox::Place::File, Answer::new(503));
+    sandbox.faults().times(2, busy);
+    let finished = pathling_import(&sandbox).env("SINCE", "auto").run().await;
+    let run = finished.expect_code(0).run();
+    assert_arrived(&sandbox);
+    let record = record(&sandbox, &run);
+    Schema::of_run_records().assert_describes(&record);
+    assert_in_order(&record, STORY);
+    assert_eq!(record["effort"]["retries"], 2);
+    assert_eq!(
+        record["effort"]["waits"],
+        json!({"check-export-status": 2, "check-import-status": 1})
+    );
+    assert_eq!(record["programs"], json!([env!("CARGO_PKG_VERSION")]));
+    let target = &record["attempts"][0]["software"];
+    assert_eq!(target["name"], "Pathling Server");
+    let source = &record["kickOffs"][0]["software"];
+    assert!(source["name"].is_string(), "{record:#}");
+    let by_type = record["transfer"]["bytesByType"].as_object().unwrap();
+    let all: u64 = by_type.values().filter_map(Value::as_u64).sum();
+    assert_eq!(record["transfer"]["bytes"], json!(all));
+    assert_eq!(by_type.len(), 2);
+}
+
+#[tokio::test]
+async fn what_is_found_staged_again_leaves_the_first_times() {
+    let sandbox = hospital().start().await.unwrap();
+    let mut story = Story::of(&sandbox);
+    let complete = story.until(Step::TransferToS3).await.unwrap();
+    let staged = story.finish(Step::TransferToS3, &complete).await.unwrap();
+    let run = staged["run"].as_str().unwrap();
+    let first = record(&sandbox, run);
+    story.restart().await;
+    story.finish(Step::TransferToS3, &complete).await.unwrap();
+    let again = record(&sandbox, run);
+    for field in ["/manifest/complete", "/transferBegan", "/transfer/staged"] {
+        assert!(first.pointer(field).unwrap().is_string(), "{first:#}");
+        assert_eq!(first.pointer(field), again.pointer(field), "{field}");
+    }
+    assert!(first["transfer"]["at"].as_str() < again["transfer"]["at"].as_str());
+}
+
+#[tokio::test]
+async fn what_a_call_of_a_function_counted_comes_with_the_next_write() {
+    let sandbox = hospital().polls(3).import_polls(2).start().await.unwrap();
+    let mut story = Story::of(&sandbox);
+    let told = story.tell().await.unwrap();
+    let record = record(&sandbox, told.import["run"].as_str().unwrap());
+    Schema::of_run_records().assert_describes(&record);
+    assert_eq!(
+        record["effort"]["waits"],
+        json!({"check-export-status": 3, "check-import-status": 2})
+    );
+}
+
+#[tokio::test]
+async fn a_run_that_failed_says_at_which_step_and_one_that_is_held_what_holds_it() {
+    for (policy, code, outcome) in [("fail", 1, "ExportFailedError"), ("hold", 0, "imported")] {
+        let errors = Fault::ExportErrors(ErrorContent::Errors);
+        let sandbox = hospital().fault(errors).start().await.unwrap();
+        let command = pathling_import(&sandbox).env("EXPORT_ERRORS", policy);
+        let _ = command.run().await.expect_code(code);
+        let objects = sandbox.s3_objects();
+        let mut keys = objects
+            .iter()
+            .filter(|(key, _)| key.ends_with("/_run.json"));
+        let key = &keys.next().unwrap().0;
+        let record: Value = serde_json::from_slice(&sandbox.s3_object(key).unwrap()).unwrap();
+        Schema::of_run_records().assert_describes(&record);
+        assert_eq!(record["outcome"]["name"], outcome);
+        let step = (code == 1).then_some("transfer-to-s3");
+        assert_eq!(record["outcome"]["step"], json!(step));
+        assert!(record["effort"].is_object(), "{record:#}");
+        let held = (policy == "hold").then_some("held");
+        assert_eq!(record["exportIssues"]["watermark"], json!(held));
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_is_superseded_has_a_record_by_the_schema_too() {
+    let sandbox = hospital().start().await.unwrap();
+    let story = || Story::of(&sandbox).with("SINCE", "auto");
+    let (mut late, mut newer) = (story(), story());
+    let late_staged = late.until(Step::PathlingImport).await.unwrap();
+    // The source's `Date` has whole seconds.
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    sandbox.source_put(&json!({"resourceType": "Patient", "id": "new"}));
+    newer.tell().await.unwrap();
+    late.call(Step::PathlingImport, &late_staged).await.unwrap();
+    let record = record(&sandbox, late_staged["run"].as_str().unwrap());
+    Schema::of_run_records().assert_describes(&record);
+    assert_eq!(record["outcome"]["name"], "superseded");
+    assert_eq!(record["outcome"].get("step"), None, "no error ended it");
+}
+
+#[tokio::test]
+async fn what_is_left_of_deletions_is_told() {
+    for (policy, left) in [("apply", 0), ("refresh", 1)] {
+        let sandbox = hospital().start().await.unwrap();
+        let night = async || {
+            let command = pathling_import(&sandbox).env("SINCE", "auto");
+            let finished = command.env("DELETIONS", policy).run().await;
+            finished.expect_code(0).run()
+        };
+        night().await;
+        assert!(sandbox.source_delete("Patient", "patient-1"));
+        sandbox.source_put(&json!({"resourceType": "Patient", "id": "new"}));
+        let record = record(&sandbox, &night().await);
+        Schema::of_run_records().assert_describes(&record);
+        let deleted = &record["deleted"];
+        assert_eq!(
+            (&deleted["found"], &deleted["left"]),
+            (&json!(1), &json!(left))
+        );
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let to = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy(&path, &to);
+        } else {
+            std::fs::copy(&path, to).unwrap();
+        }
+    }
+}
+
+/// What version 0.1.0 left in staging, as a folder of its own.
+fn old_staging() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let old = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/records-of-0.1.0");
+    copy(&old, folder.path());
+    let path = folder.path().to_owned();
+    (folder, path)
+}
+
+#[tokio::test]
+async fn a_record_of_an_older_form_is_read_by_every_command_that_shows_records() {
+    let (_folder, staging) = old_staging();
+    let sandbox = hospital().start().await.unwrap();
+    // Where nobody listens: none of these asks anybody.
+    let command = |words: &[&str]| {
+        let mut command = pathling_import(&sandbox)
+            .env("SOURCE_ENDPOINT", "http://127.0.0.1:44359/fhir")
+            .env("TARGET_ENDPOINT", "http://127.0.0.1:45193/fhir")
+            .env("STAGING_URL", staging.to_str().unwrap());
+        for word in words {
+            command = command.arg(word);
+        }
+        command
+    };
+    for (words, says) in [
+        (&["status"][..], "In step up to 2026-11-28T20:41:15.445Z"),
+        (&["history"], "0c4bf3ad49b18d46  imported"),
+        (&["report"], "changes since 2026-11-28T20:41:14.849Z"),
+        (&["report", "--run", OLD[0]], "43 resources"),
+    ] {
+        let told = command(words).run().await.expect_code(0);
+        assert!(told.stdout.contains(says), "{words:?}: {}", told.stdout);
+    }
+    let page = staging.join("page.html");
+    for run in OLD {
+        let words = ["report", "--html", page.to_str().unwrap(), "--run", run];
+        let _ = command(&words).run().await.expect_code(0);
+        let page = std::fs::read_to_string(&page).unwrap();
+        assert!(page.contains(run) && page.contains("Imported"), "{page}");
+    }
+    let json = command(&["report", "--log-format", "json"]).run().await;
+    assert_eq!(json.summary()["run"], OLD[1]);
+}
+
+#[tokio::test]
+async fn a_change_of_an_older_record_keeps_it_and_one_of_a_newer_keeps_its_form_and_what_is_not_known()
+ {
+    let (_folder, path) = old_staging();
+    let place = Place::Folder(path.clone());
+    let staging = Staging::open(&place, Options::default()).await.unwrap();
+    let schema = Schema::of_run_records();
+    let file = path.join(format!("runs/{}/_run.json", OLD[0]));
+    let read = || serde_json::from_slice::<Value>(&std::fs::read(&file).unwrap()).unwrap();
+    schema.assert_describes(&read());
+    let old = read();
+    RunRecord::update(&staging, OLD[0], |_| true).await.unwrap();
+    let mut changed = read();
+    schema.assert_describes(&changed);
+    changed.as_object_mut().unwrap().remove("programs");
+    assert_eq!(changed, old);
+
+    let mut newer = old.clone();
+    newer["version"] = json!(7);
+    newer["colour"] = json!({"of": ["a", "later", "version"]});
+    std::fs::write(&file, newer.to_string()).unwrap();
+    let change = RunRecord::update(&staging, OLD[0], |record| {
+        record.moved_at = Some("2026-11-29T00:00:00.000000Z".to_owned());
+        true
+    });
+    change.await.unwrap();
+    assert_eq!(read()["version"], 7);
+    assert_eq!(read()["colour"], newer["colour"]);
+}
