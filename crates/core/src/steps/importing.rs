@@ -194,11 +194,11 @@ pub(super) async fn attempt(
             }
             // A job is known by its nonce alone: under the same one, the old Parameters would be imported.
             last.outcome = Some(SUPERSEDED.to_owned());
-            last.ended = Some(sync::now());
+            last.ended = Some(staging.clock().moment());
         }
         record.attempts.push(Attempt {
             number: record.attempts.last().map_or(1, |last| last.number + 1),
-            at: sync::now(),
+            at: staging.clock().moment(),
             parameters: sent.parameters.clone(),
             unsupported: sent.unsupported.clone(),
             before: before.clone(),
@@ -324,12 +324,12 @@ async fn end_attempt(
             return false;
         };
         attempt.outcome = Some(outcome.to_owned());
-        attempt.ended = Some(sync::now());
+        attempt.ended = Some(staging.clock().moment());
         say(attempt);
         if outcome == SUCCEEDED {
             // In one write: a crash right after it must not make the next start import the run again.
             record.outcome = Some(Outcome {
-                at: sync::now(),
+                at: staging.clock().moment(),
                 name: IMPORTED.to_owned(),
                 message: None,
             });

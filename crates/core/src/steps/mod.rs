@@ -170,7 +170,7 @@ pub async fn unfinished(context: &Context) -> Result<Option<Unfinished>> {
     let Some((record, kick_off)) = run::of_kick_off(staging, &in_progress).await? else {
         return Ok(None);
     };
-    let age = sync::since(&kick_off.at);
+    let age = staging.clock().since(&kick_off.at);
     let too_old = age.is_some_and(|age| age > settings.sync.resume_within);
     if record.ended().is_some() || too_old {
         return Ok(None);

@@ -7,7 +7,7 @@ use super::contract::Carried;
 use crate::error::{Error, Kind, Result};
 use crate::manifest::{Asked, Head, Manifest};
 use crate::staging::{Staging, layout};
-use crate::sync::{self, InProgress, KickOff, ManifestSeen, RunRecord};
+use crate::sync::{InProgress, KickOff, ManifestSeen, RunRecord};
 
 /// How many kick-offs that turned out to be other runs' a record remembers: a manifest gives one each night.
 const MOVED_KEPT: usize = 50;
@@ -18,12 +18,14 @@ pub(super) async fn saw_manifest(staging: &Staging, run: &str, head: &Head) -> R
         let known = record.manifest.take();
         let known = known.filter(|seen| seen.transaction_time == head.transaction_time);
         record.manifest = Some(ManifestSeen {
-            at: sync::now(),
+            at: staging.clock().moment(),
             transaction_time: head.transaction_time.clone(),
             outputs: head.outputs,
             expires: known.and_then(|seen| seen.expires),
         });
-        record.moved_at.get_or_insert_with(sync::now);
+        record
+            .moved_at
+            .get_or_insert_with(|| staging.clock().moment());
         true
     })
     .await

@@ -13,9 +13,7 @@ mod state;
 mod watermark;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -290,25 +288,6 @@ pub struct Outcome {
     pub message: Option<String>,
 }
 
-/// This moment, as the records write it.
-#[must_use]
-pub fn now() -> String {
-    moment(Timestamp::now())
-}
-
-/// A moment as the records write it: in a fixed width, so that moments compare as texts do.
-#[must_use]
-pub fn moment(at: Timestamp) -> String {
-    format!("{at:.6}")
-}
-
-/// How long ago a moment was that a record names; `None` for one that is none.
-#[must_use]
-pub fn since(moment: &str) -> Option<Duration> {
-    let moment: Timestamp = moment.parse().ok()?;
-    Duration::try_from(Timestamp::now().duration_since(moment)).ok()
-}
-
 impl RunRecord {
     /// The record of `run`; an empty one where there is none yet.
     pub async fn load(staging: &Staging, run: &str) -> Result<Self> {
@@ -368,7 +347,7 @@ pub async fn end_run(
     message: Option<&str>,
 ) -> Result<()> {
     let ended = Outcome {
-        at: now(),
+        at: staging.clock().moment(),
         name: name.to_owned(),
         message: message.map(str::to_owned),
     };
@@ -387,7 +366,7 @@ pub async fn end_run(
         let outcome = record.outcome.as_ref().unwrap_or(&ended);
         SyncState::update(staging, key, |state| {
             let before = state.clone();
-            state.end(&record, outcome);
+            state.end(&record, outcome, staging.clock().now());
             *state != before
         })
         .await?;
