@@ -290,6 +290,21 @@ async fn a_type_that_vanishes_is_named_and_emptied_where_that_is_wanted() {
 }
 
 #[tokio::test]
+async fn a_type_that_came_with_a_delta_and_vanished_is_emptied_too() {
+    let sandbox = hospital(PathlingVersion::Seven).start().await.unwrap();
+    night(&sandbox).await;
+    let observation = json!({"resourceType": "Observation", "id": "new", "language": "de"});
+    sandbox.source_put(&observation);
+    night(&sandbox).await;
+    assert!(sandbox.source_delete("Observation", "new"));
+    night(&sandbox).await;
+    let run = nightly(&sandbox).env("EMPTY_MISSING_TYPES", "true").run();
+    let _ = run.await.expect_code(0);
+    assert_eq!(sandbox.asked_since(), None);
+    assert_arrived(&sandbox);
+}
+
+#[tokio::test]
 async fn how_it_stands_is_told_and_an_exit_code_says_when_it_is_too_old() {
     let sandbox = hospital(PathlingVersion::Two).start().await.unwrap();
     let status = |age: &str| nightly(&sandbox).arg("status").arg("--max-age").arg(age);

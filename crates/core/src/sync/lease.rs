@@ -74,6 +74,7 @@ impl SyncState {
             run: record.run.clone(),
             until: moment(until),
         });
+        self.note_brought(record);
         Gate::Open
     }
 

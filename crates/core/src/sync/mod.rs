@@ -3,6 +3,7 @@
 //! Both are small JSON objects, changed only by conditional writes. Fields that a later version of this program added
 //! are kept as they are.
 
+mod brought;
 mod deletions;
 mod issues;
 mod job;

@@ -40,6 +40,10 @@ pub struct SyncState {
     /// The last full run that arrived.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub full: Option<FullRun>,
+    /// The types of which the target may have resources since then, or of which that run did not know: whoever had the turn to
+    /// import may have brought some, however it ended.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub brought: Vec<String>,
     /// The last runs that ended, the oldest first.
     pub runs: Vec<Ended>,
     /// What this version does not know.

@@ -161,7 +161,7 @@ impl SyncState {
         // Before it moves: what a run does not bring, the next one may not be told to skip.
         let superseded = self.superseding(record).is_some();
         if replaces && whole {
-            self.note_full(record, kick_off);
+            self.note_full(record, kick_off, now);
         }
         if let Some(why) = record.deleted.as_ref().and_then(|it| it.refresh.as_deref()) {
             self.require_full(why, now);
@@ -182,7 +182,7 @@ impl SyncState {
     }
 
     /// Takes in what a full run brought that replaced what was there: that does away with what was due before it began.
-    fn note_full(&mut self, record: &RunRecord, kick_off: &KickOff) {
+    fn note_full(&mut self, record: &RunRecord, kick_off: &KickOff, now: Timestamp) {
         let Some(transfer) = record
             .transfer
             .as_ref()
@@ -190,8 +190,7 @@ impl SyncState {
         else {
             return;
         };
-        let brought = transfer.resources.iter().filter(|(_, count)| **count > 0);
-        let mut types: Vec<String> = brought.map(|(name, _)| name.clone()).collect();
+        let mut types: Vec<String> = transfer.types().cloned().collect();
         // What is left in the target of a type that is gone at the source is told of until it is emptied.
         let left = transfer.missing.iter().filter(|_| !transfer.emptied);
         types.extend(left.cloned());
@@ -202,6 +201,10 @@ impl SyncState {
             types,
         });
         self.due.take_if(|due| due.since < kick_off.at);
+        if !self.knew_all(transfer) {
+            // It took the place of nothing of theirs, for when it was staged they had not come.
+            self.require_full("types were brought of which a full run did not know", now);
+        }
     }
 
     fn advance(&mut self, record: &RunRecord, kick_off: &KickOff, now: Timestamp) {
