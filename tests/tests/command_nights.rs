@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use pathling_import_tests::check::{assert_arrived, assert_arrived_of};
-use pathling_import_tests::{CommandRun, Finished, Records as _, pathling_import};
+use pathling_import_tests::{CommandRun, Finished, Nights as _, Records as _, pathling_import};
 use sandbox::{Builder, Dataset, ErrorContent, Fault, PathlingVersion, Sandbox};
 use serde_json::{Value, json};
 
@@ -24,35 +24,6 @@ async fn night(sandbox: &Sandbox) -> Finished {
     nightly(sandbox).run().await.expect_code(0)
 }
 
-/// The one state that there is.
-fn state(sandbox: &Sandbox) -> Value {
-    let objects = sandbox.s3_objects();
-    let mut states = objects.iter().filter(|(key, _)| key.contains("/sync/"));
-    let (key, _) = states.next().expect("there is no state");
-    assert!(states.next().is_none(), "there is one synchronisation");
-    serde_json::from_slice(&sandbox.s3_object(key).unwrap()).unwrap()
-}
-
-fn watermark(sandbox: &Sandbox) -> Option<String> {
-    let at = &state(sandbox)["watermark"]["at"];
-    at.as_str().map(str::to_owned)
-}
-
-/// What the newest kick-off asked for: its `_since`.
-fn asked_since(sandbox: &Sandbox) -> Option<String> {
-    let kick_offs = sandbox.export_kick_offs();
-    kick_offs.last().unwrap().parameter("_since")
-}
-
-/// What mode the newest import was asked for, in either dialect.
-fn mode(sandbox: &Sandbox) -> String {
-    let kick_offs = sandbox.import_kick_offs();
-    let body = kick_offs.last().unwrap().body.as_ref().unwrap().to_string();
-    let overwrite = body.contains("overwrite");
-    assert_ne!(overwrite, body.contains("merge"), "{body}");
-    (if overwrite { "overwrite" } else { "merge" }).to_owned()
-}
-
 fn patient(id: &str, word: &str) -> Value {
     json!({"resourceType": "Patient", "id": id, "language": word})
 }
@@ -62,10 +33,12 @@ async fn the_first_night_brings_everything_and_each_one_after_it_what_changed() 
     for version in [PathlingVersion::Seven, PathlingVersion::Two] {
         let sandbox = hospital(version).start().await.unwrap();
         let first = night(&sandbox).await;
-        assert_eq!(asked_since(&sandbox), None);
-        assert_eq!(mode(&sandbox), "overwrite");
+        assert_eq!(sandbox.asked_since(), None);
+        assert_eq!(sandbox.asked_mode(), "overwrite");
         assert_arrived(&sandbox);
-        let reached = watermark(&sandbox).expect("the first night moves the watermark");
+        let reached = sandbox
+            .watermark()
+            .expect("the first night moves the watermark");
         let next = format!("Next    what changes after {reached}");
         assert!(first.stdout.contains(&next), "{}", first.stdout);
         let counted = "Counted the target holds what was staged";
@@ -73,10 +46,10 @@ async fn the_first_night_brings_everything_and_each_one_after_it_what_changed() 
 
         sandbox.source_put(&patient("new", "de"));
         night(&sandbox).await;
-        assert_eq!(asked_since(&sandbox), Some(reached.clone()));
-        assert_eq!(mode(&sandbox), "merge");
+        assert_eq!(sandbox.asked_since(), Some(reached.clone()));
+        assert_eq!(sandbox.asked_mode(), "merge");
         assert_arrived(&sandbox);
-        let moved = watermark(&sandbox).unwrap();
+        let moved = sandbox.watermark().unwrap();
         assert!(moved > reached, "{moved} {reached}");
     }
 }
@@ -85,9 +58,8 @@ async fn the_first_night_brings_everything_and_each_one_after_it_what_changed() 
 async fn a_night_without_anything_new_moves_the_watermark_too() {
     let sandbox = hospital(PathlingVersion::Two).start().await.unwrap();
     night(&sandbox).await;
-    let reached = watermark(&sandbox).unwrap();
-    // The source's `Date` has whole seconds.
-    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    let reached = sandbox.watermark().unwrap();
+    sandbox.clock().advance(std::time::Duration::from_hours(24));
     let quiet = night(&sandbox).await;
     assert!(
         quiet.stdout.contains("Nothing to import"),
@@ -95,17 +67,17 @@ async fn a_night_without_anything_new_moves_the_watermark_too() {
         quiet.stdout
     );
     assert_eq!(sandbox.import_kick_offs().len(), 1);
-    assert!(watermark(&sandbox).unwrap() > reached);
+    assert!(sandbox.watermark().unwrap() > reached);
 }
 
 #[tokio::test]
 async fn an_overlap_reaches_further_back() {
     let sandbox = hospital(PathlingVersion::Two).start().await.unwrap();
     night(&sandbox).await;
-    let reached: jiff::Timestamp = watermark(&sandbox).unwrap().parse().unwrap();
+    let reached: jiff::Timestamp = sandbox.watermark().unwrap().parse().unwrap();
     let run = nightly(&sandbox).env("SINCE_OVERLAP", "3600").run();
     let _ = run.await.expect_code(0);
-    let asked: jiff::Timestamp = asked_since(&sandbox).unwrap().parse().unwrap();
+    let asked: jiff::Timestamp = sandbox.asked_since().unwrap().parse().unwrap();
     assert_eq!(reached.duration_since(asked).as_secs(), 3600);
 }
 
@@ -146,11 +118,11 @@ async fn deletions_at_a_target_that_cannot_delete_make_the_next_night_a_full_one
     assert!(due.stdout.contains(line), "{}", due.stdout);
     assert_eq!(sandbox.rows("Patient").len(), 12);
     let full = night(&sandbox).await;
-    assert_eq!(asked_since(&sandbox), None);
-    assert_eq!(mode(&sandbox), "overwrite");
+    assert_eq!(sandbox.asked_since(), None);
+    assert_eq!(sandbox.asked_mode(), "overwrite");
     assert!(!full.stdout.contains("Due  "), "{}", full.stdout);
     assert_arrived(&sandbox);
-    assert_eq!(state(&sandbox)["due"], Value::Null);
+    assert_eq!(sandbox.state()["due"], Value::Null);
 }
 
 #[tokio::test]
@@ -187,14 +159,14 @@ async fn deletions_that_are_ignored_are_named_and_nothing_follows() {
     let words = "not applied (DELETIONS=ignore)";
     assert!(ignored.stdout.contains(words), "{}", ignored.stdout);
     assert_eq!(sandbox.rows("Patient").len(), 12);
-    assert_eq!(state(&sandbox)["due"], Value::Null);
+    assert_eq!(sandbox.state()["due"], Value::Null);
 }
 
 #[tokio::test]
 async fn errors_of_the_export_keep_the_watermark_where_it_was() {
     let sandbox = hospital(PathlingVersion::Two).start().await.unwrap();
     night(&sandbox).await;
-    let reached = watermark(&sandbox).unwrap();
+    let reached = sandbox.watermark().unwrap();
     sandbox.source_put(&patient("new", "de"));
     sandbox
         .faults()
@@ -205,10 +177,10 @@ async fn errors_of_the_export_keep_the_watermark_where_it_was() {
         "{}",
         held.stdout
     );
-    assert_eq!(watermark(&sandbox), Some(reached.clone()));
+    assert_eq!(sandbox.watermark(), Some(reached.clone()));
     sandbox.faults().clear();
     night(&sandbox).await;
-    assert_eq!(asked_since(&sandbox), Some(reached));
+    assert_eq!(sandbox.asked_since(), Some(reached));
     assert_arrived(&sandbox);
 }
 
@@ -221,11 +193,11 @@ async fn an_import_that_lost_rows_in_silence_is_found_out_and_done_again() {
         "ImportIncompleteError",
         &["Patient: expected 12, found 0", "goes on"],
     );
-    assert_eq!(watermark(&sandbox), None);
+    assert_eq!(sandbox.watermark(), None);
     night(&sandbox).await;
     assert_eq!(sandbox.export_kick_offs().len(), 1, "from what is staged");
     assert_arrived(&sandbox);
-    assert!(watermark(&sandbox).is_some());
+    assert!(sandbox.watermark().is_some());
 }
 
 #[tokio::test]
@@ -244,7 +216,7 @@ async fn a_target_that_may_not_be_counted_is_believed_and_that_is_said() {
         "{}",
         finished.stdout
     );
-    let unverified = &state(&sandbox)["watermark"]["unverified"];
+    let unverified = &sandbox.state()["watermark"]["unverified"];
     assert!(unverified.is_string(), "{unverified}");
     let run = nightly(&sandbox).env("VERIFY_IMPORT", "none").run().await;
     assert!(!run.expect_code(0).stderr.contains("pathling:search"));
@@ -273,11 +245,11 @@ async fn a_full_run_is_due_by_time() {
     };
     run().await;
     run().await;
-    assert!(asked_since(&sandbox).is_some());
+    assert!(sandbox.asked_since().is_some());
     age(folder.path());
     run().await;
-    assert_eq!(asked_since(&sandbox), None);
-    assert_eq!(mode(&sandbox), "overwrite");
+    assert_eq!(sandbox.asked_since(), None);
+    assert_eq!(sandbox.asked_mode(), "overwrite");
 }
 
 #[tokio::test]
@@ -318,13 +290,28 @@ async fn a_type_that_vanishes_is_named_and_emptied_where_that_is_wanted() {
 }
 
 #[tokio::test]
+async fn a_type_that_came_with_a_delta_and_vanished_is_emptied_too() {
+    let sandbox = hospital(PathlingVersion::Seven).start().await.unwrap();
+    night(&sandbox).await;
+    let observation = json!({"resourceType": "Observation", "id": "new", "language": "de"});
+    sandbox.source_put(&observation);
+    night(&sandbox).await;
+    assert!(sandbox.source_delete("Observation", "new"));
+    night(&sandbox).await;
+    let run = nightly(&sandbox).env("EMPTY_MISSING_TYPES", "true").run();
+    let _ = run.await.expect_code(0);
+    assert_eq!(sandbox.asked_since(), None);
+    assert_arrived(&sandbox);
+}
+
+#[tokio::test]
 async fn how_it_stands_is_told_and_an_exit_code_says_when_it_is_too_old() {
     let sandbox = hospital(PathlingVersion::Two).start().await.unwrap();
     let status = |age: &str| nightly(&sandbox).arg("status").arg("--max-age").arg(age);
     let never = status("1w").run().await.expect_code(1);
     assert_eq!(never.stdout, "Never in step so far\n");
     let finished = night(&sandbox).await;
-    let reached = watermark(&sandbox).unwrap();
+    let reached = sandbox.watermark().unwrap();
     let fresh = status("1w").run().await.expect_code(0);
     let line = format!("In step up to {reached}, ");
     assert!(fresh.stdout.starts_with(&line), "{}", fresh.stdout);

@@ -1,11 +1,12 @@
 //! The steps of a synchronisation from a FHIR server to Pathling, and all that they stand on.
 //!
 //! Arrows point one way: entry points -> [`steps`] -> ([`export`] | [`transfer`] | [`pathling`] | [`sync`]) ->
-//! ([`staging`] | [`http`]) -> ([`config`] | [`manifest`] | [`error`]). What happens meanwhile is told as [`progress`], of
+//! ([`staging`] | [`http`]) -> ([`config`] | [`manifest`] | [`error`] | [`clock`]). What happens meanwhile is told as [`progress`], of
 //! which [`audit`] writes down what concerns the export. What is left of a run afterwards is a [`report`].
 
 pub mod answered;
 pub mod audit;
+pub mod clock;
 pub mod config;
 pub mod error;
 pub mod export;

@@ -61,6 +61,7 @@ mod builder_files;
 mod call;
 mod certificates;
 mod clients;
+mod clock;
 mod control;
 mod credentials;
 mod dataset;
@@ -95,6 +96,7 @@ mod world;
 pub use builder::{Builder, Ports};
 pub use certificates::{ClientIdentity, Demand};
 pub use clients::Way;
+pub use clock::Clock;
 pub use dataset::{Dataset, Resource};
 pub use faults::{
     Answer, DeletedJob, ErrorContent, ExpiresIn, Fault, Faults, ParseFaultError, Place, Switch,

@@ -9,6 +9,7 @@ use crate::builder::Builder;
 use crate::certificates::{ClientIdentity, arn};
 use crate::clients::Kept;
 use crate::clients::Way;
+use crate::clock::Clock;
 use crate::control::Control;
 use crate::dataset::from_value;
 use crate::faults::Faults;
@@ -399,6 +400,12 @@ impl Sandbox {
         let control = Control::new(self);
         self.servers.push(serve(listener, Arc::new(control), None));
         Ok(origin)
+    }
+
+    /// The time that source and target tell.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        self.world.clock.clone()
     }
 
     /// The faults, to switch on and off.

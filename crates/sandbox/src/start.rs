@@ -8,6 +8,7 @@ use crate::assertion::Seen;
 use crate::builder::Builder;
 use crate::certificates::Certificates;
 use crate::clients::Clients;
+use crate::clock::Clock;
 use crate::dataset::Dataset;
 use crate::faults::Faults;
 use crate::keeper::KeeperService;
@@ -21,7 +22,7 @@ use crate::settings::Only;
 use crate::source::{FilesService, Source, SourceService};
 use crate::token::{TokenService, Tokens};
 use crate::traffic::Gauges;
-use crate::world::{Clock, Origins, World};
+use crate::world::{Origins, World};
 
 impl Builder {
     /// Starts the listeners on loopback. Fails where a port is taken or the data cannot be read.

@@ -14,6 +14,7 @@ use crate::call::{
 };
 use crate::certificates::{Certificates, Demand, Shown};
 use crate::clients::{Clients, Kept};
+use crate::clock::Clock;
 use crate::faults::{Answer, Fault, Faults, Place};
 use crate::record::{Log, Service};
 use crate::settings::Settings;
@@ -29,19 +30,6 @@ pub(crate) struct Origins {
     pub(crate) s3: String,
     pub(crate) target: String,
     pub(crate) secrets: String,
-}
-
-/// A clock of whole milliseconds that never shows the same time twice, so that "after" is never in doubt.
-#[derive(Debug, Default)]
-pub(crate) struct Clock(Mutex<i64>);
-
-impl Clock {
-    /// The time now, later than every time told before.
-    pub(crate) fn tick(&self) -> Timestamp {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *last = Timestamp::now().as_millisecond().max(*last + 1);
-        Timestamp::from_millisecond(*last).unwrap_or(Timestamp::UNIX_EPOCH)
-    }
 }
 
 /// A FHIR instant in UTC with milliseconds.
@@ -113,6 +101,10 @@ impl World {
         if self.faults.fires(&Fault::AnswersHaveIds) {
             let number = self.answers.fetch_add(1, Ordering::Relaxed) + 1;
             set(&mut reply, "x-request-id", &format!("sandbox-{number}"));
+        }
+        if matches!(service, Service::Source | Service::Files) {
+            let date = httpdate::fmt_http_date(self.clock.system_time());
+            set(&mut reply, "date", &date);
         }
         // As load balancers do. Whoever kept it would send it to every listener: see `leaks`.
         let reply = with(reply, "set-cookie", "sandbox=tempting; Path=/");

@@ -10,7 +10,6 @@ use serde::Serialize;
 use super::Item;
 use crate::error::Error;
 use crate::progress::{Event, KickOff, Page, Total};
-use crate::sync;
 
 /// One line that is not written yet.
 pub(super) struct Line<'a> {
@@ -23,7 +22,7 @@ pub(super) struct Line<'a> {
 #[serde(rename_all = "camelCase")]
 struct Row<'a> {
     export_id: &'a str,
-    timestamp: String,
+    timestamp: &'a str,
     event_id: &'static str,
     event_detail: &'a Detail<'a>,
     #[serde(rename = "_run", skip_serializing_if = "Option::is_none")]
@@ -126,11 +125,11 @@ impl<'a> Line<'a> {
     }
 
     /// Adds the line to a text, with its end.
-    pub(super) fn add_to(&self, text: &mut Vec<u8>, id: &str, run: Option<&str>) {
+    pub(super) fn add_to(&self, text: &mut Vec<u8>, id: &str, run: Option<&str>, at: &str) {
         let begins = self.event == "kickoff";
         let row = Row {
             export_id: id,
-            timestamp: sync::now(),
+            timestamp: at,
             event_id: self.event,
             event_detail: &self.detail,
             run,

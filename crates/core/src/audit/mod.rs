@@ -15,6 +15,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use self::journal::Journal;
+use crate::clock::Clock;
 use crate::http::RequestId;
 use crate::progress::{Event, Observer};
 use crate::staging::Staging;
@@ -38,6 +39,7 @@ pub struct Audit {
     /// The name of the run's requests, which names the export here too.
     id: RequestId,
     sink: OnceLock<Sink>,
+    clock: OnceLock<Clock>,
     /// Where the files that are under way were asked for.
     asked: Mutex<HashMap<(Item, usize), String>>,
     journal: Journal,
@@ -50,6 +52,7 @@ impl Audit {
         Self {
             id: RequestId::default(),
             sink: OnceLock::new(),
+            clock: OnceLock::new(),
             asked: Mutex::default(),
             journal: Journal::new(has_staging),
         }
@@ -58,6 +61,11 @@ impl Audit {
     /// Gives each line to `sink` too. The first that is set stays.
     pub fn also_to(&self, sink: Sink) {
         let _ = self.sink.set(sink);
+    }
+
+    /// Has each line tell the time by this clock, instead of the machine's. The first that is set stays.
+    pub fn goes_by(&self, clock: Clock) {
+        let _ = self.clock.set(clock);
     }
 
     /// The name of the run's requests.
@@ -124,9 +132,10 @@ impl Audit {
 
     fn write(&self, event: &Event, item: Item, url: &str) {
         let (id, sink) = (self.id.get().unwrap_or_default(), self.sink.get());
+        let at = self.clock.get_or_init(Clock::default).moment();
         line::lines(event, item, url, |line| {
             self.journal
-                .add(|text, run| line.add_to(text, &id, run), sink);
+                .add(|text, run| line.add_to(text, &id, run, &at), sink);
         });
     }
 

@@ -34,6 +34,7 @@ use tokio::sync::watch;
 
 use self::folder::Folder;
 use self::s3::Store;
+use crate::clock::Clock;
 use crate::config::{Checksum, Place};
 use crate::error::Result;
 use crate::http::Backoff;
@@ -68,6 +69,7 @@ pub struct Staging {
     inner: Arc<Inner>,
     /// Whether a store that asks for patience gets it here, or its caller is told.
     patient: bool,
+    clock: Clock,
 }
 
 #[derive(Debug)]
@@ -179,7 +181,21 @@ impl Staging {
                 uploads: watch::Sender::new(0),
             }),
             patient: true,
+            clock: Clock::default(),
         })
+    }
+
+    /// The same place for a caller who writes down what this clock tells.
+    #[must_use]
+    pub fn by(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// The clock that tells when what is written down here was done.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// The same place for a caller that paces its requests by itself: one that the store has no time for is told at once.
@@ -188,6 +204,7 @@ impl Staging {
         Self {
             inner: Arc::clone(&self.inner),
             patient: false,
+            clock: self.clock.clone(),
         }
     }
 

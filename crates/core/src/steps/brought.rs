@@ -5,30 +5,32 @@ use std::time::Instant;
 
 use serde_json::Value;
 
+use super::Context;
 use crate::config::{ImportMode, Settings};
 use crate::error::{Kind, Result};
 use crate::manifest::Manifest;
 use crate::pathling::{self, Location};
 use crate::progress::{Event, Total};
 use crate::staging::layout;
-use crate::sync::{self, RunRecord, Transferred};
+use crate::sync::{RunRecord, Transferred};
 use crate::transfer::Brought;
 
 /// What is written down of a complete transfer that began at `started`. What a person should know is logged.
 pub(super) fn transferred(
-    settings: &Settings,
+    context: &Context,
     run: &str,
     mode: ImportMode,
     stored: &Manifest,
     brought: &Brought,
     started: Instant,
 ) -> Result<Transferred> {
+    let settings = context.settings();
     let unsupported = unsupported(settings, &brought.resources)?;
     let parameters = parameters(settings, run, mode, &brought.resources)?;
     warn(&unsupported);
     log(run, brought);
     Ok(Transferred {
-        at: sync::now(),
+        at: context.clock().moment(),
         staged: None,
         seconds: started.elapsed().as_secs_f64(),
         files: brought.files,
@@ -47,9 +49,14 @@ pub(super) fn transferred(
 }
 
 /// What is told of a complete transfer that this call began at `started`; `record` is as it was then.
-pub(super) fn total(brought: &Brought, record: &RunRecord, started: Instant) -> Event {
+pub(super) fn total(
+    context: &Context,
+    brought: &Brought,
+    record: &RunRecord,
+    started: Instant,
+) -> Event {
     let kick_off = record.newest_kick_off();
-    let since = kick_off.and_then(|kick_off| sync::since(&kick_off.at));
+    let since = kick_off.and_then(|kick_off| context.clock().since(&kick_off.at));
     Event::TransferComplete(Total {
         files: brought.files,
         resources: brought.resources.clone(),

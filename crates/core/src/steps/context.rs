@@ -10,6 +10,7 @@ use url::Url;
 use super::early::Early;
 use super::tally::Tally;
 use crate::audit::{Audit, Item, Sink};
+use crate::clock::Clock;
 use crate::config::{Dialect, Endpoint, Settings};
 use crate::error::{Kind, Result};
 use crate::export::{self, Capability, Wanted};
@@ -23,6 +24,7 @@ use crate::telemetry;
 /// One process's settings and clients. A Lambda keeps it between invocations.
 pub struct Context {
     settings: Settings,
+    clock: Clock,
     anew: bool,
     observer: Observer,
     audit: Arc<Audit>,
@@ -42,6 +44,7 @@ impl Context {
         Self {
             audit: Arc::new(Audit::new(settings.staging.is_some())),
             settings,
+            clock: Clock::default(),
             anew: false,
             observer: progress::nobody(),
             source: OnceCell::new(),
@@ -52,6 +55,14 @@ impl Context {
             tally: Arc::default(),
             early: None,
         }
+    }
+
+    /// The same context by another clock than the machine's.
+    #[must_use]
+    pub fn by(mut self, clock: Clock) -> Self {
+        self.audit.goes_by(clock.clone());
+        self.clock = clock;
+        self
     }
 
     /// The same context for a caller of [`super::ahead`], where the settings allow manifests in pieces.
@@ -129,6 +140,11 @@ impl Context {
         }
     }
 
+    /// What tells it the time.
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     /// The settings.
     #[must_use]
     pub fn settings(&self) -> &Settings {
@@ -148,7 +164,10 @@ impl Context {
             checksum: self.settings.transfer.checksum,
         };
         self.staging
-            .get_or_try_init(|| Staging::open(place, options))
+            .get_or_try_init(|| async {
+                let opened = Staging::open(place, options).await?;
+                Ok(opened.by(self.clock.clone()))
+            })
             .await
     }
 

@@ -9,10 +9,10 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::Context;
-use super::lines::{Line, Lines};
 use crate::error::{Kind, Result};
+use crate::lines::{Line, Lines};
 use crate::staging::Staging;
-use crate::sync::{self, Duplicates, Repeated, RunRecord, StagedLine};
+use crate::sync::{Duplicates, Repeated, RunRecord, StagedLine};
 use crate::transfer::Ids;
 use crate::transfer::ids::Line as Place;
 
@@ -91,7 +91,7 @@ async fn find(staging: &Staging, ids: &Ids, until: Option<Instant>) -> Duplicate
         compared.extend(repeated.map(|places| told(staging, &places)));
     }
     Duplicates {
-        at: sync::now(),
+        at: staging.clock().moment(),
         found: compared.len() as u64,
         unread,
         stopped: !ids.looked_at_all(),

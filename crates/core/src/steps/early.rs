@@ -21,7 +21,7 @@ use crate::manifest::Manifest;
 use crate::progress::{Event, Observer};
 use crate::staging::layout::{self, Role};
 use crate::staging::{DoneRecord, FileState, Hint, Staging};
-use crate::sync::{self, RunRecord, StagedEarly};
+use crate::sync::{RunRecord, StagedEarly};
 use crate::transfer::{Brought, Ids, Listing, Plan, Transfer, remove_left_over};
 
 /// How often a note is written under the next number, where others are there.
@@ -193,7 +193,7 @@ async fn note(context: &Context, staging: &Staging, run: &str, plan: &Plan) -> R
             continue;
         }
         let noted = |record: &mut RunRecord| {
-            record.begin_transfer(&sync::now());
+            record.begin_transfer(&staging.clock().moment());
             let notes = record.early.as_ref().map_or(0, |early| early.notes);
             record.early = Some(StagedEarly {
                 notes: notes.max(number + 1),

@@ -32,14 +32,15 @@ impl Ending {
             return None;
         }
         let url = url?.clone();
-        let planned = JobDeleted::now(url.as_str(), record);
+        let at = context.clock().moment();
+        let planned = JobDeleted::of(url.as_str(), record, at);
         Some(Self { url, planned })
     }
 
     /// Writes into the run's record that the job is going to be deleted, unless it has been, or a newer kick-off was
-    /// answered with the same job: then that one's transfer deletes it. Gives whether it is to be.
-    pub(super) fn plan(&self, record: &mut RunRecord) -> bool {
-        let now = JobDeleted::now(self.url.as_str(), record);
+    /// answered with the same job: then that one's transfer deletes it. `at` is this moment. Gives whether it is to be.
+    pub(super) fn plan(&self, record: &mut RunRecord, at: String) -> bool {
+        let now = JobDeleted::of(self.url.as_str(), record, at);
         let known = record.job_deleted.as_ref();
         let done = known.is_some_and(|known| known.is_of(&now) && known.answer.is_some());
         if done || !self.planned.is_of(&now) {

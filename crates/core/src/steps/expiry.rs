@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use crate::clock::{Clock, moment};
 use crate::error::{Kind, Result};
 use crate::staging::Staging;
 use crate::sync::{self, RunRecord};
@@ -23,7 +24,7 @@ pub(super) async fn keep(
     if let Some(expires) = expires {
         tracing::info!(run, %expires, "the source has the export's files until then");
     }
-    let expires = expires.map(sync::moment);
+    let expires = expires.map(moment);
     let known = record.manifest.as_ref();
     if known.and_then(|seen| seen.expires.as_ref()) == expires.as_ref() {
         return Ok(());
@@ -42,10 +43,14 @@ pub(super) fn of(record: &RunRecord) -> Option<Timestamp> {
 }
 
 /// Warns where the time is over, or may not be enough for a transfer that has to stop at `deadline`.
-pub(super) fn warn(run: &str, expires: Option<Timestamp>, deadline: Option<Instant>) {
+pub(super) fn warn(
+    clock: &Clock,
+    run: &str,
+    expires: Option<Timestamp>,
+    deadline: Option<Instant>,
+) {
     let Some(expires) = expires else { return };
-    let now = Timestamp::now();
-    let Ok(left) = Duration::try_from(expires.duration_since(now)) else {
+    let Ok(left) = Duration::try_from(expires.duration_since(clock.now())) else {
         tracing::warn!(run, %expires, "the export has expired, as the source said: its files may be gone");
         return;
     };
@@ -63,7 +68,7 @@ pub(super) fn warn(run: &str, expires: Option<Timestamp>, deadline: Option<Insta
 /// Ends a run in progress whose export has expired before everything was staged: who goes on with it would find nothing.
 /// Gives whether it is ended.
 pub(super) async fn leave_behind(staging: &Staging, record: &RunRecord, key: &str) -> Result<bool> {
-    let over = of(record).filter(|expires| *expires < Timestamp::now());
+    let over = of(record).filter(|expires| *expires < staging.clock().now());
     let Some(expires) = over.filter(|_| record.transfer.is_none()) else {
         return Ok(false);
     };

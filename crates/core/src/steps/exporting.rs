@@ -1,6 +1,5 @@
 //! `fhir-export`: an export is asked for, and that it was is written down.
 
-use jiff::Timestamp;
 use serde_json::Value;
 
 use super::contract::{self, Carried, ExportStarted};
@@ -77,7 +76,7 @@ pub(super) async fn fhir_export(
     let written = match state {
         Some((staging, announced)) => {
             let kick_off = KickOff {
-                at: sync::now(),
+                at: staging.clock().moment(),
                 date: accepted.date,
                 status_url: status_url.clone(),
                 since: next.since,
@@ -136,8 +135,9 @@ async fn next(context: &Context) -> Result<Next> {
             mode: None,
         });
     }
-    let state = SyncState::load(context.staging().await?, &sync::key(settings)).await?;
-    Ok(state.next(&settings.sync, Timestamp::now()))
+    let staging = context.staging().await?;
+    let state = SyncState::load(staging, &sync::key(settings)).await?;
+    Ok(state.next(&settings.sync, staging.clock().now()))
 }
 
 /// The run that an earlier execution did not finish, where `RESUME` has it gone on with. The steps after this one find what
@@ -175,7 +175,7 @@ struct Announced {
 /// shows before a job runs at the source, and a kick-off whose answer got lost is not forgotten.
 async fn announce(staging: &Staging, settings: &Settings) -> Result<Announced> {
     let key = sync::key(settings);
-    let at = sync::now();
+    let at = staging.clock().moment();
     let state = SyncState::update(staging, &key, |state| {
         // A write whose answer got lost is done again.
         if !state.has_announced(&at) {

@@ -113,7 +113,8 @@ pub(super) async fn check_import_status(
         }
         Ok(Status::Failed(failed)) => {
             let error = suspects::explained(staging, &record, &newest, failed).await;
-            Err(unsuccessful(staging, whose, newest.number, FAILED, error).await?)
+            let failed = (newest.number, FAILED);
+            Err(unsuccessful(context, staging, whose, failed, error).await?)
         }
         Err(error) if error.kind() == Kind::ImportFailed => {
             let failed = (newest.number, FAILED);
@@ -169,7 +170,7 @@ async fn succeeded(
 ) -> Result<()> {
     let run = record.run.as_str();
     if attempt.outcome.is_none() {
-        let done = sync::now();
+        let done = context.clock().moment();
         let proof = match counting::verify(context, record, attempt).await {
             Err(error) if error.kind() == Kind::ImportIncomplete => {
                 let failed = (attempt.number, FAILED);

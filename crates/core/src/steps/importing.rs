@@ -15,9 +15,7 @@ use crate::error::{Error, Kind, Result};
 use crate::pathling::{self, Location};
 use crate::progress::{Arrival, Event};
 use crate::staging::{Staging, layout};
-use crate::sync::{
-    self, Attempt, FAILED, IMPORTED, NOTHING, Outcome, RunRecord, SUCCEEDED, SUPERSEDED,
-};
+use crate::sync::{Attempt, FAILED, IMPORTED, NOTHING, Outcome, RunRecord, SUCCEEDED, SUPERSEDED};
 
 /// How many attempts a run has without success before it is given up: those that the target lost, and those that failed
 /// and were begun again by a later start.
@@ -80,7 +78,11 @@ pub(super) async fn pathling_import(
         _ if sent.locations.is_empty() => {
             tracing::info!(run = carried.run, "nothing needs importing");
             if let Some(staging) = staging {
-                let outcome = Outcome::now(NOTHING, sent.left_out().as_deref());
+                let outcome = Outcome::at(
+                    context.clock().moment(),
+                    NOTHING,
+                    sent.left_out().as_deref(),
+                );
                 let key = carried.key.as_deref();
                 context.end_run(staging, &carried.run, key, outcome).await?;
             }
@@ -188,11 +190,11 @@ pub(super) async fn attempt(
             }
             // A job is known by its nonce alone: under the same one, the old Parameters would be imported.
             last.outcome = Some(SUPERSEDED.to_owned());
-            last.ended = Some(sync::now());
+            last.ended = Some(staging.clock().moment());
         }
         record.attempts.push(Attempt {
             number: record.attempts.last().map_or(1, |last| last.number + 1),
-            at: sync::now(),
+            at: staging.clock().moment(),
             parameters: sent.parameters.clone(),
             unsupported: sent.unsupported.clone(),
             before: before.clone(),
@@ -226,7 +228,9 @@ pub(super) async fn attempt(
                 let Some(attempt) = attempts.find(|attempt| attempt.number == number) else {
                     return false;
                 };
-                attempt.asked.get_or_insert_with(sync::now);
+                attempt
+                    .asked
+                    .get_or_insert_with(|| context.clock().moment());
                 attempt.status_url = Some(url.to_string());
                 true
             };
@@ -293,7 +297,7 @@ pub(super) async fn close_with(
         attempt.after.clone_from(&proof.after);
         attempt.unverified.clone_from(&proof.unverified);
         attempt.done = Some(done.to_owned());
-        attempt.verified = proof.unverified.is_none().then(sync::now);
+        attempt.verified = proof.unverified.is_none().then(|| context.clock().moment());
     })
     .await
     .map(|_| ())
@@ -316,11 +320,11 @@ async fn end_attempt(
             return false;
         };
         attempt.outcome = Some(outcome.to_owned());
+        attempt.ended = Some(staging.clock().moment());
         say(attempt);
-        attempt.ended = Some(sync::now());
         if outcome == SUCCEEDED {
             // In one write: a crash right after it must not make the next start import the run again.
-            record.outcome = Some(Outcome::now(IMPORTED, None));
+            record.outcome = Some(Outcome::at(staging.clock().moment(), IMPORTED, None));
         }
         true
     };

@@ -22,7 +22,7 @@ pub(super) async fn note(
         return Ok(());
     };
     let state = SyncState::load(staging, key).await?;
-    let known = state.full.iter().flat_map(|full| &full.types);
+    let known = state.types_in_target();
     let mut missing: Vec<String> = settings.types.iter().chain(known).cloned().collect();
     missing.retain(|name| {
         transferred

@@ -179,7 +179,7 @@ pub async fn unfinished(context: &Context) -> Result<Option<Unfinished>> {
     let Some((record, kick_off)) = run::of_kick_off(staging, &in_progress).await? else {
         return Ok(None);
     };
-    let age = sync::since(&kick_off.at);
+    let age = staging.clock().since(&kick_off.at);
     let too_old = age.is_some_and(|age| age > settings.sync.resume_within);
     if record.ended().is_some() || too_old {
         return Ok(None);
@@ -299,7 +299,7 @@ impl Concerned {
         let (run, key) = (&self.run, self.key.as_deref());
         let outcome = Outcome {
             step: Some(step.name().to_owned()),
-            ..Outcome::now(error.name(), Some(error.what()))
+            ..Outcome::at(context.clock().moment(), error.name(), Some(error.what()))
         };
         let ended = context.end_run(staging, run, key, outcome);
         let why = match tokio::time::timeout(WRITING_DOWN, ended).await {

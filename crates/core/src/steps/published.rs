@@ -59,7 +59,7 @@ pub(super) async fn begin(
     })));
     if let Some(staging) = context.staging_if_any().await? {
         let begun = KickOff {
-            at: sync::now(),
+            at: staging.clock().moment(),
             status_url: status_url.clone(),
             why: "a manifest takes the place of an export".to_owned(),
             types: settings.types.clone(),

@@ -8,7 +8,7 @@ use super::contract::Carried;
 use crate::error::{Error, Kind, Result};
 use crate::manifest::{Asked, Head, Manifest};
 use crate::staging::{Staging, layout};
-use crate::sync::{self, InProgress, KickOff, ManifestSeen, RunRecord};
+use crate::sync::{InProgress, KickOff, ManifestSeen, RunRecord};
 
 /// How many kick-offs that turned out to be other runs' a record remembers: a manifest gives one each night.
 const MOVED_KEPT: usize = 50;
@@ -22,7 +22,7 @@ pub(super) async fn saw_manifest(
     begins: bool,
 ) -> Result<RunRecord> {
     let change = |record: &mut RunRecord| {
-        let now = sync::now();
+        let now = staging.clock().moment();
         let complete = record.first_complete(&head.transaction_time, &now);
         if begins {
             record.begin_transfer(&now);
@@ -36,7 +36,9 @@ pub(super) async fn saw_manifest(
             outputs: head.outputs,
             expires: known.and_then(|seen| seen.expires),
         });
-        record.moved_at.get_or_insert_with(sync::now);
+        record
+            .moved_at
+            .get_or_insert_with(|| staging.clock().moment());
         true
     };
     context.update(staging, run, change).await

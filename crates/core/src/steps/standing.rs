@@ -25,7 +25,7 @@ pub async fn standing(context: &Context) -> Result<Standing> {
         .watermark
         .as_ref()
         .and_then(|reached| reached.at.parse::<Timestamp>().ok());
-    let age = at.map(|at| Timestamp::now().duration_since(at).as_secs());
+    let age = at.map(|at| context.clock().now().duration_since(at).as_secs());
     Ok(Standing {
         freshness: age.map(|age| u64::try_from(age).unwrap_or_default()),
         key,

@@ -6,9 +6,9 @@ use futures_util::StreamExt as _;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::lines::{Line, Lines};
 use crate::config::ImportMode;
 use crate::error::{Error, Result};
+use crate::lines::{Line, Lines};
 use crate::pathling::{self, Complaint, Failed};
 use crate::staging::Staging;
 use crate::staging::layout::{self, Role};

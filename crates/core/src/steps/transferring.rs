@@ -25,12 +25,13 @@ use super::published::{self, ManifestAt};
 use super::renewal::renewal;
 use super::run::{refuse_cancelled, saw_manifest, stored_manifest};
 use super::{Context, Deadline, expiry, require_staging_for_key};
+use crate::clock::Clock;
 use crate::config::{ImportMode, MixedFiles, Settings, Step};
 use crate::error::{Kind, Result};
 use crate::manifest::{Asked, Manifest};
 use crate::pathling;
 use crate::staging::{Staging, layout};
-use crate::sync::{self, RunRecord, Transferred};
+use crate::sync::{RunRecord, Transferred};
 use crate::transfer::{Brought, Ids, Links, Listing, Plan, Transfer, remove_other_pieces};
 
 /// How long a transfer may stand still, for servers ask for patience, before that counts as a failure.
@@ -97,7 +98,7 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
 
     let (plan, listing) = plan(settings, staging, &record, &stored, fresh).await?;
     if record.transfer.is_none() {
-        expiry::warn(&carried.run, expires, until);
+        expiry::warn(context.clock(), &carried.run, expires, until);
         stored.head.warn_of_odd_number(&carried.run);
     }
     let published = manifest_at.clone();
@@ -111,7 +112,7 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
         renew: renewal(source, endpoint, staging, manifest_at, &plan),
         expires,
         listing,
-        patient: may_stand_still(&record),
+        patient: may_stand_still(context.clock(), &record),
         ids: Arc::new(Ids::beside(settings.transfer.memory)),
     };
     let started = std::time::Instant::now();
@@ -131,7 +132,7 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
     refuse_others(context, published.as_deref(), &plan, &stored, &brought).await?;
 
     let mut transferred =
-        brought::transferred(settings, &carried.run, mode, &stored, &brought, started)?;
+        brought::transferred(context, &carried.run, mode, &stored, &brought, started)?;
     if is_full {
         let key = carried.key.as_deref();
         missing::note(context, staging, key, &carried.run, &mut transferred).await?;
@@ -144,12 +145,13 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
             staged: Some(first),
             ..transferred.clone()
         });
-        to_end = ending.as_ref().is_some_and(|ending| ending.plan(record));
+        let at = staging.clock().moment();
+        to_end = ending.as_ref().is_some_and(|it| it.plan(record, at));
         true
     };
     context.update(staging, &carried.run, staged).await?;
     if brought.fetched > 0 || !record.is_staged() {
-        context.tell(brought::total(&brought, &record, started));
+        context.tell(brought::total(context, &brought, &record, started));
     }
     let ending = ending.filter(|_| to_end);
     clear_away(context, staging, &carried.run, ending, deadline).await;
@@ -216,8 +218,9 @@ async fn clear_away(
 }
 
 /// Whether the transfer has come further lately, as far as is known.
-fn may_stand_still(record: &RunRecord) -> bool {
-    let still = record.moved_at.as_deref().and_then(sync::since);
+fn may_stand_still(clock: &Clock, record: &RunRecord) -> bool {
+    let still = record.moved_at.as_deref();
+    let still = still.and_then(|at| clock.since(at));
     still.is_none_or(|still| still < PATIENCE)
 }
 
@@ -238,7 +241,7 @@ async fn sweep(staging: &Staging, run: &str, deadline: Deadline) {
 /// Notes that this call has brought the transfer further, where there is time for that.
 async fn note_progress(context: &Context, staging: &Staging, run: &str, deadline: Option<Instant>) {
     let noted = context.update(staging, run, |record| {
-        record.moved_at = Some(sync::now());
+        record.moved_at = Some(staging.clock().moment());
         true
     });
     let last = deadline.unwrap_or_else(Instant::now);

@@ -1,8 +1,6 @@
 //! Whose turn it is to import: one run of a synchronisation at a time, and none that comes too late (design, decisions 13
 //! and 14).
 
-use jiff::Timestamp;
-
 use super::Context;
 use crate::error::{Kind, Result};
 use crate::staging::Staging;
@@ -33,7 +31,7 @@ pub(super) async fn take(
     let asked = asked(staging, key, record).await?;
     SyncState::update(staging, key, |state| {
         let before = state.clone();
-        gate = state.enter(record, Timestamp::now(), lease, asked.as_deref());
+        gate = state.enter(record, staging.clock().now(), lease, asked.as_deref());
         *state != before
     })
     .await?;
@@ -46,7 +44,7 @@ pub(super) async fn take(
         Gate::Superseded(newer) => {
             tracing::warn!(run, newer, "superseded: a newer run has been imported, so this one is not");
             let message = format!("superseded by run {newer}");
-            let outcome = Outcome::now(SUPERSEDED, Some(&message));
+            let outcome = Outcome::at(context.clock().moment(), SUPERSEDED, Some(&message));
             context.end_run(staging, run, Some(key), outcome).await?;
             Ok(Turn::Superseded(newer))
         }
@@ -77,9 +75,11 @@ fn has_asked(record: &RunRecord) -> bool {
 /// all that it will, a full run is due.
 pub(super) async fn set_aside(staging: &Staging, key: &str, record: &RunRecord) -> Result<()> {
     let asked = has_asked(record) || record.ended().is_some();
-    SyncState::update(staging, key, |state| state.set_aside(&record.run, asked))
-        .await
-        .map(|_| ())
+    SyncState::update(staging, key, |state| {
+        state.set_aside(&record.run, asked, staging.clock().now())
+    })
+    .await
+    .map(|_| ())
 }
 
 /// Gives the run's turn back where its import has ended without success: nothing of it is on its way any more.
@@ -109,7 +109,7 @@ pub(super) async fn renew(
     let (lease, run) = (context.settings().sync.lease, record.run.as_str());
     let left = SyncState::load(staging, key)
         .await?
-        .lease_left(run, Timestamp::now());
+        .lease_left(run, staging.clock().now());
     let Some(left) = left else {
         return Ok(false);
     };
@@ -117,10 +117,10 @@ pub(super) async fn renew(
         return Ok(true);
     }
     let state = SyncState::update(staging, key, |state| {
-        let now = Timestamp::now();
+        let now = staging.clock().now();
         let is_ours = state.lease_left(run, now).is_some();
         is_ours && state.enter(record, now, lease, None) == Gate::Open
     })
     .await?;
-    Ok(state.lease_left(run, Timestamp::now()).is_some())
+    Ok(state.lease_left(run, staging.clock().now()).is_some())
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{KickOff, RunRecord, now};
+use super::{KickOff, RunRecord};
 use crate::error::Result;
 use crate::staging::Staging;
 
@@ -34,12 +34,12 @@ pub struct StagedEarly {
 }
 
 impl JobDeleted {
-    /// The deletion, to be asked for now, of the job of `status_url`.
+    /// The deletion, to be asked for at this moment, of the job of `status_url`.
     #[must_use]
-    pub fn now(status_url: &str, record: &RunRecord) -> Self {
+    pub fn of(status_url: &str, record: &RunRecord, at: String) -> Self {
         let kick_off = record.kick_off_of(status_url);
         Self {
-            at: now(),
+            at,
             status_url: status_url.to_owned(),
             kick_off: kick_off.map(|kick_off| kick_off.at.clone()),
             answer: None,
@@ -79,7 +79,7 @@ impl RunRecord {
         let Some(kick_off) = self.kick_off_of(status_url).filter(|it| it.seen.is_none()) else {
             return;
         };
-        let seen = now();
+        let seen = staging.clock().moment();
         let written = Self::update(staging, &self.run, |record| {
             let mut known = record.kick_offs.iter_mut();
             let known = known.find(|known| known.at == kick_off.at && known.seen.is_none());
@@ -130,21 +130,25 @@ mod tests {
     fn a_deletion_is_of_the_newest_kick_offs_job_and_of_no_later_one() {
         let mut once = record(&["t1"]);
         assert_eq!(once.deletion(), None);
-        let deleted = JobDeleted::now("https://h/status/1", &once);
+        let deleted = JobDeleted::of("https://h/status/1", &once, String::new());
         once.job_deleted = Some(deleted.clone());
         assert_eq!(once.deletion(), Some(&deleted));
         let mut twice = record(&["t1", "t2"]);
         twice.job_deleted = Some(deleted.clone());
         assert_eq!(twice.deletion(), None);
-        assert!(!deleted.is_of(&JobDeleted::now("https://h/status/1", &twice)));
+        assert!(!deleted.is_of(&JobDeleted::of("https://h/status/1", &twice, String::new())));
     }
 
     #[test]
     fn a_deletion_that_no_kick_off_names_says_nothing_of_the_next_job_there() {
         let mut unknown = record(&[]);
-        unknown.job_deleted = Some(JobDeleted::now("https://h/status/1", &unknown));
+        unknown.job_deleted = Some(JobDeleted::of(
+            "https://h/status/1",
+            &unknown,
+            String::new(),
+        ));
         assert_eq!(unknown.deletion(), None);
-        let elsewhere = JobDeleted::now("https://h/status/2", &record(&["t1"]));
+        let elsewhere = JobDeleted::of("https://h/status/2", &record(&["t1"]), String::new());
         assert_eq!(elsewhere.kick_off, None);
     }
 }

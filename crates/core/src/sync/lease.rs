@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-use super::{RunRecord, SyncState, moment};
+use super::{RunRecord, SyncState};
+use crate::clock::moment;
 
 /// The right to import, for a while.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -62,16 +63,18 @@ impl SyncState {
         let mut lost = self.lease.take_if(|lease| lease.run != record.run);
         // Nobody knows whether it will still ask the target to import, after what this run brings.
         if let Some(lost) = lost.take_if(|lost| asked != Some(lost.run.as_str())) {
-            self.require_full(&format!(
+            let why = format!(
                 "run {} did not end its turn to import, and may have imported at the same time as another",
                 lost.run
-            ));
+            );
+            self.require_full(&why, now);
         }
         let until = now.checked_add(lease).unwrap_or(Timestamp::MAX);
         self.lease = Some(Lease {
             run: record.run.clone(),
             until: moment(until),
         });
+        self.note_brought(record);
         Gate::Open
     }
 
@@ -85,10 +88,10 @@ impl SyncState {
 
     /// Takes the lease away from a run that is given up. One that is not known to have asked for all that it will (`asked`)
     /// makes a full run due. Gives whether anything changed.
-    pub fn set_aside(&mut self, run: &str, asked: bool) -> bool {
+    pub fn set_aside(&mut self, run: &str, asked: bool, now: Timestamp) -> bool {
         let lost = self.lease.take_if(|lease| lease.run == run).is_some();
         if lost && !asked {
-            self.require_full("a run was given up in its turn to import");
+            self.require_full("a run was given up in its turn to import", now);
         }
         lost
     }

@@ -3,6 +3,7 @@
 //! Both are small JSON objects, changed only by conditional writes. Fields that a later version of this program added
 //! are kept as they are.
 
+mod brought;
 mod deletions;
 mod duplicates;
 mod effort;
@@ -15,9 +16,7 @@ mod state;
 mod watermark;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -337,25 +336,6 @@ pub struct Outcome {
     pub step: Option<String>,
 }
 
-/// This moment, as the records write it.
-#[must_use]
-pub fn now() -> String {
-    moment(Timestamp::now())
-}
-
-/// A moment as the records write it: in a fixed width, so that moments compare as texts do.
-#[must_use]
-pub fn moment(at: Timestamp) -> String {
-    format!("{at:.6}")
-}
-
-/// How long ago a moment was that a record names; `None` for one that is none.
-#[must_use]
-pub fn since(moment: &str) -> Option<Duration> {
-    let moment: Timestamp = moment.parse().ok()?;
-    Duration::try_from(Timestamp::now().duration_since(moment)).ok()
-}
-
 impl RunRecord {
     /// The record of `run`; an empty one where there is none yet.
     pub async fn load(staging: &Staging, run: &str) -> Result<Self> {
@@ -419,11 +399,11 @@ impl RunRecord {
 }
 
 impl Outcome {
-    /// The end that comes now.
+    /// The end that comes at this moment.
     #[must_use]
-    pub fn now(name: &str, message: Option<&str>) -> Self {
+    pub fn at(at: String, name: &str, message: Option<&str>) -> Self {
         Self {
-            at: now(),
+            at,
             name: name.to_owned(),
             message: message.map(str::to_owned),
             step: None,
@@ -439,7 +419,7 @@ pub async fn end_run(
     name: &str,
     message: Option<&str>,
 ) -> Result<()> {
-    let ended = Outcome::now(name, message);
+    let ended = Outcome::at(staging.clock().moment(), name, message);
     end_run_after(staging, run, key, ended, &Effort::default()).await
 }
 
@@ -469,7 +449,7 @@ pub async fn end_run_after(
         let outcome = record.outcome.as_ref().unwrap_or(&ended);
         SyncState::update(staging, key, |state| {
             let before = state.clone();
-            state.end(&record, outcome);
+            state.end(&record, outcome, staging.clock().now());
             *state != before
         })
         .await?;

@@ -8,11 +8,12 @@
 use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Attempt, Gate, IMPORTED, KickOff, ManifestSeen, Outcome, RunRecord, SyncState, Transferred, now,
+    Attempt, Gate, IMPORTED, KickOff, ManifestSeen, Outcome, RunRecord, SyncState, Transferred,
 };
+use crate::clock::moment;
 use crate::config::{Deletions, ImportMode, SyncSettings};
 
 const LEASE: Duration = Duration::from_hours(1);
@@ -57,6 +58,8 @@ enum At {
 struct World {
     time: u64,
     clock: Timestamp,
+    /// How often it was looked at: no two moments are the same.
+    looks: i64,
     state: SyncState,
     target: Content,
     /// Imports that the target was asked for and has not done: the run, whether it replaces, and what it brings.
@@ -83,6 +86,7 @@ impl World {
         Self {
             time: 1,
             clock: Timestamp::UNIX_EPOCH,
+            looks: 0,
             state: SyncState::default(),
             target: Content::new(),
             queue: Vec::new(),
@@ -93,15 +97,22 @@ impl World {
         }
     }
 
+    fn now(&mut self) -> Timestamp {
+        self.looks += 1;
+        let looks = SignedDuration::from_micros(self.looks);
+        self.clock.checked_add(looks).unwrap_or(Timestamp::MAX)
+    }
+
     /// A process takes its next step; `None` where it cannot.
     fn step(&self, index: usize, writes: Writes) -> Option<Self> {
         let mut next = self.clone();
+        let now = next.now();
         let at = match &self.processes[index] {
-            At::Begin => At::Waits(next.export(index)),
+            At::Begin => At::Waits(next.export(index, now)),
             At::Waits(record) => {
                 let mut state = next.state.clone();
                 let asked = next.asked();
-                let gate = state.enter(record, next.clock, LEASE, asked.as_deref());
+                let gate = state.enter(record, now, LEASE, asked.as_deref());
                 let opened = match gate {
                     Gate::Open => true,
                     Gate::Superseded(_) => false,
@@ -128,7 +139,7 @@ impl World {
                 }
             }
             // Once more just before: what came between may have taken long.
-            At::Asks(record) if next.state.lease_left(&record.run, next.clock).is_none() => {
+            At::Asks(record) if next.state.lease_left(&record.run, now).is_none() => {
                 At::Waits(record.clone())
             }
             At::Asks(record) => {
@@ -140,11 +151,11 @@ impl World {
                     return None;
                 }
                 let outcome = Outcome {
-                    at: now(),
+                    at: moment(now),
                     name: IMPORTED.to_owned(),
                     message: None,
                 };
-                next.state.end(record, &outcome);
+                next.state.end(record, &outcome, now);
                 At::Over
             }
             At::Over => return None,
@@ -160,14 +171,14 @@ impl World {
         (is_queued || self.done.contains(run)).then(|| run.clone())
     }
 
-    fn export(&mut self, index: usize) -> RunRecord {
+    fn export(&mut self, index: usize, now: Timestamp) -> RunRecord {
         self.time += 1;
-        let plan = self.state.next(&SETTINGS, self.clock);
+        let plan = self.state.next(&SETTINGS, now);
         let mode = plan.mode.unwrap_or(ImportMode::Merge);
         RunRecord {
             run: format!("{index}"),
             kick_offs: vec![KickOff {
-                at: now(),
+                at: moment(now),
                 since: plan.since,
                 ..KickOff::default()
             }],
@@ -264,6 +275,12 @@ impl World {
         world.target
     }
 
+    /// Whose turn it is, and whether it is over.
+    fn turn<'a>(&self, state: &'a SyncState) -> Option<(&'a str, bool)> {
+        let lease = state.lease.as_ref()?;
+        Some((&lease.run, lease.until <= moment(self.clock)))
+    }
+
     /// What decides of what can come of it.
     fn fingerprint(&self) -> String {
         let due = self.state.due.as_ref();
@@ -275,7 +292,7 @@ impl World {
                     At::Begin => ("begin", None, None),
                     At::Waits(record) => ("waits", Some(record), None),
                     At::Writes(record, state, opened) => {
-                        let state = (&state.lease, state.watermark.as_ref().map(|it| &it.at));
+                        let state = (self.turn(state), state.watermark.as_ref().map(|it| &it.at));
                         (
                             "writes",
                             Some(record),
@@ -298,7 +315,7 @@ impl World {
         format!(
             "{:?}",
             (
-                (watermark, &self.state.lease, due.is_some()),
+                (watermark, self.turn(&self.state), due.is_some()),
                 (self.time, self.clock, &self.target, &self.queue, &self.done),
                 (processes, self.crashes, self.expiries),
             )

@@ -1,5 +1,6 @@
 //! The state of a synchronisation (`sync/<key>.json`): what outlives its runs.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -39,6 +40,10 @@ pub struct SyncState {
     /// The last full run that arrived.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub full: Option<FullRun>,
+    /// The types of which the target may have resources since then, or of which that run did not know: whoever had the turn to
+    /// import may have brought some, however it ended.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub brought: Vec<String>,
     /// The last runs that ended, the oldest first.
     pub runs: Vec<Ended>,
     /// What this version does not know.
@@ -125,7 +130,7 @@ impl SyncState {
     }
 
     /// Takes an ended run's record in; does nothing the second time.
-    pub(super) fn end(&mut self, record: &RunRecord, outcome: &Outcome) {
+    pub(super) fn end(&mut self, record: &RunRecord, outcome: &Outcome, now: Timestamp) {
         // By the kick-off, for a server may give a newer one the same status URL and so the same name.
         let ends = |in_progress: &InProgress| {
             record
@@ -143,7 +148,7 @@ impl SyncState {
         };
         if !self.runs.contains(&ended) {
             self.runs.push(ended);
-            self.conclude(record, outcome);
+            self.conclude(record, outcome, now);
         }
         let surplus = self.runs.len().saturating_sub(RUNS_KEPT);
         self.runs.drain(..surplus);

@@ -86,7 +86,7 @@ async fn ending_with(outcomes: &[&str]) -> String {
     let begin = || {
         RunRecord::update(&staging, "a1", |record| {
             record.kick_offs.push(KickOff {
-                at: now(),
+                at: staging.clock().moment(),
                 ..KickOff::default()
             });
             true

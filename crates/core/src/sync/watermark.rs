@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-use super::{IMPORTED, KickOff, NOTHING, Outcome, RunRecord, SyncState, Transferred, now};
+use super::{IMPORTED, KickOff, NOTHING, Outcome, RunRecord, SyncState, Transferred};
+use crate::clock::moment;
 use crate::config::{ImportMode, SyncSettings};
 
 /// Up to when the target has everything.
@@ -125,7 +126,7 @@ impl SyncState {
     }
 
     /// Takes in that a run has ended: the watermark, what is due, the lease.
-    pub(super) fn conclude(&mut self, record: &RunRecord, outcome: &Outcome) {
+    pub(super) fn conclude(&mut self, record: &RunRecord, outcome: &Outcome, now: Timestamp) {
         let had_lease = self
             .lease
             .as_ref()
@@ -136,14 +137,20 @@ impl SyncState {
         }
         let deleted = record.deleted.as_ref().is_some_and(|it| it.applied() > 0);
         if !had_lease && (outcome.name == IMPORTED || deleted) {
-            self.require_full("another run may have imported at the same time as this one");
+            self.require_full(
+                "another run may have imported at the same time as this one",
+                now,
+            );
         }
         let replaces = record.transfer.as_ref().is_some_and(Transferred::replaces);
         let replaces = replaces && !record.attempts.is_empty();
         let whole = outcome.name == IMPORTED && record.issues_hold().is_none();
         if replaces && !whole {
             // What it took the place of is gone, and no delta brings that back.
-            self.require_full("a run that replaces what is there did not bring all of it");
+            self.require_full(
+                "a run that replaces what is there did not bring all of it",
+                now,
+            );
         }
         if !matches!(outcome.name.as_str(), IMPORTED | NOTHING) {
             return;
@@ -154,28 +161,28 @@ impl SyncState {
         // Before it moves: what a run does not bring, the next one may not be told to skip.
         let superseded = self.superseding(record).is_some();
         if replaces && whole {
-            self.note_full(record, kick_off);
+            self.note_full(record, kick_off, now);
         }
         if let Some(why) = record.deleted.as_ref().and_then(|it| it.refresh.as_deref()) {
-            self.require_full(why);
+            self.require_full(why, now);
         }
         if !superseded {
-            self.advance(record, kick_off);
+            self.advance(record, kick_off, now);
         }
     }
 
     /// Says that the next run has to be a full one. The first reason is the one that is told; the newest says which runs were
     /// asked for too early to do away with it.
-    pub(super) fn require_full(&mut self, why: &str) {
+    pub(super) fn require_full(&mut self, why: &str, now: Timestamp) {
         let due = self.due.get_or_insert_with(|| Due {
             why: why.to_owned(),
             ..Due::default()
         });
-        due.since = now();
+        due.since = moment(now);
     }
 
     /// Takes in what a full run brought that replaced what was there: that does away with what was due before it began.
-    fn note_full(&mut self, record: &RunRecord, kick_off: &KickOff) {
+    fn note_full(&mut self, record: &RunRecord, kick_off: &KickOff, now: Timestamp) {
         let Some(transfer) = record
             .transfer
             .as_ref()
@@ -183,8 +190,7 @@ impl SyncState {
         else {
             return;
         };
-        let brought = transfer.resources.iter().filter(|(_, count)| **count > 0);
-        let mut types: Vec<String> = brought.map(|(name, _)| name.clone()).collect();
+        let mut types: Vec<String> = transfer.types().cloned().collect();
         // What is left in the target of a type that is gone at the source is told of until it is emptied.
         let left = transfer.missing.iter().filter(|_| !transfer.emptied);
         types.extend(left.cloned());
@@ -195,9 +201,13 @@ impl SyncState {
             types,
         });
         self.due.take_if(|due| due.since < kick_off.at);
+        if !self.knew_all(transfer) {
+            // It took the place of nothing of theirs, for when it was staged they had not come.
+            self.require_full("types were brought of which a full run did not know", now);
+        }
     }
 
-    fn advance(&mut self, record: &RunRecord, kick_off: &KickOff) {
+    fn advance(&mut self, record: &RunRecord, kick_off: &KickOff, now: Timestamp) {
         let Some((at, own)) = record.as_of() else {
             return;
         };
@@ -223,7 +233,7 @@ impl SyncState {
             merged: !replaced && (merged || is_full),
             at,
             run: record.run.clone(),
-            moved: now(),
+            moved: moment(now),
             unverified: record
                 .attempts
                 .last()
@@ -297,12 +307,13 @@ mod tests {
             run: record.run.clone(),
             ..Lease::default()
         });
+        let now = Timestamp::now();
         let outcome = Outcome {
             name: name.to_owned(),
-            at: now(),
+            at: moment(now),
             ..Outcome::default()
         };
-        state.conclude(record, &outcome);
+        state.conclude(record, &outcome, now);
     }
 
     fn at(state: &SyncState) -> Option<&str> {
@@ -416,12 +427,12 @@ mod tests {
         ended(&mut state, &run("earlier", T2, None), IMPORTED);
         assert!(state.due.is_some());
         let mut merged = run("merged", T3, None);
-        merged.kick_offs[0].at = now();
+        merged.kick_offs[0].at = moment(Timestamp::now());
         merged.transfer.as_mut().unwrap().mode = "merge".to_owned();
         ended(&mut state, &merged, IMPORTED);
         assert!(state.due.is_some());
         let mut replaced = run("replaced", T3, None);
-        replaced.kick_offs[0].at = now();
+        replaced.kick_offs[0].at = moment(Timestamp::now());
         ended(&mut state, &replaced, IMPORTED);
         assert_eq!(state.due, None);
         let next = state.next(&settings, Timestamp::now());
@@ -435,7 +446,7 @@ mod tests {
             name: IMPORTED.to_owned(),
             ..Outcome::default()
         };
-        state.conclude(&run("a", T1, None), &outcome);
+        state.conclude(&run("a", T1, None), &outcome, Timestamp::now());
         assert!(state.due.is_some());
     }
 }

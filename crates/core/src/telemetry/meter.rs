@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::clock::Clock;
 use crate::progress::Event;
-use crate::sync;
 
 /// Counts for one call after the other.
 #[derive(Debug, Default)]
@@ -67,7 +67,8 @@ impl Counts {
             }
             Event::Arrived(arrival) => {
                 self.imported |= arrival.imported;
-                self.freshness = arrival.transaction_time.as_deref().and_then(sync::since);
+                let at = arrival.transaction_time.as_deref();
+                self.freshness = at.and_then(|at| Clock::default().since(at));
             }
             Event::TransferComplete(_)
             | Event::KickedOff(_)
@@ -144,7 +145,7 @@ mod tests {
         let hour_ago = jiff::Timestamp::now() - Duration::from_hours(1);
         tell(Event::Arrived(Arrival {
             imported: true,
-            transaction_time: Some(sync::moment(hour_ago)),
+            transaction_time: Some(crate::clock::moment(hour_ago)),
         }));
         let counts = meter.take();
         assert!(counts.imported);

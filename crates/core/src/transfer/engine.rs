@@ -127,7 +127,7 @@ impl Engine {
             stop: watch::Sender::new(false),
             over: AtomicBool::new(false),
             links: Newest::new(transfer.renew.clone(), transfer.retry_after_max)
-                .until(transfer.expires),
+                .until(transfer.expires, transfer.staging.clock()),
             elsewhere: AtomicUsize::default(),
             asked_to_wait: Mutex::default(),
             clock: PartClock::default(),

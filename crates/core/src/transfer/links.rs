@@ -13,6 +13,7 @@ use url::Url;
 use super::list::List;
 use super::places::{Place, Places};
 use super::plan::Plan;
+use crate::clock::Clock;
 use crate::error::{Error, Kind, Result};
 use crate::manifest::{Manifest, Output};
 
@@ -111,6 +112,7 @@ pub(super) struct Newest {
     renew: Option<Renew>,
     retry_after_max: Duration,
     expires: Option<Timestamp>,
+    clock: Clock,
     had: Mutex<Option<(Instant, Result<Links, Unrenewed>)>>,
 }
 
@@ -138,13 +140,15 @@ impl Newest {
             renew,
             retry_after_max,
             expires: None,
+            clock: Clock::default(),
             had: Mutex::default(),
         }
     }
 
-    /// The same, where the source has said until when the files are there.
-    pub(super) fn until(mut self, expires: Option<Timestamp>) -> Self {
+    /// The same, where the source has said until when the files are there, by this clock.
+    pub(super) fn until(mut self, expires: Option<Timestamp>, clock: &Clock) -> Self {
         self.expires = expires;
+        self.clock = clock.clone();
         self
     }
 
@@ -153,7 +157,7 @@ impl Newest {
         match self.expires {
             None => Verdict::Unknown(error),
             // Whatever the server calls it, a token would not help any more.
-            Some(at) if at <= Timestamp::now() => Verdict::Expired(
+            Some(at) if at <= self.clock.now() => Verdict::Expired(
                 Kind::Transfer
                     .error(format!(
                         "the export expired at {at}, as the source had said: {}",

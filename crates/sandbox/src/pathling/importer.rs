@@ -36,10 +36,11 @@ impl Importer {
             PathlingVersion::Seven => Duration::ZERO,
             PathlingVersion::Two => world.settings.key_refresh,
         };
+        let clock = world.clock.clone();
         Self {
             world,
             s3_root,
-            tables: Mutex::new(Tables::new(refresh)),
+            tables: Mutex::new(Tables::new(refresh, clock)),
             turn: tokio::sync::Mutex::default(),
         }
     }

@@ -1,9 +1,12 @@
 //! The tables of Pathling: rows by type, and what each mode of an import does to them.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
+use jiff::Timestamp;
+
+use crate::clock::Clock;
 
 /// One row: a resource as it was imported.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,25 +44,28 @@ pub(super) struct Tables {
     version: u64,
     /// The version that is told for a while after the last write.
     before: u64,
-    changed: Instant,
+    changed: Timestamp,
     refresh: Duration,
+    clock: Clock,
 }
 
 impl Tables {
     /// No tables. `refresh`: how long after a write the database's key is still the old one.
-    pub(super) fn new(refresh: Duration) -> Self {
+    pub(super) fn new(refresh: Duration, clock: Clock) -> Self {
         Self {
             rows: BTreeMap::new(),
             version: 0,
             before: 0,
-            changed: Instant::now(),
+            changed: clock.now(),
             refresh,
+            clock,
         }
     }
 
     /// The key of the database, as the job cache sees it now.
     pub(super) fn key(&self) -> u64 {
-        if self.changed.elapsed() >= self.refresh {
+        let age = Duration::try_from(self.clock.now().duration_since(self.changed));
+        if age.unwrap_or_default() >= self.refresh {
             self.version
         } else {
             self.before
@@ -69,7 +75,7 @@ impl Tables {
     fn touch(&mut self) {
         self.before = self.key();
         self.version += 1;
-        self.changed = Instant::now();
+        self.changed = self.clock.now();
     }
 
     pub(super) fn rows(&self, kind: &str) -> &[Row] {

@@ -2,9 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
-
-use jiff::Timestamp;
+use std::time::Duration;
 
 use super::Source;
 use super::body::Content;
@@ -72,7 +70,7 @@ impl Source {
             let Some(job) = jobs.get_mut(id) else {
                 return outcome(404, "not-found", "There is no such export");
             };
-            if job.expires.is_some_and(|at| at <= Timestamp::now()) {
+            if job.expires.is_some_and(|at| at <= self.world.clock.now()) {
                 return outcome(404, "not-found", "The export has expired");
             }
             if let Err(status) = job.links.admit(call, &self.world.faults) {
@@ -99,7 +97,7 @@ impl Source {
         })?;
         Some(if date {
             // Dates have whole seconds: two from now is more than one.
-            let then = SystemTime::now() + Duration::from_secs(2);
+            let then = self.world.clock.system_time() + Duration::from_secs(2);
             busy(status, &httpdate::fmt_http_date(then))
         } else {
             busy(status, "1")

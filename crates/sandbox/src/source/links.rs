@@ -3,6 +3,8 @@
 //! Each manifest that is answered has URLs of its own, told apart by their signature where links are signed. The number
 //! of the manifest is the signature; nobody has to believe it.
 
+use jiff::Timestamp;
+
 use crate::call::Call;
 use crate::faults::{Fault, Faults};
 
@@ -22,14 +24,14 @@ pub(super) struct Links {
 
 impl Links {
     /// A new manifest is answered: gives the query of its URLs, with the question mark; empty where none is signed.
-    pub(super) fn issue(&mut self, signed: bool) -> String {
+    pub(super) fn issue(&mut self, signed: bool, now: Timestamp) -> String {
         self.issued += 1;
         self.served = 0;
         self.signed = signed;
         if !signed {
             return String::new();
         }
-        let date = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
+        let date = now.strftime("%Y%m%dT%H%M%SZ");
         format!(
             "?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=sandbox%2Fs3&X-Amz-Date={date}\
              &X-Amz-Expires=3600&X-Amz-SignedHeaders=host&X-Amz-Signature={:064x}",

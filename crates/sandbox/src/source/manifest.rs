@@ -101,7 +101,7 @@ impl Job {
         let expiring = |fault: &Fault| matches!(fault, Fault::FilesExpireAfter(..)).then_some(());
         let signed = world.settings.signed_links || faults.peek(expiring).is_some();
         let telling = Telling {
-            signature: self.links.issue(signed),
+            signature: self.links.issue(signed, world.clock.now()),
             base: self.files_base(world),
             counts: !faults.fires(&Fault::CountAbsent),
             sizes: world.settings.file_sizes,

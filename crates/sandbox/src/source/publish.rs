@@ -2,7 +2,7 @@
 //! are there.
 
 use std::sync::PoisonError;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -53,7 +53,8 @@ impl Job {
         });
         let Some(text) = told else { return };
         let (sign, seconds) = text.split_at(usize::from(text.starts_with(['+', '-'])));
-        let (now, seconds) = (SystemTime::now(), seconds.parse().map(Duration::from_secs));
+        let now = world.clock.system_time();
+        let seconds = seconds.parse().map(Duration::from_secs);
         let date = match (sign, seconds) {
             ("+", Ok(seconds)) => now.checked_add(seconds),
             ("-", Ok(seconds)) => now.checked_sub(seconds),

@@ -13,7 +13,7 @@ use crate::config::Dialect;
 use crate::error::{Error, Kind, Result};
 use crate::pathling::{self, Deletion};
 use crate::staging::{Staging, layout};
-use crate::sync::{self, RunRecord};
+use crate::sync::RunRecord;
 
 /// How many types are at work at once.
 const TYPES: usize = 4;
@@ -78,7 +78,9 @@ pub(in crate::steps) async fn apply(
         Outcome::Done => {
             RunRecord::update(staging, run, |record| {
                 let deleted = record.deleted.as_mut();
-                deleted.map(|it| it.done = Some(sync::now())).is_some()
+                deleted
+                    .map(|it| it.done = Some(staging.clock().moment()))
+                    .is_some()
             })
             .await?;
             tracing::info!(run, deletions = all, "deletions are applied at the target");

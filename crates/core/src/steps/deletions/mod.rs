@@ -17,7 +17,7 @@ use crate::config::Deletions;
 use crate::error::Result;
 use crate::manifest::{Beside, Manifest};
 use crate::staging::{Staging, layout};
-use crate::sync::{self, Attempt, Deleted, RunRecord};
+use crate::sync::{Attempt, Deleted, RunRecord};
 use crate::transfer::Plan;
 
 pub(super) use applying::apply;
@@ -55,7 +55,7 @@ pub(super) async fn look_at(
         return Ok(());
     }
     let mut deleted = Deleted {
-        at: sync::now(),
+        at: context.clock().moment(),
         files,
         policy: policy.as_str().to_owned(),
         ..Deleted::default()

@@ -15,7 +15,7 @@ use crate::config::ExportErrors;
 use crate::error::{Error, Kind, Result};
 use crate::manifest::{Beside, Manifest};
 use crate::staging::{Staging, layout};
-use crate::sync::{self, ExportIssues, HELD, RunRecord};
+use crate::sync::{ExportIssues, HELD, RunRecord};
 use crate::transfer::Plan;
 
 /// Reads what the source reports of the export, before any of its resources is fetched, and writes it into the run's record.
@@ -111,7 +111,7 @@ fn fails(staging: &Staging, run: &str, issues: &ExportIssues) -> Error {
 async fn read(fetching: &Fetching<'_>, run: &str, stored: &Arc<Manifest>) -> Result<ExportIssues> {
     let plan = Plan::beside(run, Arc::clone(stored), Beside::Errors);
     let mut issues = ExportIssues {
-        at: sync::now(),
+        at: fetching.staging.clock().moment(),
         files: stored.head.errors,
         missing: stored.head.errors - plan.len(),
         ..ExportIssues::default()

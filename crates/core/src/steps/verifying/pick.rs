@@ -6,9 +6,9 @@ use std::hash::{BuildHasher, RandomState};
 use futures_util::StreamExt as _;
 use serde_json::Value;
 
-use super::super::lines::{Line, Lines};
 use super::Sample;
 use crate::error::{Kind, Result};
+use crate::lines::{Line, Lines};
 use crate::staging::layout::{self, Role};
 use crate::staging::{Chunks, Staging};
 
