@@ -116,6 +116,7 @@ impl Audit {
             | Event::FileStarted { .. }
             | Event::Retrying { .. }
             | Event::Waiting { .. }
+            | Event::SentAgain
             | Event::Arrived(_) => return,
             _ => {}
         }
