@@ -54,7 +54,10 @@ def template():
 
 def largest(value):
     """A number, or the largest that a parameter may be."""
-    return value if isinstance(value, int) else template()["Parameters"][value["Ref"]]["MaxValue"]
+    if isinstance(value, int):
+        return value
+    parameter = template()["Parameters"][value["Ref"]]
+    return parameter["MaxValue"] if "MaxValue" in parameter else max(parameter["AllowedValues"])
 
 
 def substitutions(parameters=None):
