@@ -131,7 +131,7 @@ deploy: .venv/sam/ready ## Deploy what was built, asking for each parameter (lat
 	SAM_CLI_TELEMETRY=0 .venv/sam/bin/sam deploy --guided
 
 .PHONY: sizes
-sizes: ## Print the size of each function's zip that build-lambdas built; at most 6 MiB
+sizes: ## Print the zip size of each function that build-lambdas built, at most 6 MiB; its start and memory, where it runs here
 	$(PYTHON) tools/sizes.py .aws-sam/build
 
 # Needs the nightly toolchain (rustup toolchain install nightly). What it finds lies in fuzz/artifacts; FUZZ_SECONDS is for each.

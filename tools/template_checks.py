@@ -128,6 +128,38 @@ def check_policies():
             yield f"{role} is not the role of {step} alone"
 
 
+def check_network():
+    """Where there is a VPC, all functions are in it, and each role may have it so; the functions themselves may not."""
+    described = template()
+    if described["Globals"]["Function"].get("VpcConfig") != {
+        "Fn::If": [
+            "HasVpc",
+            {"SubnetIds": {"Ref": "VpcSubnetIds"}, "SecurityGroupIds": {"Ref": "VpcSecurityGroupIds"}},
+            {"Ref": "AWS::NoValue"},
+        ]
+    }:
+        yield f"the functions' network is {described['Globals']['Function'].get('VpcConfig')}"
+    for step, function in STEPS.items():
+        if "VpcConfig" in described["Resources"][function]["Properties"]:
+            yield f"{step} has a network of its own"
+        of = [one for one in statements(role_of(step)) if "ec2:CreateNetworkInterface" in listed(one["Action"])]
+        if [one["Effect"] for one in of] != ["Allow", "Deny"] or of[0]["Action"] != of[1]["Action"]:
+            yield f"{step}: interfaces are made by {of}"
+
+
+def check_tracing():
+    """What is traced may say so, and is by the one parameter."""
+    described = template()
+    if described["Globals"]["Function"].get("Tracing") != {"Fn::If": ["IsTraced", "Active", "PassThrough"]}:
+        yield f"the functions are traced by {described['Globals']['Function'].get('Tracing')}"
+    for name in ("StateMachine", "DistributedStateMachine"):
+        if described["Resources"][name]["Properties"].get("Tracing") != {"Enabled": {"Fn::If": ["IsTraced", True, False]}}:
+            yield f"{name} is traced by {described['Resources'][name]['Properties'].get('Tracing')}"
+    for role in [*map(role_of, STEPS), "StateMachineRole"]:
+        if "xray:PutTraceSegments" not in str(statements(role)):
+            yield f"{role} may not write traces"
+
+
 def check_bucket_access():
     """Exported resources are transfer-to-s3's alone, and so is deleting; what was synchronised when is deleted by nobody."""
     for step in STEPS:

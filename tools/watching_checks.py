@@ -32,6 +32,10 @@ def watched(properties):
     return (namespace if isinstance(namespace, str) else namespace["Fn::Sub"], properties["MetricName"], values)
 
 
+# Where no data is as bad as bad data: nothing arrived, and nothing succeeded.
+MISSED = {"ExecutionsSucceeded", "FreshnessSeconds"}
+
+
 def check_logs():
     described = template()
     shared = described["Globals"]["Function"]["LoggingConfig"]
@@ -87,6 +91,7 @@ def check_alarms():
     if given != {"Fn::Sub": NAMESPACE}:
         yield f"the functions write metrics for {given}, and the alarms look at {NAMESPACE}"
     wanted = {("AWS/States", metric) for metric in ("ExecutionsFailed", "ExecutionsTimedOut", "ExecutionsSucceeded")}
+    wanted |= {(NAMESPACE, metric) for metric in ("RunsHeld", "FreshnessSeconds")}
     yield from (f"no alarm on {one}" for one in sorted(wanted - {what[:2] for what in found.values()}))
     throttled = [what[2][0]["Ref"] for what in found.values() if what[:2] == ("AWS/Lambda", "Throttles")]
     if sorted(throttled) != sorted(STEPS.values()):
@@ -106,17 +111,49 @@ def check_alarms():
             yield f"{name}: there is no metric {metric} by {dimensions}"
         if alarm["AlarmActions"] != [{"Ref": "AlarmTopic"}]:
             yield f"{name}: nobody hears of it"
-        if alarm["TreatMissingData"] != ("breaching" if metric == "ExecutionsSucceeded" else "notBreaching"):
+        if alarm["TreatMissingData"] != ("breaching" if metric in MISSED else "notBreaching"):
             yield f"{name}: missing data is {alarm['TreatMissingData']}"
         seconds = largest(alarm["Period"]) * largest(alarm["EvaluationPeriods"])
         if seconds > (7 * 86400 if alarm["Period"] >= 3600 else 86400):
             yield f"{name}: CloudWatch does not look back {seconds} seconds"
+        # Who is told that nothing came is told when something does.
+        if (metric in MISSED) != (alarm.get("OKActions") == [{"Ref": "AlarmTopic"}]):
+            yield f"{name}: its end is told to {alarm.get('OKActions')}"
+
+
+def check_freshness():
+    """The alarm's threshold is its own number of hours, whichever may be chosen; and it is there where runs have to be fresh."""
+    described = template()
+    seconds = {int(hours): row["Seconds"] for hours, row in described["Mappings"]["Freshness"].items()}
+    allowed = described["Parameters"]["AlarmFreshnessHours"]["AllowedValues"]
+    if seconds != {hours: hours * 3600 for hours in allowed}:
+        yield f"hours in seconds are {seconds}, for {allowed}"
+    alarm = alarms()["FreshnessAlarm"]
+    hours = {"Ref": "AlarmFreshnessHours"}
+    if (alarm["Threshold"], alarm["EvaluationPeriods"], alarm["Period"]) != (
+        {"Fn::FindInMap": ["Freshness", hours, "Seconds"]}, hours, 3600,
+    ):  # fmt: skip
+        yield f"FreshnessAlarm looks at {alarm['EvaluationPeriods']} periods of {alarm['Period']} s for {alarm['Threshold']}"
+    condition = described["Conditions"][described["Resources"]["FreshnessAlarm"]["Condition"]]
+    for part in ({"Condition": "HasSchedule"}, {"Fn::Equals": [{"Ref": "Since"}, "auto"]}):
+        if part not in condition["Fn::And"]:
+            yield f"FreshnessAlarm is there under {condition}"
 
 
 def check_dashboard():
     resources = template()["Resources"]
     ((name, dashboard),) = of_type("AWS::CloudWatch::Dashboard").items()
     text, own = dashboard["Properties"]["DashboardBody"]["Fn::Sub"]
+    # What is there under a condition alone; without it, the rest must be a body too.
+    bare = text
+    for variable, value in own.items():
+        condition, there, missing = value["Fn::If"]
+        if missing != "":
+            continue
+        text, bare = text.replace("${" + variable + "}", there["Fn::Sub"]), bare.replace("${" + variable + "}", "")
+        for alarm in re.findall(r"\$\{(\w+)\.Arn\}", there["Fn::Sub"]):
+            if resources.get(alarm, {}).get("Condition") != condition:
+                yield f"{name}: {alarm} is shown when {condition}"
     for reference in set(re.findall(r"\$\{([\w:.]+)\}", text)) - set(own):
         if not reference.startswith("AWS::") and reference.removesuffix(".Arn") not in resources:
             yield f"{name}: there is no {reference}"
@@ -129,16 +166,23 @@ def check_dashboard():
         if cells & drawn:
             yield f"{name}: {title} lies over another"
         drawn |= cells
-        shown |= {alarm.removeprefix("${").removesuffix(".Arn}") for alarm in widget["properties"].get("alarms", [])}
+        shown |= shown_by(widget)
         for metric in widget["properties"].get("metrics", []):
             namespace, what, dimensions = graphed(metric)
             if namespace.startswith("AWS/") or (namespace, metrics().get(what)) == (NAMESPACE, dimensions):
                 continue
             yield f"{name}: {title}: there is no metric {what} by {dimensions} in {namespace}"
-    # One that may not be there cannot be shown.
+    if shown != set(alarms()):
+        yield f"{name}: alarms that it does not show, or should not: {sorted(shown ^ set(alarms()))}"
     always = {alarm for alarm in alarms() if "Condition" not in resources[alarm]}
-    if shown != always:
-        yield f"{name}: alarms that it does not show, or should not: {sorted(shown ^ always)}"
+    without = set().union(*map(shown_by, json.loads(bare)["widgets"]))
+    if without != always:
+        yield f"{name}: alarms that it does not show, or should not, where some are not there: {sorted(without ^ always)}"
+
+
+def shown_by(widget):
+    """The alarms of a widget."""
+    return {alarm.removeprefix("${").removesuffix(".Arn}") for alarm in widget["properties"].get("alarms", [])}
 
 
 def graphed(metric):

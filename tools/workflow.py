@@ -54,15 +54,18 @@ def template():
 
 def largest(value):
     """A number, or the largest that a parameter may be."""
-    return value if isinstance(value, int) else template()["Parameters"][value["Ref"]]["MaxValue"]
+    if isinstance(value, int):
+        return value
+    parameter = template()["Parameters"][value["Ref"]]
+    return parameter["MaxValue"] if "MaxValue" in parameter else max(parameter["AllowedValues"])
 
 
 def substitutions(parameters=None):
     """What template.yaml substitutes, as text: parameters by their value here or their default, a function's ARN by its
-    logical name in an account of documentation."""
+    logical name in an account of documentation. AWS's own parameters are among them."""
     described = template()
     defaults = {name: what.get("Default", "") for name, what in described["Parameters"].items()}
-    values = defaults | (parameters or {})
+    values = {"AWS::Partition": "aws"} | defaults | (parameters or {})
     out = {}
     for name, value in described["Resources"]["StateMachine"]["Properties"]["DefinitionSubstitutions"].items():
         if "Ref" in value:
@@ -70,7 +73,7 @@ def substitutions(parameters=None):
         else:
             logical, attribute = value["Fn::GetAtt"]
             assert attribute == "Arn", f"{name} is not an ARN"
-            out[name] = f"arn:aws:lambda:us-east-1:123456789012:function:{logical}"
+            out[name] = f"arn:{values['AWS::Partition']}:lambda:us-east-1:123456789012:function:{logical}"
     return out
 
 
@@ -175,8 +178,8 @@ def check_machines():
         yield f"the state machines differ: {one['Properties']} and {other['Properties']}"
 
 
-def states(asl=ASL):
-    return json.loads(definition(asl=asl))["States"]
+def states(asl=ASL, parameters=None):
+    return json.loads(definition(parameters, asl=asl))["States"]
 
 
 def check_states():
@@ -266,6 +269,31 @@ def check_distributed():
     for name, worker in workers.items():
         if bare(worker) != transfer:
             yield f"{name} is {bare(worker)}, not {transfer}"
+
+
+def check_partitions():
+    """What is deployed is right in each partition of AWS: ARNs are of the stack's own, and the console is there."""
+    consoles = template()["Mappings"]["Partitions"]
+    if set(consoles) != {"aws", "aws-cn", "aws-us-gov"}:
+        yield f"the partitions are {sorted(consoles)}"
+    for path in (ROOT / "template.yaml", ASL, DISTRIBUTED):
+        text = path.read_text()
+        # What a person reads may give an example.
+        lines = [line for line in text.splitlines() if not line.strip().startswith(("#", "Description:", '"Comment"'))]
+        for line in lines:
+            if re.search(r"arn:aws[\w-]*:", line):
+                yield f"{path.name}: of one partition alone: {line.strip()}"
+            if re.search(r"\bconsole\.\w", line) and not line.strip().startswith(tuple(f"{name}:" for name in consoles)):
+                yield f"{path.name}: the console of one partition alone: {line.strip()}"
+    for partition in consoles:
+        reader = states(DISTRIBUTED, {"AWS::Partition": partition})["Transfer batches"]["ItemReader"]["Resource"]
+        if reader != f"arn:{partition}:states:::s3:getObject":
+            yield f"{partition}: the Map reads its batches by {reader}"
+    url, own = template()["Outputs"]["DashboardUrl"]["Value"]["Fn::Sub"]
+    if not url.startswith("https://${Console}/") or own != {
+        "Console": {"Fn::FindInMap": ["Partitions", {"Ref": "AWS::Partition"}, "Console"]}
+    }:
+        yield f"the dashboard is at {url}, {own}"
 
 
 def check_execution_timeout():

@@ -37,3 +37,14 @@ def staged(stack, run, kind):
     """A type's staged resources, each as its line."""
     keys = [key for key in stack.keys() if key.startswith(f"runs/{run}/{kind}/")]
     return sorted(line for key in keys for line in stack.read(key).splitlines())
+
+
+def statements(stack, role):
+    """The statements of all of a role's own policies."""
+    iam = stack.cloud.iam
+    for name in iam.list_role_policies(RoleName=role)["PolicyNames"]:
+        yield from iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]["Statement"]
+
+
+def listed(value):
+    return value if isinstance(value, list) else [value]

@@ -1,8 +1,8 @@
 """The stack on a local AWS: built by `sam build` and deployed by `sam deploy` from template.yaml as it is.
 
 What ministack does not show is not tested here: redrive itself, an execution's time limit, MaxDelaySeconds and jitter,
-limits of size and memory, logs and metrics of the state machine, alarms on them, KMS and lifecycle, and whether a state
-machine's own role suffices. `make check-template` looks at those of them that can be read.
+limits of size and memory, logs and metrics of the state machine, alarms on them, KMS, the functions' network and lifecycle,
+and whether a state machine's own role suffices. `make check-template` looks at those of them that can be read.
 """
 
 import json

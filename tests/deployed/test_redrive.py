@@ -6,6 +6,8 @@ ministack has no redrive; so an execution of a state machine that begins at that
 import pytest
 from checks import check_the_target
 
+from states import IN_ORDER
+
 AUTHENTICATION = "AuthenticationError"
 FAILING = [
     # What only a new export mends, such as a damaged file, no redrive does.

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 import workflow
+from checks import listed, statements
 
 from local_aws import ACCOUNT, REGION
 from states import IN_ORDER
@@ -64,18 +65,6 @@ GOES_ON = {
     # Nothing was left that would have to go.
     "s3:DeleteObject",
 }
-
-
-def statements(stack, role):
-    """The statements of all of a role's policies."""
-    iam = stack.cloud.iam
-    assert iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"] == []
-    for name in iam.list_role_policies(RoleName=role)["PolicyNames"]:
-        yield from iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]["Statement"]
-
-
-def listed(value):
-    return value if isinstance(value, list) else [value]
 
 
 @pytest.mark.parametrize("step", TABLE)
@@ -139,6 +128,7 @@ def functions(stack):
 
 def allowed(stack, role):
     """The resources of each action."""
+    assert stack.cloud.iam.list_attached_role_policies(RoleName=stack.physical[role])["AttachedPolicies"] == []
     found = {}
     for statement in statements(stack, stack.physical[role]):
         assert statement["Effect"] == "Allow"

@@ -88,6 +88,37 @@ def test_alarms_and_dashboard_watch_the_state_machine_that_is_there(standard_sit
         assert {arn for arn in told(body) if ":stateMachine:" in arn} == {machine}
 
 
+def test_alarms_that_need_a_schedule_are_there_with_one_and_the_dashboard_shows_what_there_is(standard_site, scheduled):
+    watch = standard_site.cloud.aws.client("cloudwatch")
+    for site, further in ((standard_site, set()), (scheduled, {"NoSuccessAlarm", "FreshnessAlarm"})):
+        names = site.stack.physical
+        there = {logical for logical in names if logical.endswith("Alarm")}
+        assert {logical for logical in there if logical in ("NoSuccessAlarm", "FreshnessAlarm")} == further
+        body = json.loads(watch.get_dashboard(DashboardName=names["Dashboard"])["DashboardBody"])
+        (shown,) = [widget["properties"]["alarms"] for widget in body["widgets"] if widget["type"] == "alarm"]
+        described = watch.describe_alarms(AlarmNames=[names[logical] for logical in there])["MetricAlarms"]
+        assert sorted(shown) == sorted(alarm["AlarmArn"] for alarm in described)
+    (fresh,) = watch.describe_alarms(AlarmNames=[scheduled.stack.physical["FreshnessAlarm"]])["MetricAlarms"]
+    # Three days, in the metric's seconds, and in periods of an hour.
+    assert (fresh["Threshold"], fresh["EvaluationPeriods"], fresh["Period"]) == (72 * 3600, 72, 3600)
+
+
+def test_a_run_that_is_held_alarms(standard_site):
+    watch, name = standard_site.cloud.aws.client("cloudwatch"), standard_site.stack.physical["RunHeldAlarm"]
+
+    def state():
+        return watch.describe_alarms(AlarmNames=[name])["MetricAlarms"][0]["StateValue"]
+
+    assert state() != "ALARM"
+    # As CloudWatch takes it from the line that the function writes, which nothing here reads.
+    held = {"MetricName": "RunsHeld", "Value": 1, "Unit": "Count"}
+    watch.put_metric_data(Namespace=f"pathling-import/{standard_site.stack.name}", MetricData=[held])
+    deadline = time.monotonic() + PATIENCE
+    while state() != "ALARM":
+        assert time.monotonic() < deadline, "nobody hears of it"
+        time.sleep(0.2)
+
+
 def told(of):
     """All texts in a document."""
     if isinstance(of, str):

@@ -2,11 +2,21 @@
 //! not be said.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::http::HeaderMap;
+use axum::routing::{get, post};
 use pathling_import_core::config::Step;
 use pathling_import_tests::check::assert_no_secrets;
-use pathling_import_tests::{NAMESPACE, Story, Telemetry};
+use pathling_import_tests::{NAMESPACE, Story, Telemetry, binary};
 use sandbox::{Dataset, Fault, Place, Sandbox};
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::process::Command;
+use tokio::sync::mpsc;
 
 #[tokio::test]
 async fn each_call_ends_with_one_line_that_says_what_it_came_to() {
@@ -194,4 +204,75 @@ async fn no_line_holds_a_secret_a_signature_or_a_resource() {
         }
     }
     assert!(!telemetry.text.contains("resourceType"));
+}
+
+/// What a function answers to an event that is these bytes, and what it writes. Lambda itself takes JSON alone.
+async fn given(event: &'static str, story: &Story) -> (Value, Telemetry) {
+    let (answered, mut answers) = mpsc::channel::<String>(1);
+    let given = Arc::new(AtomicBool::new(false));
+    let next = get(async move || {
+        if given.swap(true, Ordering::SeqCst) {
+            return std::future::pending().await;
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert("lambda-runtime-aws-request-id", "r1".parse().unwrap());
+        headers.insert(
+            "lambda-runtime-deadline-ms",
+            "99999999999999".parse().unwrap(),
+        );
+        headers.insert(
+            "lambda-runtime-invoked-function-arn",
+            "arn".parse().unwrap(),
+        );
+        (headers, event)
+    });
+    let error = post(async move |body: String| answered.send(body).await.unwrap());
+    let api = Router::new()
+        .route("/2018-06-01/runtime/invocation/next", next)
+        .route("/2018-06-01/runtime/invocation/r1/error", error);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, api).await.unwrap() });
+    let step = Step::CheckExportStatus;
+    let mut child = Command::new(binary(&format!("{}-lambda", step.name())));
+    child.env_clear().envs(story.environment(step).iter());
+    for (name, value) in [
+        ("FUNCTION_NAME", "f"),
+        ("FUNCTION_MEMORY_SIZE", "256"),
+        ("FUNCTION_VERSION", "1"),
+    ] {
+        child.env(format!("AWS_LAMBDA_{name}"), value);
+    }
+    child.env("AWS_LAMBDA_RUNTIME_API", address.to_string());
+    let child = child.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = child.kill_on_drop(true).spawn().unwrap();
+    let answer = answers.recv().await.unwrap();
+    child.start_kill().unwrap();
+    let written = child.wait_with_output().await.unwrap();
+    let text = [written.stderr, written.stdout].concat();
+    let answer = serde_json::from_str(&answer).unwrap();
+    (answer, Telemetry::read(String::from_utf8(text).unwrap()))
+}
+
+#[tokio::test]
+async fn an_event_that_is_no_json_is_one_failure_like_any_other() {
+    let sandbox = Sandbox::builder().start().await.unwrap();
+    let story = Story::of(&sandbox).with("METRICS_NAMESPACE", NAMESPACE);
+    for event in ["no JSON, Anna Muster", "{\"statusUrl\": ", ""] {
+        let (answer, telemetry) = given(event, &story).await;
+        assert_eq!(answer["errorType"], "InputError", "{answer}");
+        let said = answer["errorMessage"].as_str().unwrap();
+        assert!(said.contains("no JSON") && !said.contains("Anna"), "{said}");
+        let [line] = telemetry.summaries()[..] else {
+            panic!("{}", telemetry.text)
+        };
+        assert_eq!(
+            (&line["outcome"], &line["level"]),
+            (&json!("failure"), &json!("ERROR"))
+        );
+        assert_eq!(line["error"], "InputError");
+        assert_eq!(line["aws_request_id"], "r1");
+        assert_eq!(telemetry.of_metric("Errors"), [("InputError", 1.0)]);
+    }
+    assert_eq!(sandbox.requests(), []);
 }

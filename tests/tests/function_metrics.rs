@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use pathling_import_core::config::Step;
 use pathling_import_tests::check::assert_no_secrets;
 use pathling_import_tests::{NAMESPACE, Records as _, Story, Telemetry};
-use sandbox::{Builder, Dataset, Fault, Place, Sandbox};
+use sandbox::{Answer, Builder, Dataset, ErrorContent, Fault, Place, Sandbox};
 use serde_json::{Value, json};
 
 /// Every metric there is, with its unit and its dimension.
-const ALL: [&str; 10] = [
+const ALL: [&str; 11] = [
     "Bytes in Bytes",
     "ColdStarts in Count",
     "Errors in Count by Error",
@@ -20,6 +20,7 @@ const ALL: [&str; 10] = [
     "FreshnessSeconds in Seconds",
     "Resources in Count by Type",
     "Retries in Count",
+    "RunsHeld in Count",
     "RunsImported in Count",
     "Seconds in Seconds by Step",
     "Waits in Count by Step",
@@ -79,6 +80,7 @@ async fn a_run_of_five_functions_writes_each_metric_once_with_its_value() {
     let telemetry = Telemetry::of(&story, 7).await;
     let mut kinds: BTreeSet<String> = ALL.map(str::to_owned).into();
     kinds.remove("Errors in Count by Error");
+    kinds.remove("RunsHeld in Count");
     assert_eq!(telemetry.kinds(), kinds);
 
     let mut calls = BTreeMap::<&str, usize>::new();
@@ -213,6 +215,45 @@ async fn a_request_that_is_sent_again_is_a_retry_and_no_error() {
     assert_eq!(telemetry.of_metric("Retries"), [("", 1.0)]);
     assert_eq!(telemetry.of_metric("Files"), [("", 5.0)]);
     assert!(telemetry.of_metric("Errors").is_empty());
+}
+
+#[tokio::test]
+async fn a_retry_for_which_there_is_no_time_is_planned_and_not_made() {
+    let sandbox = sandbox(Sandbox::builder()).await;
+    let mut story = measured(&sandbox).with("TRANSFER_DEADLINE", "2");
+    let event = story.until(Step::TransferToS3).await.unwrap();
+    let patience = Answer::new(503).retry_after(60);
+    sandbox.faults().on(Fault::answers(Place::File, patience));
+    story.call(Step::TransferToS3, &event).await.unwrap_err();
+    assert!(story.logs().contains("will be tried again"));
+    let telemetry = Telemetry::of(&story, 3).await;
+    assert_eq!(telemetry.of_metric("Retries"), [("", 0.0)]);
+}
+
+#[tokio::test]
+async fn a_run_that_is_held_is_imported_and_counts_as_held_and_not_as_fresh() {
+    let sandbox = sandbox(Sandbox::builder()).await;
+    sandbox
+        .faults()
+        .on(Fault::ExportErrors(ErrorContent::Errors));
+    let mut story = measured(&sandbox);
+    story.tell().await.unwrap();
+    let telemetry = Telemetry::of(&story, 5).await;
+    assert_eq!(telemetry.of_metric("RunsImported"), [("", 1.0)]);
+    assert_eq!(telemetry.of_metric("RunsHeld"), [("", 1.0)]);
+    assert!(telemetry.of_metric("FreshnessSeconds").is_empty());
+    let held = |line: &&&Value| line["held"] == true;
+    let summaries = telemetry.summaries();
+    let [line] = summaries.iter().filter(held).collect::<Vec<_>>()[..] else {
+        panic!("{summaries:#?}")
+    };
+    assert_eq!(line["step"], "check-import-status");
+
+    let mut story = measured(&sandbox).with("EXPORT_ERRORS", "warn");
+    story.tell().await.unwrap();
+    let telemetry = Telemetry::of(&story, 5).await;
+    assert!(telemetry.of_metric("RunsHeld").is_empty());
+    assert_eq!(telemetry.of_metric("FreshnessSeconds").len(), 1);
 }
 
 #[tokio::test]

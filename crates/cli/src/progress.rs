@@ -173,6 +173,7 @@ impl Progress {
             | Event::FileAsked { .. }
             | Event::FileFailed { .. }
             | Event::TransferComplete(_)
+            | Event::SentAgain
             | Event::Arrived(_) => {}
             // The log has it from where it happens.
             Event::Ahead { .. } | Event::Retrying { .. } | Event::Waiting { .. }

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt as _;
 use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -71,10 +72,28 @@ async fn serve_here(step: Step) -> std::result::Result<(), RuntimeError> {
     let function = Arc::new(Function::new(step, &environment));
     // Behind a pointer: the runtime wraps what it is given in many layers.
     let handler =
-        move |event: LambdaEvent<Value>| -> Pin<Box<dyn Future<Output = Result<Value>> + Send>> {
+        move |event: LambdaEvent<Given>| -> Pin<Box<dyn Future<Output = Result<Value>> + Send>> {
             Box::pin(Arc::clone(&function).answer(event))
         };
     lambda_runtime::run(service_fn(handler)).await
+}
+
+/// An event as it was given: JSON, or why it is none. The runtime would answer the latter by itself, and no line would say so.
+struct Given(std::result::Result<Value, String>);
+
+impl<'de> Deserialize<'de> for Given {
+    fn deserialize<D: Deserializer<'de>>(given: D) -> std::result::Result<Self, D::Error> {
+        let event = Value::deserialize(given);
+        Ok(Self(event.map_err(|error| error.to_string())))
+    }
+}
+
+impl Given {
+    /// Gives [`Kind::Input`] where it is none.
+    fn read(self) -> Result<Value> {
+        self.0
+            .map_err(|why| Kind::Input.error(format!("the event is no JSON: {why}")))
+    }
 }
 
 /// What a process keeps between invocations.
@@ -125,20 +144,26 @@ impl Function {
         }
     }
 
-    async fn answer(self: Arc<Self>, event: LambdaEvent<Value>) -> Result<Value> {
+    async fn answer(self: Arc<Self>, event: LambdaEvent<Given>) -> Result<Value> {
         // A process stands still between two invocations, for as long as it pleases Lambda.
         http::leave_connections();
         // What a call that was dropped counted is nobody's.
         self.meter.take();
         let LambdaEvent { payload, context } = event;
         let killed_at = context.deadline();
-        let call = Call::begin(self.step, &payload, context.request_id.clone());
+        let event = payload.read();
+        let call = Call::begin(
+            self.step,
+            event.as_ref().unwrap_or(&Value::Null),
+            context.request_id.clone(),
+        );
         let cold_start = !self.is_warm.swap(true, Ordering::Relaxed);
-        let outcome = match &self.context {
-            Ok(with) => {
+        let ready = self.context.as_ref().map_err(Clone::clone);
+        let outcome = match ready.and_then(|with| Ok((with, event?))) {
+            Ok((with, event)) => {
                 let has_staging = with.settings().staging.is_some();
                 let deadline = Deadline(Some(deadline(context.deadline())));
-                let step = steps::run_until(self.step, with, payload, deadline);
+                let step = steps::run_until(self.step, with, event, deadline);
                 match AssertUnwindSafe(step).catch_unwind().await {
                     Ok(outcome) => outcome.and_then(|output| carried(output, has_staging)),
                     Err(panic) => {
@@ -149,7 +174,7 @@ impl Function {
                     }
                 }
             }
-            Err(error) => Err(error.clone()),
+            Err(error) => Err(error),
         };
         let counts = self.meter.take();
         let ended = Ended {
@@ -271,6 +296,7 @@ impl Call {
                     bytes = moved.map(|moved| moved.bytes),
                     retries = moved.map(|moved| moved.retries),
                     resources = Some(resources).filter(|number| *number > 0),
+                    held = counts.held.then_some(true),
                     freshness_seconds = counts.freshness.map(|age| age.as_secs()),
                     $text
                 )

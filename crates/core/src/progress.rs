@@ -98,6 +98,8 @@ pub enum Event {
         /// What it said.
         why: String,
     },
+    /// A request is sent again: what was told to be tried again now is.
+    SentAgain,
     /// The target has all that a run brought.
     Arrived(Arrival),
 }
@@ -109,6 +111,8 @@ pub struct Arrival {
     pub imported: bool,
     /// The time of the run's manifest, where that is known: the source was like this then.
     pub transaction_time: Option<String>,
+    /// Whether the run is held: the source reported errors of the export, and so it does not count as complete.
+    pub held: bool,
 }
 
 impl Event {

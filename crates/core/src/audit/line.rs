@@ -204,6 +204,7 @@ pub(super) fn lines(event: &Event, item: Item, url: &str, mut write: impl FnMut(
         | Event::Bytes(_)
         | Event::Retrying { .. }
         | Event::Waiting { .. }
+        | Event::SentAgain
         | Event::Ahead { .. }
         | Event::Arrived(_) => return,
     };

@@ -124,6 +124,7 @@ impl Audit {
             | Event::FileStarted { .. }
             | Event::Retrying { .. }
             | Event::Waiting { .. }
+            | Event::SentAgain
             | Event::Arrived(_) => return,
             _ => {}
         }

@@ -84,15 +84,26 @@ impl Extra {
     ///
     /// Errors: as for any secret that is kept elsewhere; configuration, where what is kept there are no headers.
     pub(super) async fn ready_for(&self, url: &Url) -> Result<()> {
-        let Some((reference, side)) = &self.kept else {
-            return Ok(());
-        };
+        match &self.kept {
+            Some((reference, side)) if self.may_go_to(url) => {
+                // Boxed: it is large, and seldom needed.
+                let fetch = || Box::pin(secrets::fresh(reference, *side, AGE));
+                self.renewed(reference, fetch).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Does so with what `fetch` gives: the text that lies at the reference, and since when it is known.
+    async fn renewed<F>(&self, reference: &Reference, fetch: impl FnOnce() -> F) -> Result<()>
+    where
+        F: Future<Output = Result<(Secret, Instant)>>,
+    {
         let is_fresh = |wanted: &Wanted| wanted.at.is_some_and(|at| at.elapsed() < AGE);
-        if !self.may_go_to(url) || is_fresh(&self.wanted()) {
+        if is_fresh(&self.wanted()) {
             return Ok(());
         }
-        // Boxed: it is large, and seldom needed.
-        let (text, at) = match Box::pin(secrets::fresh(reference, *side, AGE)).await {
+        let (text, at) = match fetch().await {
             // What was had once is most likely still right, and a keeper that is away for a moment is no reason to stop.
             Err(error) if error.kind().row().retried && self.wanted().at.is_some() => {
                 tracing::warn!(
@@ -159,5 +170,64 @@ impl Extra {
 
     fn may_go_to(&self, url: &Url) -> bool {
         self.is_for(url) && carries_secrets(url, self.allow_plaintext)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Keeper;
+
+    fn reference() -> Reference {
+        Reference {
+            setting: "SOURCE_HEADERS",
+            keeper: Keeper::SecretsManager,
+            arn: "arn:aws:x".to_owned(),
+            partition: "aws",
+            region: "eu-central-1".to_owned(),
+            member: None,
+        }
+    }
+
+    /// Headers that are kept elsewhere, for one server.
+    fn kept(url: &Url) -> Extra {
+        let (headers, trusted) = (
+            Headers::Kept(Box::new(reference())),
+            vec![Origin::from(url)],
+        );
+        Extra::new(headers, Side::Source, trusted, true, RequestId::default())
+    }
+
+    /// What goes along after something was to be had that is known since so long ago.
+    async fn after(extra: &Extra, url: &Url, key: Result<&str>, known: Duration) -> String {
+        let at = Instant::now().checked_sub(known).unwrap();
+        let text = key.map(|key| (Secret::new(format!("X-Key: {key}")), at));
+        let fetch = || std::future::ready(text);
+        extra.renewed(&reference(), fetch).await.unwrap();
+        let headers = extra.headers_for(url);
+        headers["x-key"].to_str().unwrap().to_owned()
+    }
+
+    #[tokio::test]
+    async fn headers_are_fetched_again_after_five_minutes_and_not_before() {
+        let url = Url::parse("https://h/fhir").unwrap();
+        let extra = kept(&url);
+        let minutes = Duration::from_mins;
+        assert_eq!(after(&extra, &url, Ok("first"), minutes(4)).await, "first");
+        assert_eq!(after(&extra, &url, Ok("other"), minutes(0)).await, "first");
+        let extra = kept(&url);
+        assert_eq!(after(&extra, &url, Ok("first"), minutes(5)).await, "first");
+        assert_eq!(after(&extra, &url, Ok("other"), minutes(0)).await, "other");
+    }
+
+    #[tokio::test]
+    async fn a_keeper_that_is_away_for_a_moment_changes_nothing_and_is_asked_again() {
+        let url = Url::parse("https://h/fhir").unwrap();
+        let extra = kept(&url);
+        let five = Duration::from_mins(5);
+        assert_eq!(after(&extra, &url, Ok("first"), five).await, "first");
+        let away = Err(Side::Source.unavailable().error("away"));
+        assert_eq!(after(&extra, &url, away, five).await, "first");
+        assert_eq!(after(&extra, &url, Ok("other"), five).await, "other");
     }
 }

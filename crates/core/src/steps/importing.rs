@@ -157,6 +157,7 @@ pub(super) fn tell_arrival(context: &Context, imported: bool, record: Option<&Ru
     context.tell(Event::Arrived(Arrival {
         imported,
         transaction_time: manifest.map(|manifest| manifest.transaction_time.clone()),
+        held: record.and_then(RunRecord::issues_hold).is_some(),
     }));
 }
 

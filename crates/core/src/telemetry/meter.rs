@@ -20,7 +20,9 @@ pub(crate) struct Counts {
     pub(crate) resources: BTreeMap<String, u64>,
     /// Whether the target imported a run.
     pub(crate) imported: bool,
-    /// How old that is which the target has now.
+    /// Whether a run arrived that does not count as complete.
+    pub(crate) held: bool,
+    /// How old that is which the target has now. Of a run that is held, nothing: the target lacks something of then.
     pub(crate) freshness: Option<Duration>,
 }
 
@@ -62,15 +64,20 @@ impl Counts {
             }
             Event::Bytes(bytes) => self.moved().bytes += bytes,
             Event::FileDone { fetched, .. } => self.moved().files += u64::from(*fetched),
+            Event::SentAgain => self.moved().retries += 1,
             Event::TransferComplete(total) if !total.again => {
                 self.resources.clone_from(&total.resources);
             }
             Event::Arrived(arrival) => {
                 self.imported |= arrival.imported;
-                let at = arrival.transaction_time.as_deref();
-                self.freshness = at.and_then(|at| Clock::default().since(at));
+                self.held |= arrival.held;
+                let complete = arrival.transaction_time.as_deref();
+                let complete = complete.filter(|_| !arrival.held);
+                self.freshness = complete.and_then(|at| Clock::default().since(at));
             }
             Event::TransferComplete(_)
+            | Event::Retrying { .. }
+            | Event::Waiting { .. }
             | Event::KickedOff(_)
             | Event::ExportGoesOn { .. }
             | Event::StatusFailed(_)
@@ -120,10 +127,12 @@ mod tests {
             why: why.clone(),
         });
         tell(Event::Waiting { what, wait, why });
+        // Two were planned, and there was time for one.
+        tell(Event::SentAgain);
         let moved = Moved {
             files: 2,
             bytes: 12,
-            retries: 2,
+            retries: 1,
         };
         assert_eq!(meter.take().moved, Some(moved));
         assert_eq!(meter.take(), Counts::default());
@@ -143,12 +152,20 @@ mod tests {
         tell(Event::TransferComplete(total(false)));
         assert_eq!(meter.take().resources, total(false).resources);
         let hour_ago = jiff::Timestamp::now() - Duration::from_hours(1);
-        tell(Event::Arrived(Arrival {
-            imported: true,
-            transaction_time: Some(crate::clock::moment(hour_ago)),
-        }));
+        let arrived = |held| {
+            Event::Arrived(Arrival {
+                imported: true,
+                transaction_time: Some(crate::clock::moment(hour_ago)),
+                held,
+            })
+        };
+        tell(arrived(true));
         let counts = meter.take();
-        assert!(counts.imported);
+        assert!(counts.imported && counts.held);
+        assert_eq!(counts.freshness, None, "the target lacks something");
+        tell(arrived(false));
+        let counts = meter.take();
+        assert!(counts.imported && !counts.held);
         let seconds = counts.freshness.unwrap().as_secs();
         assert!((3600..3660).contains(&seconds), "{seconds}");
     }

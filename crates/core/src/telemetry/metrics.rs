@@ -78,6 +78,9 @@ impl Ended<'_> {
         if self.counts.imported {
             metrics.push(count("RunsImported", None, 1));
         }
+        if self.counts.held {
+            metrics.push(count("RunsHeld", None, 1));
+        }
         if let Some(freshness) = self.counts.freshness {
             metrics.push(seconds("FreshnessSeconds", None, freshness.as_secs_f64()));
         }

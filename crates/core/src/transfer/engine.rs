@@ -203,8 +203,12 @@ impl Engine {
         S: Future<Output = Result<T>>,
     {
         let mut patience = self.patience();
+        let mut again = false;
         loop {
             let slot = self.store.slot().await;
+            if again {
+                self.tell_again();
+            }
             // Neither the wait for the slot nor those between attempts say how long a part takes.
             let clock = (bytes > 0).then(|| self.clock.begin());
             let error = match send().await {
@@ -232,6 +236,7 @@ impl Engine {
             };
             self.tell(what, &error, wait);
             tokio::time::sleep(wait).await;
+            again = true;
         }
     }
 
@@ -263,6 +268,11 @@ impl Engine {
         } else {
             (self.observer)(Event::Retrying { what, wait, why });
         }
+    }
+
+    /// Tells that it now is.
+    pub(super) fn tell_again(&self) {
+        (self.observer)(Event::SentAgain);
     }
 
     /// What a file whose length is not known yet may be expected to have.

@@ -71,6 +71,7 @@ impl Seen {
             Event::Ahead { .. }
             | Event::Retrying { .. }
             | Event::Waiting { .. }
+            | Event::SentAgain
             | Event::KickedOff(_)
             | Event::ExportGoesOn { .. }
             | Event::StatusFailed(_)

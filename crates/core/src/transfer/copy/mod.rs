@@ -88,6 +88,8 @@ struct Copy {
     /// The leave of a request that broke, for the next one. It is kept while the file holds memory: others may have all
     /// leaves and wait for just that.
     slot: Option<Slot>,
+    /// Whether the next request is one that was told to be tried again.
+    again: bool,
     /// Until something is asked of the source: whether another process was known to be at the same run when this began.
     began_in_company: Option<bool>,
     begun: bool,
@@ -112,6 +114,7 @@ impl Copy {
             came: None,
             expired: 0,
             slot: None,
+            again: false,
             began_in_company,
             begun: false,
             announced: false,
@@ -257,6 +260,7 @@ impl Copy {
             {
                 return self.park().await;
             }
+            self.again = true;
         }
     }
 

@@ -44,6 +44,9 @@ impl Copy {
         }
         let from = self.at.as_ref().filter(|(offset, _)| *offset > 0);
         let from = from.map(|(offset, mark)| (*offset, mark));
+        if std::mem::take(&mut self.again) {
+            engine.tell_again();
+        }
         (engine.observer)(Event::FileAsked {
             index: self.file.index,
             resource_type: self.file.resource_type.clone(),
