@@ -1,21 +1,35 @@
-//! The table of conformance names tests that there are.
+//! The tables of conformance and of what the two Pathlings do name tests that there are.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::path::Path;
 
-#[test]
-fn every_test_that_the_table_of_conformance_names_is_there() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let table = std::fs::read_to_string(root.join("../docs/conformance.md")).unwrap();
-    let named: Vec<(&str, &str)> = table
+/// Sees that every `file::test` of a page is a test in one of these folders; gives how many there are.
+fn named_tests(page: &str, folders: &[&str]) -> usize {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let page = std::fs::read_to_string(root.join("docs").join(page)).unwrap();
+    let named: Vec<(&str, &str)> = page
         .split('`')
         .filter_map(|text| text.split_once("::"))
         .filter(|(file, _)| *file != "file")
         .collect();
-    assert!(named.len() > 50, "{named:?}");
-    for (file, test) in named {
-        let source = root.join("tests").join(format!("{file}.rs"));
-        let source = std::fs::read_to_string(&source).unwrap_or_else(|_| panic!("no {file}.rs"));
-        assert!(source.contains(&format!("fn {test}(")), "{file}::{test}");
+    for (file, test) in &named {
+        let sources = folders
+            .iter()
+            .map(|folder| root.join(folder).join(format!("{file}.rs")));
+        let mut found = sources.filter_map(|source| std::fs::read_to_string(source).ok());
+        let is_there = found.any(|source| source.contains(&format!("fn {test}(")));
+        assert!(is_there, "{file}::{test}");
     }
+    named.len()
+}
+
+#[test]
+fn every_test_that_the_table_of_conformance_names_is_there() {
+    assert!(named_tests("conformance.md", &["tests/tests"]) > 50);
+}
+
+#[test]
+fn every_test_that_the_tables_of_the_two_pathlings_name_is_there() {
+    let folders = ["tests/tests", "crates/sandbox/tests"];
+    assert!(named_tests("pathling.md", &folders) > 50);
 }

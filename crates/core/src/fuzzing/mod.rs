@@ -24,9 +24,10 @@ use crate::{export, http, steps, transfer};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 11] = [
     ("authentication", authentication),
     ("capability", capability),
+    ("deletions", deletions),
     ("errors", errors),
     ("key", key),
     ("lines", lines),
@@ -238,6 +239,24 @@ pub fn mixed(bytes: &[u8]) {
 pub fn errors(bytes: &[u8]) {
     let whole = steps::issues::lines::read([bytes]);
     assert_eq!(steps::issues::lines::read(bytes.chunks(5)), whole);
+}
+
+/// A file of deletions: whole, and in pieces.
+///
+/// # Panics
+///
+/// If the pieces come to something else than the whole, or if more is kept than was wanted.
+pub fn deletions(bytes: &[u8]) {
+    const MOST: usize = 3;
+    let whole = steps::deletions::bundles::read([bytes], MOST);
+    let pieces = steps::deletions::bundles::read(bytes.chunks(5), MOST);
+    assert_eq!(pieces, whole);
+    let kept: usize = whole
+        .ids
+        .values()
+        .map(std::collections::BTreeSet::len)
+        .sum();
+    assert!(kept == whole.found && kept <= MOST);
 }
 
 /// A private key: a JWK, a JWKS or PEM.

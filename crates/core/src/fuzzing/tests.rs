@@ -128,6 +128,10 @@ fn the_examples_are_read() {
         let text = String::from_utf8(text).unwrap();
         assert!(SigningKey::read(&text, Some("1")).is_ok());
     }
+    for text in examples("deletions") {
+        let named = steps::deletions::bundles::read([&*text], 10);
+        assert!(named.found > 0 && named.unclear == 0, "{named:?}");
+    }
     for text in examples("errors") {
         assert_eq!(steps::issues::lines::read([&*text]).not_outcomes, 0);
     }

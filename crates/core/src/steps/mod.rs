@@ -10,7 +10,7 @@ mod checking;
 mod context;
 pub mod contract;
 mod counting;
-mod deletions;
+pub(crate) mod deletions;
 mod duplicates;
 mod early;
 mod ending;

@@ -116,18 +116,7 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
         ids: Arc::new(Ids::beside(settings.transfer.memory)),
     };
     let started = std::time::Instant::now();
-    let transferring = context.audit().beside(staging, transfer.run(&plan));
-    let ended = transferring.await;
-    let twice = duplicates::look_at(context, &record, &transfer.ids, until).await;
-    let brought = match ended {
-        Err(error) if error.kind() == Kind::JobInProgress && !error.throttled() => {
-            context.tally().will_wait(Step::TransferToS3);
-            note_progress(context, staging, &carried.run, transfer.deadline).await;
-            return twice.and(Err(error));
-        }
-        ended => ended?,
-    };
-    twice?;
+    let brought = bring(context, &record, &transfer, &plan).await?;
     let published = published.filter(|_| brought.fetched > 0 || record.transfer.is_none());
     refuse_others(context, published.as_deref(), &plan, &stored, &brought).await?;
 
@@ -161,6 +150,27 @@ async fn whole(context: &Context, request: WholeTransfer, deadline: Deadline) ->
         deletions,
         carried,
     })
+}
+
+/// Brings the files, and looks at what came of them.
+async fn bring(
+    context: &Context,
+    record: &RunRecord,
+    transfer: &Transfer,
+    plan: &Plan,
+) -> Result<Brought> {
+    let staging = &transfer.staging;
+    let ended = context.audit().beside(staging, transfer.run(plan)).await;
+    let twice = duplicates::look_at(context, record, &transfer.ids, transfer.deadline).await;
+    match ended {
+        Err(error) if error.kind() == Kind::JobInProgress && !error.throttled() => {
+            context.tally().will_wait(Step::TransferToS3);
+            note_progress(context, staging, &record.run, transfer.deadline).await;
+            twice.and(Err(error))
+        }
+        Err(error) => Err(error),
+        Ok(brought) => twice.map(|()| brought),
+    }
 }
 
 /// Reads what the source tells beside its resources: errors of the export, and what it has deleted.

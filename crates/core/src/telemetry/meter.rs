@@ -85,8 +85,6 @@ impl Counts {
             | Event::FileAsked { .. }
             | Event::FileFailed { .. }
             | Event::FileStarted { .. }
-            | Event::Retrying { .. }
-            | Event::Waiting { .. }
             | Event::Ahead { .. } => {}
         }
     }
