@@ -28,9 +28,19 @@ fn hospital() -> Builder {
 }
 
 fn record(sandbox: &Sandbox, run: &str) -> Value {
-    let end = format!("/runs/{run}/_run.json");
+    record_at(sandbox, &format!("/runs/{run}/_run.json"))
+}
+
+/// The record of the one run that there is.
+fn only_record(sandbox: &Sandbox) -> Value {
+    record_at(sandbox, "/_run.json")
+}
+
+fn record_at(sandbox: &Sandbox, end: &str) -> Value {
     let objects = sandbox.s3_objects();
-    let (key, _) = objects.iter().find(|(key, _)| key.ends_with(&end)).unwrap();
+    let mut keys = objects.iter().filter(|(key, _)| key.ends_with(end));
+    let (key, _) = keys.next().expect("there is no such record");
+    assert!(keys.next().is_none(), "there is one such record");
     serde_json::from_slice(&sandbox.s3_object(key).unwrap()).unwrap()
 }
 
@@ -318,12 +328,7 @@ async fn a_run_that_failed_says_at_which_step_and_one_that_is_held_what_holds_it
         let sandbox = hospital().fault(errors).start().await.unwrap();
         let command = pathling_import(&sandbox).env("EXPORT_ERRORS", policy);
         let _ = command.run().await.expect_code(code);
-        let objects = sandbox.s3_objects();
-        let mut keys = objects
-            .iter()
-            .filter(|(key, _)| key.ends_with("/_run.json"));
-        let key = &keys.next().unwrap().0;
-        let record: Value = serde_json::from_slice(&sandbox.s3_object(key).unwrap()).unwrap();
+        let record = only_record(&sandbox);
         Schema::of_run_records().assert_describes(&record);
         assert_eq!(record["outcome"]["name"], outcome);
         let step = (code == 1).then_some("transfer-to-s3");
@@ -332,6 +337,23 @@ async fn a_run_that_failed_says_at_which_step_and_one_that_is_held_what_holds_it
         let held = (policy == "hold").then_some("held");
         assert_eq!(record["exportIssues"]["watermark"], json!(held));
     }
+}
+
+#[tokio::test]
+async fn what_the_target_has_done_and_does_not_hold_was_done_and_is_not_verified() {
+    let sandbox = hospital()
+        .fault(Fault::ImportDropsRows)
+        .start()
+        .await
+        .unwrap();
+    let failed = pathling_import(&sandbox).run().await;
+    failed.expect_error("ImportIncompleteError", &["expected"]);
+    let record = only_record(&sandbox);
+    Schema::of_run_records().assert_describes(&record);
+    let attempt = &record["attempts"][0];
+    assert_eq!(attempt["outcome"], "failed");
+    assert!(attempt["done"].is_string(), "{attempt:#}");
+    assert_eq!(attempt.get("verified"), None);
 }
 
 #[tokio::test]

@@ -129,6 +129,8 @@ fn of_attempt(record: &RunRecord, attempt: &Attempt) -> Vec<Phase> {
         Some(SUCCEEDED) => End::Well,
         // What the target no longer knows may have been done.
         Some(SUPERSEDED | LOST) => End::GivenUp,
+        // What the target has done was found out to be too little.
+        Some(_) if done.is_some() => End::Well,
         Some(_) => End::Failed,
         None if record.ended().is_some() => import.end,
         None => End::Open,
@@ -141,7 +143,10 @@ fn of_attempt(record: &RunRecord, attempt: &Attempt) -> Vec<Phase> {
             what: What::Count,
             began: done,
             ended: ended.max(done),
-            end: End::Well,
+            end: match attempt.outcome.as_deref() {
+                Some(SUCCEEDED) => End::Well,
+                _ => End::Failed,
+            },
         });
     }
     phases
@@ -208,6 +213,15 @@ mod tests {
             (What::Count, 2, End::Well),
         ];
         assert_eq!(told(&record), parts);
+        record.attempts[0].outcome = Some("failed".to_owned());
+        assert_eq!(
+            told(&record)[2..],
+            [
+                (What::Import(1), 9, End::Well),
+                (What::Count, 2, End::Failed),
+            ]
+        );
+        record.attempts[0].outcome = Some(SUCCEEDED.to_owned());
         // As version 0.1.0 has written it before these fields were.
         record.transfer_began = None;
         record.manifest.as_mut().unwrap().complete = None;
