@@ -44,44 +44,137 @@ fn record_at(sandbox: &Sandbox, end: &str) -> Value {
     serde_json::from_slice(&sandbox.s3_object(key).unwrap()).unwrap()
 }
 
+fn text() -> String {
+    "text".to_owned()
+}
+
+fn moment() -> String {
+    "2026-01-31T02:14:09.113284Z".to_owned()
+}
+
+fn list() -> Vec<String> {
+    vec![text()]
+}
+
+fn counts() -> BTreeMap<String, u64> {
+    BTreeMap::from([("Patient".to_owned(), 1)])
+}
+
+fn software() -> Software {
+    Software {
+        name: Some(text()),
+        version: Some(text()),
+        release_date: Some(text()),
+        fhir_version: Some(text()),
+    }
+}
+
+fn kick_off() -> KickOff {
+    KickOff {
+        at: moment(),
+        date: Some(text()),
+        status_url: text(),
+        since: Some(text()),
+        why: text(),
+        mode: Some(text()),
+        types: list(),
+        until: Some(text()),
+        level: text(),
+        method: text(),
+        request_id: Some(text()),
+        unanswered: list(),
+        key: text(),
+        seen: Some(moment()),
+        software: Some(software()),
+        manifest: Some(FromManifest {
+            anew: true,
+            imported_before: Some(moment()),
+        }),
+    }
+}
+
+fn transferred() -> Transferred {
+    Transferred {
+        at: moment(),
+        staged: Some(moment()),
+        seconds: 1.5,
+        files: 1,
+        fetched: 1,
+        bytes: 1,
+        bytes_by_type: counts(),
+        resources: counts(),
+        unsupported: list(),
+        deletions: 1,
+        export_errors: 1,
+        mode: text(),
+        missing: list(),
+        emptied: true,
+        parameters: json!({}),
+    }
+}
+
+fn issues() -> ExportIssues {
+    ExportIssues {
+        at: moment(),
+        files: 1,
+        missing: 1,
+        by_severity: counts(),
+        by_code: counts(),
+        not_outcomes: 1,
+        too_long: 1,
+        first: vec![FirstIssue {
+            severity: text(),
+            code: text(),
+            text: text(),
+        }],
+        policy: text(),
+        watermark: Some(text()),
+    }
+}
+
+fn deleted() -> Deleted {
+    Deleted {
+        at: moment(),
+        files: 1,
+        missing: 1,
+        found: 1,
+        unclear: 1,
+        policy: text(),
+        needless: true,
+        listed: true,
+        applied: BTreeMap::from([("Patient".to_owned(), 1)]),
+        left: Some(1),
+        done: Some(moment()),
+        refresh: Some(text()),
+    }
+}
+
+fn attempt() -> Attempt {
+    Attempt {
+        number: 1,
+        at: moment(),
+        parameters: json!({}),
+        asked: Some(moment()),
+        status_url: Some(text()),
+        software: Some(software()),
+        unsupported: list(),
+        done: Some(moment()),
+        verified: Some(moment()),
+        ended: Some(moment()),
+        outcome: Some("succeeded".to_owned()),
+        message: Some(text()),
+        before: counts(),
+        after: counts(),
+        unverified: Some(text()),
+    }
+}
+
 /// A record in which every field is there. Whoever adds one is told so here by the compiler.
 fn whole() -> RunRecord {
-    let text = || "text".to_owned();
-    let moment = || "2026-01-31T02:14:09.113284Z".to_owned();
-    let list = || vec![text()];
-    let counts = || BTreeMap::from([("Patient".to_owned(), 1)]);
-    let software = || {
-        Some(Software {
-            name: Some(text()),
-            version: Some(text()),
-            release_date: Some(text()),
-            fhir_version: Some(text()),
-        })
-    };
     RunRecord {
         version: 1,
         run: text(),
-        kick_offs: vec![KickOff {
-            at: moment(),
-            date: Some(text()),
-            status_url: text(),
-            since: Some(text()),
-            why: text(),
-            mode: Some(text()),
-            types: list(),
-            until: Some(text()),
-            level: text(),
-            method: text(),
-            request_id: Some(text()),
-            unanswered: list(),
-            key: text(),
-            seen: Some(moment()),
-            software: software(),
-            manifest: Some(FromManifest {
-                anew: true,
-                imported_before: Some(moment()),
-            }),
-        }],
+        kick_offs: vec![kick_off()],
         moved: vec![(moment(), text())],
         manifest: Some(ManifestSeen {
             at: moment(),
@@ -97,76 +190,16 @@ fn whole() -> RunRecord {
             settled: true,
         }),
         replaced: true,
-        transfer: Some(Transferred {
-            at: moment(),
-            staged: Some(moment()),
-            seconds: 1.5,
-            files: 1,
-            fetched: 1,
-            bytes: 1,
-            bytes_by_type: counts(),
-            resources: counts(),
-            unsupported: list(),
-            deletions: 1,
-            export_errors: 1,
-            mode: text(),
-            missing: list(),
-            emptied: true,
-            parameters: json!({}),
-        }),
-        export_issues: Some(ExportIssues {
-            at: moment(),
-            files: 1,
-            missing: 1,
-            by_severity: counts(),
-            by_code: counts(),
-            not_outcomes: 1,
-            too_long: 1,
-            first: vec![FirstIssue {
-                severity: text(),
-                code: text(),
-                text: text(),
-            }],
-            policy: text(),
-            watermark: Some(text()),
-        }),
-        deleted: Some(Deleted {
-            at: moment(),
-            files: 1,
-            missing: 1,
-            found: 1,
-            unclear: 1,
-            policy: text(),
-            needless: true,
-            listed: true,
-            applied: BTreeMap::from([("Patient".to_owned(), 1)]),
-            left: Some(1),
-            done: Some(moment()),
-            refresh: Some(text()),
-        }),
+        transfer: Some(transferred()),
+        export_issues: Some(issues()),
+        deleted: Some(deleted()),
         job_deleted: Some(JobDeleted {
             at: moment(),
             status_url: text(),
             kick_off: Some(moment()),
             answer: Some(202),
         }),
-        attempts: vec![Attempt {
-            number: 1,
-            at: moment(),
-            parameters: json!({}),
-            asked: Some(moment()),
-            status_url: Some(text()),
-            software: software(),
-            unsupported: list(),
-            done: Some(moment()),
-            verified: Some(moment()),
-            ended: Some(moment()),
-            outcome: Some("succeeded".to_owned()),
-            message: Some(text()),
-            before: counts(),
-            after: counts(),
-            unverified: Some(text()),
-        }],
+        attempts: vec![attempt()],
         outcome: Some(Outcome {
             at: moment(),
             name: text(),

@@ -50,13 +50,13 @@ pub struct Phase {
 #[must_use]
 pub fn phases(record: &RunRecord) -> Vec<Phase> {
     let mut phases = Vec::new();
-    let begun = record.newest_kick_off().and_then(|it| read(Some(&it.at)));
+    let asked = record.newest_kick_off().and_then(|it| read(Some(&it.at)));
     let seen = record.manifest.as_ref();
     let complete = seen.and_then(|seen| read(seen.complete.as_ref().or(Some(&seen.at))));
-    let of_now = |at: &Timestamp| begun.is_none_or(|begun| *at >= begun);
+    let of_now = |at: &Timestamp| asked.is_none_or(|asked| *at >= asked);
     let complete = complete.filter(of_now);
-    if let Some(began) = begun {
-        phases.push(phase(record, What::Export, began, complete));
+    if let Some(asked) = asked {
+        phases.push(phase(record, What::Export, asked, complete));
     }
     let staged = record.transfer.as_ref().filter(|_| record.is_staged());
     let staged = staged.and_then(|it| read(it.staged.as_ref().or(Some(&it.at))));

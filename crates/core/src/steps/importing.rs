@@ -289,8 +289,8 @@ pub(super) async fn unsuccessful(
 
 /// How an attempt ended.
 pub(super) struct AttemptEnd {
-    number: u32,
-    outcome: &'static str,
+    pub(super) number: u32,
+    pub(super) outcome: &'static str,
     /// When the target was seen to have done it, where it had.
     pub(super) done: Option<String>,
 }

@@ -150,11 +150,7 @@ impl World {
                 if !next.done.contains(&record.run) {
                     return None;
                 }
-                let outcome = Outcome {
-                    at: moment(now),
-                    name: IMPORTED.to_owned(),
-                    message: None,
-                };
+                let outcome = Outcome::at(moment(now), IMPORTED, None);
                 next.state.end(record, &outcome, now);
                 At::Over
             }
