@@ -28,50 +28,153 @@ fn hospital() -> Builder {
 }
 
 fn record(sandbox: &Sandbox, run: &str) -> Value {
-    let end = format!("/runs/{run}/_run.json");
+    record_at(sandbox, &format!("/runs/{run}/_run.json"))
+}
+
+/// The record of the one run that there is.
+fn only_record(sandbox: &Sandbox) -> Value {
+    record_at(sandbox, "/_run.json")
+}
+
+fn record_at(sandbox: &Sandbox, end: &str) -> Value {
     let objects = sandbox.s3_objects();
-    let (key, _) = objects.iter().find(|(key, _)| key.ends_with(&end)).unwrap();
+    let mut keys = objects.iter().filter(|(key, _)| key.ends_with(end));
+    let (key, _) = keys.next().expect("there is no such record");
+    assert!(keys.next().is_none(), "there is one such record");
     serde_json::from_slice(&sandbox.s3_object(key).unwrap()).unwrap()
+}
+
+fn text() -> String {
+    "text".to_owned()
+}
+
+fn moment() -> String {
+    "2026-01-31T02:14:09.113284Z".to_owned()
+}
+
+fn list() -> Vec<String> {
+    vec![text()]
+}
+
+fn counts() -> BTreeMap<String, u64> {
+    BTreeMap::from([("Patient".to_owned(), 1)])
+}
+
+fn software() -> Software {
+    Software {
+        name: Some(text()),
+        version: Some(text()),
+        release_date: Some(text()),
+        fhir_version: Some(text()),
+    }
+}
+
+fn kick_off() -> KickOff {
+    KickOff {
+        at: moment(),
+        date: Some(text()),
+        status_url: text(),
+        since: Some(text()),
+        why: text(),
+        mode: Some(text()),
+        types: list(),
+        until: Some(text()),
+        level: text(),
+        method: text(),
+        request_id: Some(text()),
+        unanswered: list(),
+        key: text(),
+        seen: Some(moment()),
+        software: Some(software()),
+        manifest: Some(FromManifest {
+            anew: true,
+            imported_before: Some(moment()),
+        }),
+    }
+}
+
+fn transferred() -> Transferred {
+    Transferred {
+        at: moment(),
+        staged: Some(moment()),
+        seconds: 1.5,
+        files: 1,
+        fetched: 1,
+        bytes: 1,
+        bytes_by_type: counts(),
+        resources: counts(),
+        unsupported: list(),
+        deletions: 1,
+        export_errors: 1,
+        mode: text(),
+        missing: list(),
+        emptied: true,
+        parameters: json!({}),
+    }
+}
+
+fn issues() -> ExportIssues {
+    ExportIssues {
+        at: moment(),
+        files: 1,
+        missing: 1,
+        by_severity: counts(),
+        by_code: counts(),
+        not_outcomes: 1,
+        too_long: 1,
+        first: vec![FirstIssue {
+            severity: text(),
+            code: text(),
+            text: text(),
+        }],
+        policy: text(),
+        watermark: Some(text()),
+    }
+}
+
+fn deleted() -> Deleted {
+    Deleted {
+        at: moment(),
+        files: 1,
+        missing: 1,
+        found: 1,
+        unclear: 1,
+        policy: text(),
+        needless: true,
+        listed: true,
+        applied: BTreeMap::from([("Patient".to_owned(), 1)]),
+        left: Some(1),
+        done: Some(moment()),
+        refresh: Some(text()),
+    }
+}
+
+fn attempt() -> Attempt {
+    Attempt {
+        number: 1,
+        at: moment(),
+        parameters: json!({}),
+        asked: Some(moment()),
+        status_url: Some(text()),
+        software: Some(software()),
+        unsupported: list(),
+        done: Some(moment()),
+        verified: Some(moment()),
+        ended: Some(moment()),
+        outcome: Some("succeeded".to_owned()),
+        message: Some(text()),
+        before: counts(),
+        after: counts(),
+        unverified: Some(text()),
+    }
 }
 
 /// A record in which every field is there. Whoever adds one is told so here by the compiler.
 fn whole() -> RunRecord {
-    let text = || "text".to_owned();
-    let moment = || "2026-01-31T02:14:09.113284Z".to_owned();
-    let list = || vec![text()];
-    let counts = || BTreeMap::from([("Patient".to_owned(), 1)]);
-    let software = || {
-        Some(Software {
-            name: Some(text()),
-            version: Some(text()),
-            release_date: Some(text()),
-            fhir_version: Some(text()),
-        })
-    };
     RunRecord {
         version: 1,
         run: text(),
-        kick_offs: vec![KickOff {
-            at: moment(),
-            date: Some(text()),
-            status_url: text(),
-            since: Some(text()),
-            why: text(),
-            mode: Some(text()),
-            types: list(),
-            until: Some(text()),
-            level: text(),
-            method: text(),
-            request_id: Some(text()),
-            unanswered: list(),
-            key: text(),
-            seen: Some(moment()),
-            software: software(),
-            manifest: Some(FromManifest {
-                anew: true,
-                imported_before: Some(moment()),
-            }),
-        }],
+        kick_offs: vec![kick_off()],
         moved: vec![(moment(), text())],
         manifest: Some(ManifestSeen {
             at: moment(),
@@ -87,76 +190,16 @@ fn whole() -> RunRecord {
             settled: true,
         }),
         replaced: true,
-        transfer: Some(Transferred {
-            at: moment(),
-            staged: Some(moment()),
-            seconds: 1.5,
-            files: 1,
-            fetched: 1,
-            bytes: 1,
-            bytes_by_type: counts(),
-            resources: counts(),
-            unsupported: list(),
-            deletions: 1,
-            export_errors: 1,
-            mode: text(),
-            missing: list(),
-            emptied: true,
-            parameters: json!({}),
-        }),
-        export_issues: Some(ExportIssues {
-            at: moment(),
-            files: 1,
-            missing: 1,
-            by_severity: counts(),
-            by_code: counts(),
-            not_outcomes: 1,
-            too_long: 1,
-            first: vec![FirstIssue {
-                severity: text(),
-                code: text(),
-                text: text(),
-            }],
-            policy: text(),
-            watermark: Some(text()),
-        }),
-        deleted: Some(Deleted {
-            at: moment(),
-            files: 1,
-            missing: 1,
-            found: 1,
-            unclear: 1,
-            policy: text(),
-            needless: true,
-            listed: true,
-            applied: BTreeMap::from([("Patient".to_owned(), 1)]),
-            left: Some(1),
-            done: Some(moment()),
-            refresh: Some(text()),
-        }),
+        transfer: Some(transferred()),
+        export_issues: Some(issues()),
+        deleted: Some(deleted()),
         job_deleted: Some(JobDeleted {
             at: moment(),
             status_url: text(),
             kick_off: Some(moment()),
             answer: Some(202),
         }),
-        attempts: vec![Attempt {
-            number: 1,
-            at: moment(),
-            parameters: json!({}),
-            asked: Some(moment()),
-            status_url: Some(text()),
-            software: software(),
-            unsupported: list(),
-            done: Some(moment()),
-            verified: Some(moment()),
-            ended: Some(moment()),
-            outcome: Some("succeeded".to_owned()),
-            message: Some(text()),
-            before: counts(),
-            after: counts(),
-            unverified: Some(text()),
-        }],
+        attempts: vec![attempt()],
         outcome: Some(Outcome {
             at: moment(),
             name: text(),
@@ -318,12 +361,7 @@ async fn a_run_that_failed_says_at_which_step_and_one_that_is_held_what_holds_it
         let sandbox = hospital().fault(errors).start().await.unwrap();
         let command = pathling_import(&sandbox).env("EXPORT_ERRORS", policy);
         let _ = command.run().await.expect_code(code);
-        let objects = sandbox.s3_objects();
-        let mut keys = objects
-            .iter()
-            .filter(|(key, _)| key.ends_with("/_run.json"));
-        let key = &keys.next().unwrap().0;
-        let record: Value = serde_json::from_slice(&sandbox.s3_object(key).unwrap()).unwrap();
+        let record = only_record(&sandbox);
         Schema::of_run_records().assert_describes(&record);
         assert_eq!(record["outcome"]["name"], outcome);
         let step = (code == 1).then_some("transfer-to-s3");
@@ -332,6 +370,23 @@ async fn a_run_that_failed_says_at_which_step_and_one_that_is_held_what_holds_it
         let held = (policy == "hold").then_some("held");
         assert_eq!(record["exportIssues"]["watermark"], json!(held));
     }
+}
+
+#[tokio::test]
+async fn what_the_target_has_done_and_does_not_hold_was_done_and_is_not_verified() {
+    let sandbox = hospital()
+        .fault(Fault::ImportDropsRows)
+        .start()
+        .await
+        .unwrap();
+    let failed = pathling_import(&sandbox).run().await;
+    failed.expect_error("ImportIncompleteError", &["expected"]);
+    let record = only_record(&sandbox);
+    Schema::of_run_records().assert_describes(&record);
+    let attempt = &record["attempts"][0];
+    assert_eq!(attempt["outcome"], "failed");
+    assert!(attempt["done"].is_string(), "{attempt:#}");
+    assert_eq!(attempt.get("verified"), None);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use pathling_import_core::report::Report;
 use pathling_import_core::report::phases::{End, Phase, What, phases, read};
 use pathling_import_core::sync::{
-    Attempt, CANCELLED, IMPORTED, KickOff, NOTHING, Outcome, RunRecord, SUPERSEDED,
+    Attempt, CANCELLED, ExportIssues, IMPORTED, KickOff, NOTHING, Outcome, RunRecord, SUPERSEDED,
 };
 
 use crate::words;
@@ -104,7 +104,7 @@ impl<'a> Facts<'a> {
                 "The source reports errors of the export, so the run does not count as complete (EXPORT_ERRORS=hold)."
                     .to_owned(),
             );
-        } else if issues.is_some_and(|issues| issues.has_errors()) {
+        } else if issues.is_some_and(ExportIssues::has_errors) {
             all.push(
                 "The source reports errors of the export: something may be missing.".to_owned(),
             );

@@ -55,7 +55,7 @@ pub(super) fn files(html: &mut Html, facts: &Facts<'_>) {
         }
         remarks(html, files);
         details(html, "The files of the drawing as a table", |html| {
-            of_each(html, files)
+            of_each(html, files);
         });
     });
     throughput(html, files);

@@ -190,7 +190,7 @@ fn parts(html: &mut Html, facts: &Facts<'_>) {
                     title: format!("{name}: {lasted}, {}", end(phase.end)),
                 };
                 lane(html, &name, &lasted, |html| {
-                    drawing::track(html, &axis, &bar)
+                    drawing::track(html, &axis, &bar);
                 });
             }
             lane(html, "", "", |html| scale(html, began, ended));

@@ -113,8 +113,7 @@ fn a_run_of_which_nothing_is_known_yet_has_a_page_too() {
 
 #[test]
 fn a_failed_run_says_where_and_of_what() {
-    let mut report = Report::default();
-    report.record = RunRecord {
+    let record = RunRecord {
         run: "a1".to_owned(),
         kick_offs: vec![KickOff {
             at: at(0),
@@ -127,6 +126,10 @@ fn a_failed_run_says_where_and_of_what() {
             step: Some("check-export-status".to_owned()),
         }),
         ..RunRecord::default()
+    };
+    let report = Report {
+        record,
+        ..Report::default()
     };
     let facts = Facts::of(&report);
     let told = text::human(&facts);

@@ -180,12 +180,9 @@ impl Log {
             self.files.unread += 1;
             return;
         };
-        let row: Row = match serde_json::from_slice(bytes) {
-            Ok(row) => row,
-            Err(_) => {
-                self.files.unread += 1;
-                return;
-            }
+        let Ok(row) = serde_json::from_slice::<Row>(bytes) else {
+            self.files.unread += 1;
+            return;
         };
         if !row.event_id.starts_with("download_") {
             return;

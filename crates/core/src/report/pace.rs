@@ -58,14 +58,13 @@ impl Pace {
     }
 
     /// Makes the spans so long that few of them hold all there is and these moments.
-    fn make_room(&mut self, first: i64, last: i64) {
+    fn make_room(&mut self, from: i64, to: i64) {
         loop {
-            let first = first.div_euclid(self.width);
-            let last = last.div_euclid(self.width);
+            let (from, to) = (from.div_euclid(self.width), to.div_euclid(self.width));
             let (lowest, highest) = (self.spans.keys().next(), self.spans.keys().next_back());
-            let least = lowest.map_or(first, |known| first.min(*known));
-            let most = highest.map_or(last, |known| last.max(*known));
-            if most - least < MOST {
+            let lowest = lowest.map_or(from, |known| from.min(*known));
+            let highest = highest.map_or(to, |known| to.max(*known));
+            if highest - lowest < MOST {
                 return;
             }
             self.width *= 2;

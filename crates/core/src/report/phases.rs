@@ -50,13 +50,13 @@ pub struct Phase {
 #[must_use]
 pub fn phases(record: &RunRecord) -> Vec<Phase> {
     let mut phases = Vec::new();
-    let begun = record.newest_kick_off().and_then(|it| read(Some(&it.at)));
+    let asked = record.newest_kick_off().and_then(|it| read(Some(&it.at)));
     let seen = record.manifest.as_ref();
     let complete = seen.and_then(|seen| read(seen.complete.as_ref().or(Some(&seen.at))));
-    let of_now = |at: &Timestamp| begun.is_none_or(|begun| *at >= begun);
+    let of_now = |at: &Timestamp| asked.is_none_or(|asked| *at >= asked);
     let complete = complete.filter(of_now);
-    if let Some(began) = begun {
-        phases.push(phase(record, What::Export, began, complete));
+    if let Some(asked) = asked {
+        phases.push(phase(record, What::Export, asked, complete));
     }
     let staged = record.transfer.as_ref().filter(|_| record.is_staged());
     let staged = staged.and_then(|it| read(it.staged.as_ref().or(Some(&it.at))));
@@ -129,6 +129,8 @@ fn of_attempt(record: &RunRecord, attempt: &Attempt) -> Vec<Phase> {
         Some(SUCCEEDED) => End::Well,
         // What the target no longer knows may have been done.
         Some(SUPERSEDED | LOST) => End::GivenUp,
+        // What the target has done was found out to be too little.
+        Some(_) if done.is_some() => End::Well,
         Some(_) => End::Failed,
         None if record.ended().is_some() => import.end,
         None => End::Open,
@@ -141,7 +143,10 @@ fn of_attempt(record: &RunRecord, attempt: &Attempt) -> Vec<Phase> {
             what: What::Count,
             began: done,
             ended: ended.max(done),
-            end: End::Well,
+            end: match attempt.outcome.as_deref() {
+                Some(SUCCEEDED) => End::Well,
+                _ => End::Failed,
+            },
         });
     }
     phases
@@ -208,6 +213,15 @@ mod tests {
             (What::Count, 2, End::Well),
         ];
         assert_eq!(told(&record), parts);
+        record.attempts[0].outcome = Some("failed".to_owned());
+        assert_eq!(
+            told(&record)[2..],
+            [
+                (What::Import(1), 9, End::Well),
+                (What::Count, 2, End::Failed),
+            ]
+        );
+        record.attempts[0].outcome = Some(SUCCEEDED.to_owned());
         // As version 0.1.0 has written it before these fields were.
         record.transfer_began = None;
         record.manifest.as_mut().unwrap().complete = None;

@@ -145,7 +145,7 @@ async fn stage(
     let listed = staging.list(&folder).await?;
     let listing = listed.map(|listed| Listing::of(&plan, listed));
     let plan = plan.only(&items)?;
-    note(context, staging, run, &plan).await?;
+    note(staging, run, &plan).await?;
     let transfer = Transfer {
         source: source.clone(),
         staging: staging.clone(),
@@ -173,7 +173,7 @@ fn observer(context: &Context) -> Observer {
 }
 
 /// Writes down what is going to be staged, and only then that there is such a note.
-async fn note(context: &Context, staging: &Staging, run: &str, plan: &Plan) -> Result<()> {
+async fn note(staging: &Staging, run: &str, plan: &Plan) -> Result<()> {
     let known = RunRecord::load(staging, run).await?.early;
     let first = known.map_or(0, |early| early.notes);
     for number in first..first + ATTEMPTS {
@@ -187,7 +187,7 @@ async fn note(context: &Context, staging: &Staging, run: &str, plan: &Plan) -> R
         if !text.finish().await? {
             continue;
         }
-        let noted = |record: &mut RunRecord| {
+        RunRecord::update(staging, run, |record| {
             record.begin_transfer(&sync::now());
             let notes = record.early.as_ref().map_or(0, |early| early.notes);
             record.early = Some(StagedEarly {
@@ -195,8 +195,8 @@ async fn note(context: &Context, staging: &Staging, run: &str, plan: &Plan) -> R
                 settled: false,
             });
             true
-        };
-        context.update(staging, run, noted).await?;
+        })
+        .await?;
         return Ok(());
     }
     Err(Kind::StagingUnavailable.error(format!(

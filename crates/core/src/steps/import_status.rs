@@ -5,7 +5,7 @@ use url::Url;
 
 use super::contract::{Carried, ImportComplete, StatusQuery};
 use super::importing::{
-    ATTEMPTS, Sent, attempt, close_with, known_url, tell_arrival, unsuccessful,
+    ATTEMPTS, AttemptEnd, Sent, attempt, close_with, known_url, tell_arrival, unsuccessful,
 };
 use super::turn::{self, Turn};
 use super::{Context, counting, require_staging_for_key};
@@ -97,7 +97,7 @@ pub(super) async fn check_import_status(
             })
         }
         Ok(Status::Lost(error)) => {
-            let lost = (newest.number, LOST);
+            let lost = AttemptEnd::of(newest.number, LOST);
             let error = unsuccessful(context, staging, whose, lost, error).await?;
             if error.ends_the_run() {
                 return Err(error.within(&format!("after {ATTEMPTS} attempts")));
@@ -112,7 +112,7 @@ pub(super) async fn check_import_status(
             .await
         }
         Err(error) if error.kind() == Kind::ImportFailed => {
-            let failed = (newest.number, FAILED);
+            let failed = AttemptEnd::of(newest.number, FAILED);
             Err(unsuccessful(context, staging, whose, failed, error).await?)
         }
         Err(error) => Err(error),
@@ -164,15 +164,21 @@ async fn succeeded(
 ) -> Result<()> {
     let run = record.run.as_str();
     if attempt.outcome.is_none() {
-        let done = sync::now();
+        let done = Some(sync::now());
         let proof = match counting::verify(context, record, attempt).await {
             Err(error) if error.kind() == Kind::ImportIncomplete => {
-                let failed = (attempt.number, FAILED);
+                let failed = AttemptEnd {
+                    done,
+                    ..AttemptEnd::of(attempt.number, FAILED)
+                };
                 return Err(unsuccessful(context, staging, (run, key), failed, error).await?);
             }
             ended => ended?,
         };
-        let succeeded = (attempt.number, done.as_str());
+        let succeeded = AttemptEnd {
+            done,
+            ..AttemptEnd::of(attempt.number, SUCCEEDED)
+        };
         close_with(context, staging, run, succeeded, &proof).await?;
     }
     sync::end_run(staging, run, key, IMPORTED, None).await?;

@@ -234,7 +234,8 @@ pub(super) async fn attempt(
             Ok(url)
         }
         Err(error) if error.kind() == Kind::ImportFailed => {
-            Err(unsuccessful(context, staging, (run, key), (number, FAILED), error).await?)
+            let failed = AttemptEnd::of(number, FAILED);
+            Err(unsuccessful(context, staging, (run, key), failed, error).await?)
         }
         Err(error) => Err(error),
     }
@@ -258,10 +259,10 @@ pub(super) async fn unsuccessful(
     context: &Context,
     staging: &Staging,
     (run, key): (&str, Option<&str>),
-    (number, outcome): (u32, &str),
+    end: AttemptEnd,
     error: Error,
 ) -> Result<Error> {
-    let record = end_attempt(context, staging, run, (number, outcome), |attempt| {
+    let record = end_attempt(context, staging, run, end, |attempt| {
         attempt.message = Some(error.what().to_owned());
     })
     .await?;
@@ -277,18 +278,36 @@ pub(super) async fn unsuccessful(
     Ok(error.next(advice).for_good())
 }
 
-/// Writes down that an attempt has succeeded, which the target said at the moment `done`, and what proves it.
+/// How an attempt ended.
+pub(super) struct AttemptEnd {
+    pub(super) number: u32,
+    pub(super) outcome: &'static str,
+    /// When the target was seen to have done it, where it had.
+    pub(super) done: Option<String>,
+}
+
+impl AttemptEnd {
+    /// The attempt of this number ended so.
+    pub(super) fn of(number: u32, outcome: &'static str) -> Self {
+        Self {
+            number,
+            outcome,
+            done: None,
+        }
+    }
+}
+
+/// Writes down that an attempt has succeeded, and what proves it.
 pub(super) async fn close_with(
     context: &Context,
     staging: &Staging,
     run: &str,
-    (number, done): (u32, &str),
+    end: AttemptEnd,
     proof: &Proof,
 ) -> Result<()> {
-    end_attempt(context, staging, run, (number, SUCCEEDED), |attempt| {
+    end_attempt(context, staging, run, end, |attempt| {
         attempt.after.clone_from(&proof.after);
         attempt.unverified.clone_from(&proof.unverified);
-        attempt.done = Some(done.to_owned());
         attempt.verified = proof.unverified.is_none().then(sync::now);
     })
     .await
@@ -300,9 +319,14 @@ async fn end_attempt(
     context: &Context,
     staging: &Staging,
     run: &str,
-    (number, outcome): (u32, &str),
+    end: AttemptEnd,
     say: impl Fn(&mut Attempt) + Send + Sync,
 ) -> Result<RunRecord> {
+    let AttemptEnd {
+        number,
+        outcome,
+        done,
+    } = end;
     let ended = |record: &mut RunRecord| {
         let attempt = record
             .attempts
@@ -312,6 +336,7 @@ async fn end_attempt(
             return false;
         };
         attempt.outcome = Some(outcome.to_owned());
+        attempt.done.clone_from(&done);
         say(attempt);
         attempt.ended = Some(sync::now());
         if outcome == SUCCEEDED {

@@ -139,11 +139,7 @@ impl World {
                 if !next.done.contains(&record.run) {
                     return None;
                 }
-                let outcome = Outcome {
-                    at: now(),
-                    name: IMPORTED.to_owned(),
-                    message: None,
-                };
+                let outcome = Outcome::now(IMPORTED, None);
                 next.state.end(record, &outcome);
                 At::Over
             }
