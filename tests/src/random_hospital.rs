@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use pathling_import_core::clock::Clock;
 use pathling_import_core::config::{Settings, Step};
 use pathling_import_core::steps::Context;
-use sandbox::{Dataset, PathlingVersion, Sandbox};
+use sandbox::{Dataset, Fault, Habit, PathlingVersion, Sandbox};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -22,8 +22,9 @@ const TYPES: [&str; 3] = ["Condition", "Observation", "Patient"];
 /// How many resources of a type there can be.
 const IDS: u64 = 5;
 
-/// What passes before each change: the source's clock never shows the same time twice, and may be some ticks ahead.
-const MOMENT: Duration = Duration::from_millis(10);
+/// What passes before each change. `Date`, which tells when a source that dates its exports by their end has begun one, has whole
+/// seconds: it does not tell a change after the kick-off from one before it in the same second.
+const MOMENT: Duration = Duration::from_millis(1010);
 
 /// What was done to a resource last, and when, by the source's clock.
 struct Change {
@@ -33,9 +34,13 @@ struct Change {
 }
 
 /// The hospital.
-pub struct Hospital {
+pub struct RandomHospital {
     /// Its servers, all with one clock.
     pub sandbox: Sandbox,
+    /// Whether its Pathling may be restarted, which does away with jobs that failed, too.
+    pub restarts: bool,
+    /// Whether its source tells as an export's time when that was complete.
+    tells_end: bool,
     env: Env,
     staging: TempDir,
     changes: Mutex<Changes>,
@@ -49,7 +54,7 @@ struct Changes {
     newest: BTreeMap<(String, String), Change>,
 }
 
-impl Hospital {
+impl RandomHospital {
     /// A hospital with a few patients, and settings by chance. Its staging is a folder, in memory where there is such a thing.
     pub async fn by(chance: &mut Random) -> Self {
         let version = *chance.one_of(&[PathlingVersion::Seven, PathlingVersion::Two]);
@@ -75,12 +80,15 @@ impl Hospital {
         env.set("DELETIONS_LIMIT", *chance.one_of(&["200", "200", "2"]));
         let hospital = Self {
             sandbox,
+            restarts: chance.below(4) == 0,
+            tells_end: chance.below(3) == 0,
             env,
             staging,
             changes: Mutex::default(),
             told: Mutex::default(),
         };
         hospital.tell(&format!("a hospital with Pathling {version:?}"));
+        hospital.calm();
         for _ in 0..4 {
             hospital.put(chance, "Patient");
         }
@@ -97,6 +105,15 @@ impl Hospital {
         let settings = Settings::load(step, &env, None).expect("these are settings");
         let clock = self.sandbox.clock();
         Context::new(settings).by(Clock::told_by(move || clock.now()))
+    }
+
+    /// All trouble is over, but what the source makes a habit of.
+    pub fn calm(&self) {
+        let faults = self.sandbox.faults();
+        faults.clear();
+        if self.tells_end {
+            faults.on(Fault::Habit(Habit::TransactionTimeAtEnd));
+        }
     }
 
     /// Lets time pass at once.
