@@ -1,230 +1,148 @@
-//! A hospital whose source changes by chance, with a Pathling that is kept in step with it in this process.
+//! A hospital that is synchronised night after night by the command, and what has to hold after each of them.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use jiff::Timestamp;
-use pathling_import_core::clock::Clock;
-use pathling_import_core::config::{Settings, Step};
-use pathling_import_core::steps::Context;
 use sandbox::{Dataset, PathlingVersion, Sandbox};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-use crate::{Env, Random};
+use crate::check::{assert_arrived, assert_no_token_leaks, assert_nothing_half_staged};
+use crate::{CommandRun, Finished, Nights as _, Records as _, pathling_import};
 
-/// The types of its resources. At first it has some of the last ones.
-const TYPES: [&str; 3] = ["Condition", "Observation", "Patient"];
-
-/// How many resources of a type there can be.
-const IDS: u64 = 5;
-
-/// What passes before each change: the source's clock never shows the same time twice, and may be some ticks ahead.
-const MOMENT: Duration = Duration::from_millis(10);
-
-/// What was done to a resource last, and when, by the source's clock.
-struct Change {
-    at: Timestamp,
-    /// The resource; none where it is deleted.
-    line: Option<String>,
-}
-
-/// The hospital.
+/// A hospital that is synchronised night after night, and what is known of it so far.
 pub struct Hospital {
-    /// Its servers, all with one clock.
+    /// Its servers.
     pub sandbox: Sandbox,
-    env: Env,
-    staging: TempDir,
-    changes: Mutex<Changes>,
-    told: Mutex<String>,
-}
-
-#[derive(Default)]
-struct Changes {
-    /// How many there were: no two resources are alike.
-    count: u64,
-    newest: BTreeMap<(String, String), Change>,
+    /// Whether its Pathling is the one that cannot delete.
+    pub seven: bool,
+    /// Every import that was accepted so far.
+    nonces: BTreeSet<String>,
+    /// How far the watermark was last.
+    pub reached: String,
 }
 
 impl Hospital {
-    /// A hospital with a few patients, and settings by chance. Its staging is a folder, in memory where there is such a thing.
-    pub async fn by(chance: &mut Random) -> Self {
-        let version = *chance.one_of(&[PathlingVersion::Seven, PathlingVersion::Two]);
-        let mut builder = Sandbox::builder().pathling(version).auth(false);
-        builder = builder.data(Dataset::empty()).resources_per_file(2);
-        builder = builder.polls(few(chance, 2)).import_polls(few(chance, 2));
-        let sandbox = builder.start().await.expect("the sandbox starts");
-        let memory = Path::new("/dev/shm");
-        let staging = if memory.is_dir() {
-            tempfile::tempdir_in(memory)
-        } else {
-            tempfile::tempdir()
-        };
-        let staging = staging.expect("a folder can be made");
-        let folder = staging.path().to_str().expect("its name is a text");
-        let mut env = Env::of(&sandbox).with("STAGING_URL", folder);
-        env.set("SINCE", "auto");
-        env.set("EMPTY_MISSING_TYPES", "true");
-        env.set("RESUME", *chance.one_of(&["true", "false"]));
-        env.set("RESUME_WITHIN", *chance.one_of(&["86400", "259200"]));
-        env.set("DELETE_EXPORT_JOB", *chance.one_of(&["true", "false"]));
-        env.set("SINCE_OVERLAP", *chance.one_of(&["0", "0", "3600"]));
-        env.set("DELETIONS_LIMIT", *chance.one_of(&["200", "200", "2"]));
-        let hospital = Self {
-            sandbox,
-            env,
-            staging,
-            changes: Mutex::default(),
-            told: Mutex::default(),
-        };
-        hospital.tell(&format!("a hospital with Pathling {version:?}"));
-        for _ in 0..4 {
-            hospital.put(chance, "Patient");
-        }
-        hospital
-    }
-
-    /// A process that does this step.
-    pub fn process(&self, step: Step) -> Context {
-        let env = self.env.of_step(step);
-        let env: BTreeMap<String, String> = env
-            .iter()
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect();
-        let settings = Settings::load(step, &env, None).expect("these are settings");
-        let clock = self.sandbox.clock();
-        Context::new(settings).by(Clock::told_by(move || clock.now()))
-    }
-
-    /// Lets time pass at once.
-    pub fn pass(&self, time: Duration) {
-        self.sandbox.clock().advance(time);
-    }
-
-    /// One more thing that happened.
-    pub fn tell(&self, what: &str) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = self.sandbox.clock().now();
-        writeln!(told, "{now:.3} {what}").expect("a text takes all");
-    }
-
-    /// Everything that happened.
-    pub fn told(&self) -> String {
-        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        told.clone()
-    }
-
-    /// Something changes at the source.
-    pub fn change(&self, chance: &mut Random) {
-        let kind = *chance.one_of(&TYPES);
-        match chance.below(10) {
-            0..=4 => self.put(chance, kind),
-            5..=7 => {
-                if let Some(id) = self.any(chance, kind) {
-                    self.delete(kind, &id);
-                    if chance.below(3) == 0 {
-                        self.put_as(kind, &id);
-                    }
-                }
-            }
-            8 => {
-                while let Some(id) = self.any(chance, kind) {
-                    self.delete(kind, &id);
-                }
-            }
-            _ => {
-                self.put(chance, kind);
-                self.put(chance, "Patient");
-            }
+    /// A hospital with some resources, three files and more of them.
+    pub async fn with(version: PathlingVersion) -> Self {
+        let data = Dataset::of(&[("Condition", 12), ("Observation", 4), ("Patient", 12)]);
+        let builder = Sandbox::builder().pathling(version).data(data);
+        Self {
+            sandbox: builder.resources_per_file(5).start().await.unwrap(),
+            seven: version == PathlingVersion::Seven,
+            nonces: BTreeSet::new(),
+            reached: String::new(),
         }
     }
 
-    /// A resource of a type is new or another one.
-    pub fn put(&self, chance: &mut Random, kind: &str) {
-        self.put_as(kind, &format!("{}", chance.below(IDS)));
-    }
-
-    fn put_as(&self, kind: &str, id: &str) {
-        self.pass(MOMENT);
-        let mut changes = self.changes();
-        changes.count += 1;
-        let word = format!("x-{}", changes.count);
-        let resource = json!({"resourceType": kind, "id": id, "language": word});
+    /// A resource is new at the source, or another one.
+    pub fn put(&self, resource_type: &str, id: &str, word: &str) {
+        let resource = json!({"resourceType": resource_type, "id": id, "language": word});
         assert!(self.sandbox.source_put(&resource));
-        self.tell(&format!("put {kind}/{id} {word}"));
-        let change = Change {
-            at: self.sandbox.clock().now(),
-            line: Some(word),
-        };
-        changes
-            .newest
-            .insert((kind.to_owned(), id.to_owned()), change);
     }
 
-    fn delete(&self, kind: &str, id: &str) {
-        self.pass(MOMENT);
-        let mut changes = self.changes();
-        assert!(self.sandbox.source_delete(kind, id));
-        self.tell(&format!("delete {kind}/{id}"));
-        let at = self.sandbox.clock().now();
-        let change = Change { at, line: None };
-        changes
-            .newest
-            .insert((kind.to_owned(), id.to_owned()), change);
+    /// A resource is deleted at the source.
+    pub fn delete(&self, resource_type: &str, id: &str) {
+        assert!(self.sandbox.source_delete(resource_type, id), "{id}");
     }
 
-    fn any(&self, chance: &mut Random, kind: &str) -> Option<String> {
-        let changes = self.changes();
-        let there = changes.newest.iter();
-        let there = there.filter(|((of, _), change)| of == kind && change.line.is_some());
-        let ids: Vec<_> = there.map(|((_, id), _)| id.clone()).collect();
-        (!ids.is_empty()).then(|| chance.one_of(&ids).clone())
+    /// The command as it is started every night.
+    pub fn nightly(&self) -> CommandRun {
+        pathling_import(&self.sandbox).env("SINCE", "auto")
     }
 
-    fn changes(&self) -> std::sync::MutexGuard<'_, Changes> {
-        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A day passes, of which nothing is recorded yet.
+    pub fn day(&self) {
+        self.sandbox.clock().advance(Duration::from_hours(24));
+        self.sandbox.clear_requests();
     }
 
-    /// The state of the synchronisation, once there is one.
-    pub fn state(&self) -> Value {
-        let states = std::fs::read_dir(self.staging.path().join("sync"));
-        let mut states = states.into_iter().flatten().flatten().map(|it| it.path());
-        let state = states.find(|it| it.extension().is_some_and(|it| it == "json"));
-        state.map_or(Value::Null, |path| {
-            let text = std::fs::read(path).expect("a state can be read");
-            serde_json::from_slice(&text).expect("a state is JSON")
-        })
+    /// One night that ends well, after a day of which everything is recorded by now.
+    pub async fn night(&mut self) -> Finished {
+        self.night_of(self.nightly()).await
     }
 
-    /// Where the target is behind what the state promises of it: where nothing is due, it has all that the source had up to the
-    /// watermark, and nothing that was deleted until then. Whatever changed later may be there or not.
-    pub fn broken_promise(&self) -> Option<String> {
-        let state = self.state();
-        let reached = state["watermark"]["at"].as_str()?;
-        let reached: Timestamp = reached.parse().expect("a watermark is an instant");
-        if !state["due"].is_null() {
-            return None;
+    /// The same with another start of the command.
+    pub async fn night_of(&mut self, run: CommandRun) -> Finished {
+        let finished = run.run().await.expect_code(0);
+        self.look();
+        finished
+    }
+
+    /// What holds after each night: nothing was fetched or imported twice, and nothing is half-way.
+    pub fn look(&mut self) {
+        let files = self.sandbox.file_requests();
+        let paths: BTreeSet<_> = files.iter().map(|file| &file.path).collect();
+        assert_eq!(paths.len(), files.len(), "a file was fetched twice");
+        for nonce in self.sandbox.nonces() {
+            assert!(self.nonces.insert(nonce.clone()), "{nonce} was used before");
         }
-        let changes = self.changes();
-        let mut promised = changes.newest.iter().filter(|(_, it)| it.at <= reached);
-        promised.find_map(|((kind, id), change)| {
-            let rows = self.sandbox.rows(kind).into_iter();
-            let rows = rows.filter(|row| row.id.as_deref() == Some(id));
-            let found: Vec<Value> = rows
-                .map(|row| serde_json::from_slice(&row.line).expect("a row is JSON"))
-                .map(|row: Value| row["language"].clone())
-                .collect();
-            let wanted: Vec<Value> = change.line.iter().map(|word| json!(word)).collect();
-            (found != wanted).then(|| {
-                format!("{kind}/{id} should be {wanted:?} since {} and is {found:?}, with the watermark at {reached}", change.at)
-            })
-        })
+        assert_nothing_half_staged(&self.sandbox);
+        assert_no_token_leaks(&self.sandbox);
     }
-}
 
-fn few(chance: &mut Random, end: u64) -> usize {
-    usize::try_from(chance.below(end)).unwrap_or_default()
+    /// What changed since the watermark was asked for, once, and merged in one import of these types; all is there, nothing is
+    /// due, and the watermark is further.
+    pub fn was_a_delta_of(&mut self, files: &[&str]) {
+        assert_eq!(self.sandbox.export_kick_offs().len(), 1);
+        assert_eq!(self.sandbox.asked_since(), Some(self.reached.clone()));
+        self.fetched(files);
+        assert_eq!(self.sandbox.nonces().len(), 1);
+        assert_eq!(self.sandbox.asked_mode(), "merge");
+        self.is_in_step();
+    }
+
+    /// Everything was asked for, once, and took the place of what was there.
+    pub fn was_full(&mut self) {
+        assert_eq!(self.sandbox.export_kick_offs().len(), 1);
+        assert_eq!(self.sandbox.asked_since(), None);
+        assert_eq!(self.sandbox.nonces().len(), 1);
+        assert_eq!(self.sandbox.asked_mode(), "overwrite");
+        self.is_in_step();
+    }
+
+    /// These files of resources were fetched, and no others.
+    pub fn fetched(&self, files: &[&str]) {
+        let paths = self.sandbox.file_requests().into_iter();
+        let names = paths.map(|file| file.path.rsplit('/').next().unwrap().to_owned());
+        let mut names: Vec<_> = names.filter(|name| !name.starts_with("deleted")).collect();
+        names.sort();
+        assert_eq!(names, files, "files that were fetched");
+    }
+
+    /// All is there, nothing is due, and the watermark is further.
+    pub fn is_in_step(&mut self) {
+        assert_arrived(&self.sandbox);
+        self.moved_on();
+        assert_eq!(self.sandbox.state()["due"], Value::Null);
+    }
+
+    /// The watermark is further than it was, and nobody has a turn or a run that has not ended.
+    pub fn moved_on(&mut self) {
+        let now = self.sandbox.watermark().expect("there is a watermark");
+        assert!(now > self.reached, "{now} {}", self.reached);
+        self.reached = now;
+        self.rests();
+    }
+
+    /// The watermark is where it was.
+    pub fn stayed(&self) {
+        assert_eq!(self.sandbox.watermark().unwrap_or_default(), self.reached);
+    }
+
+    fn rests(&self) {
+        let state = self.sandbox.state();
+        assert_eq!(state["inProgress"], Value::Null);
+        assert_eq!(state["lease"], Value::Null);
+    }
+
+    /// A night after a deletion, at a Pathling that cannot delete: it says that a full run is due, and the next one is.
+    pub async fn next_is_full(&mut self, due: &Finished) {
+        let line = "Due     the next run is a full one: Pathling 7 cannot delete";
+        assert!(due.stdout.contains(line), "{}", due.stdout);
+        assert!(self.sandbox.state()["due"]["why"].is_string());
+        self.moved_on();
+        self.day();
+        let full = self.night().await;
+        assert!(!full.stdout.contains("Due  "), "{}", full.stdout);
+    }
 }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use pathling_import_core::clock::Clock;
 use pathling_import_tests::check::{
     assert_arrived, assert_import_never_asked, assert_nothing_half_staged,
 };
@@ -34,7 +35,7 @@ async fn expired(sandbox: &Sandbox) {
         let expires = records
             .iter()
             .find_map(|it| it["manifest"]["expires"].as_str());
-        expires.is_some_and(|at| at < pathling_import_core::sync::now().as_str())
+        expires.is_some_and(|at| at < Clock::default().moment().as_str())
     };
     until("the export expired", over).await;
 }
@@ -73,7 +74,7 @@ async fn an_expiry_is_kept_with_the_run_and_a_near_one_is_said() {
         let said = finished.stderr.contains("the export expires soon");
         assert_eq!(said, near, "{text}: {}", finished.stderr);
         let expires = records(&sandbox)[0]["manifest"]["expires"].clone();
-        assert!(expires.as_str().unwrap() > pathling_import_core::sync::now().as_str());
+        assert!(expires.as_str().unwrap() > Clock::default().moment().as_str());
         assert_arrived(&sandbox);
     }
 }

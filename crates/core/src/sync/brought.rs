@@ -130,6 +130,21 @@ mod tests {
     }
 
     #[test]
+    fn an_older_full_run_that_is_found_out_late_to_have_ended_forgets_nothing() {
+        let mut state = SyncState::default();
+        let (mut older, mut newer) = (
+            run("older", None, &["Patient"], &[]),
+            run("newer", None, &["Condition", "Patient"], &[]),
+        );
+        older.kick_offs[0].at = "2026-01-01".to_owned();
+        newer.kick_offs[0].at = "2026-01-02".to_owned();
+        import(&mut state, &newer, IMPORTED);
+        import(&mut state, &older, IMPORTED);
+        assert_eq!(types(&state), ["Condition", "Patient"]);
+        assert_eq!(state.full.map(|full| full.run).as_deref(), Some("newer"));
+    }
+
+    #[test]
     fn a_full_run_that_did_not_know_of_a_type_makes_another_due() {
         let mut state = SyncState::default();
         import(

@@ -181,7 +181,8 @@ impl SyncState {
         due.since = moment(now);
     }
 
-    /// Takes in what a full run brought that replaced what was there: that does away with what was due before it began.
+    /// Takes in what a full run brought that replaced what was there: that does away with what was due before it began. One that
+    /// is found out late to have ended tells nothing of what a newer one has brought since.
     fn note_full(&mut self, record: &RunRecord, kick_off: &KickOff, now: Timestamp) {
         let Some(transfer) = record
             .transfer
@@ -190,6 +191,9 @@ impl SyncState {
         else {
             return;
         };
+        if self.full.as_ref().is_some_and(|it| it.at > kick_off.at) {
+            return;
+        }
         let mut types: Vec<String> = transfer.types().cloned().collect();
         // What is left in the target of a type that is gone at the source is told of until it is emptied.
         let left = transfer.missing.iter().filter(|_| !transfer.emptied);
