@@ -8,8 +8,8 @@ use pathling_import_core::config::{Place, Step};
 use pathling_import_core::progress::Software;
 use pathling_import_core::staging::{Options, Staging};
 use pathling_import_core::sync::{
-    Attempt, Deleted, Effort, ExportIssues, FirstIssue, FromManifest, JobDeleted, KickOff,
-    ManifestSeen, Outcome, RunRecord, StagedEarly, Transferred,
+    Attempt, Deleted, Duplicates, Effort, ExportIssues, FirstIssue, FromManifest, JobDeleted,
+    KickOff, ManifestSeen, Outcome, Repeated, RunRecord, StagedEarly, StagedLine, Transferred,
 };
 use pathling_import_tests::check::assert_arrived;
 use pathling_import_tests::{Schema, Story, pathling_import};
@@ -192,6 +192,19 @@ fn whole() -> RunRecord {
         replaced: true,
         transfer: Some(transferred()),
         export_issues: Some(issues()),
+        duplicates: Some(Duplicates {
+            at: moment(),
+            found: 1,
+            unread: 1,
+            stopped: true,
+            first: vec![Repeated {
+                resource_type: text(),
+                lines: vec![StagedLine {
+                    file: text(),
+                    line: 1,
+                }],
+            }],
+        }),
         deleted: Some(deleted()),
         job_deleted: Some(JobDeleted {
             at: moment(),
