@@ -104,7 +104,7 @@ async fn a_line_that_the_target_cannot_read_is_looked_for_and_its_value_is_told_
             finished.stderr
         );
         let records = sandbox.s3_objects().into_iter().map(|(key, _)| key);
-        for key in records.filter(|key| key.ends_with(".json")) {
+        for key in records.filter(|key| key.rsplit('.').next() == Some("json")) {
             let text = sandbox.s3_object(&key).unwrap();
             assert!(
                 !String::from_utf8_lossy(&text).contains("unheard-of"),
