@@ -76,6 +76,12 @@ bench: ## Measure the transfer against what the wire allows (some ten minutes; B
 	cargo build --locked --release --package pathling-import-bench --package transfer-to-s3
 	$(TARGET_DIR)/release/pathling-import-bench run $(BENCH)
 
+.PHONY: bench-nights
+bench-nights: build ## Measure what a night costs beside its transfer: duplicates, counts, reading back, deletions (some three minutes)
+	cargo build --locked --release --package pathling-import-bench --package sandbox
+	$(TARGET_DIR)/release/pathling-import-bench checks
+	$(PYTHON) tools/bench_nights.py $(TARGET_DIR)/release
+
 .PHONY: check
 check: check-rust check-dependencies check-template ## Check format, lints, docs, dependencies, template, workflow and containers
 

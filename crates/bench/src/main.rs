@@ -9,6 +9,7 @@
     reason = "bytes and requests become figures of a table"
 )]
 
+mod checks;
 mod client;
 mod corpus;
 mod gunzip;
@@ -63,6 +64,8 @@ enum Part {
         /// The manifest
         manifest: PathBuf,
     },
+    /// Measure what finding ids that come twice costs beside the checks
+    Checks(checks::Options),
     /// Fetch one gzip stream and drop what it holds
     Gunzip {
         /// The source's host and port
@@ -75,11 +78,12 @@ enum Part {
 fn main() -> ExitCode {
     let part = Arguments::parse().part;
     // What is measured ends with whoever measures it, a profiler in between included. The servers see to that themselves.
-    if !matches!(part, Part::Run(_) | Part::Source(_) | Part::S3(_)) {
+    if !matches!(part, Part::Run(_) | Part::Checks(_) | Part::Source(_) | Part::S3(_)) {
         let _ = set_pdeathsig(Signal::SIGKILL);
     }
     let outcome = match part {
         Part::Run(options) => run::run(&options),
+        Part::Checks(options) => checks::run(&options),
         Part::Source(options) => wait(Runtime::new(), source::serve(options)),
         Part::S3(options) => wait(Runtime::new(), store::serve(options)),
         // One thread is enough: with more, they only wake each other up, while the servers want the cores.

@@ -151,7 +151,7 @@ impl Checker {
 
     /// Has the ids of all lines remembered, where lines are looked at.
     #[must_use]
-    pub(super) fn looking(mut self, hashes: Hashes) -> Self {
+    pub fn looking(mut self, hashes: Hashes) -> Self {
         match &mut self.rules {
             Rules::Lines(_, scanner) => scanner.hash_with(hashes.hasher()),
             Rules::Json(_, parser) => parser.hash_with(hashes.hasher()),
@@ -162,7 +162,7 @@ impl Checker {
     }
 
     /// What was remembered of the ids.
-    pub(super) fn hashes(&mut self) -> Option<Hashes> {
+    pub fn hashes(&mut self) -> Option<Hashes> {
         self.hashes.take()
     }
 

@@ -96,7 +96,8 @@ impl Ids {
     }
 
     /// The hashes of an object of resources of this type that begins to be copied, `before` of which are there already.
-    pub(super) fn of(&self, resource_type: &str, before: u64) -> Hashes {
+    #[must_use]
+    pub fn of(&self, resource_type: &str, before: u64) -> Hashes {
         let mut hasher = self.state.build_hasher();
         hasher.write(resource_type.as_bytes());
         Hashes {
@@ -109,7 +110,7 @@ impl Ids {
     }
 
     /// The object is complete, and of this key.
-    pub(super) fn keep(&self, key: &str, mut hashes: Hashes) {
+    pub fn keep(&self, key: &str, mut hashes: Hashes) {
         hashes.shrink();
         if hashes.all.is_empty() {
             return;
@@ -120,6 +121,12 @@ impl Ids {
             before: hashes.before,
             hashes,
         });
+    }
+
+    /// The bytes that the hashes take.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.room.taken.load(Ordering::Relaxed)
     }
 
     /// Whether there was room for all.
