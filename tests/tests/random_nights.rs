@@ -29,9 +29,10 @@ const NIGHTS: u64 = 1000;
 /// How many nights of a story have their trouble.
 const TROUBLED: u64 = 8;
 
-/// How many nights without any it may take after them until all is well. The first may go on with a run that cannot end well, the
-/// second may bring deletions to a Pathling that cannot delete, and the third is a full one then.
-const QUIET: u64 = 3;
+/// How many nights without any it may take after them until all is well. The first may find out that an import has failed, the
+/// second import that run, the third bring what came since, with deletions to a Pathling that cannot delete, and the fourth is a
+/// full one then.
+const QUIET: u64 = 4;
 
 /// How often the story of a given seed is told.
 const OVER: u64 = 20;

@@ -13,7 +13,7 @@ use pathling_import_core::sync::{
 };
 use pathling_import_tests::check::assert_arrived;
 use pathling_import_tests::{Schema, Story, pathling_import};
-use sandbox::{Answer, Builder, Dataset, ErrorContent, Fault, PathlingVersion, Sandbox};
+use sandbox::{Answer, Builder, Dataset, ErrorContent, Fault, PathlingVersion, Sandbox, Service};
 use serde_json::{Value, json};
 
 /// Run names of the records that version 0.1.0 left, before there was a schema: a full run, and the delta after it.
@@ -526,4 +526,35 @@ async fn a_change_of_an_older_record_keeps_it_and_one_of_a_newer_keeps_its_form_
     change.await.unwrap();
     assert_eq!(read()["version"], 7);
     assert_eq!(read()["colour"], newer["colour"]);
+}
+
+#[tokio::test]
+async fn a_report_of_what_is_not_there_or_to_where_nothing_can_be_says_so() {
+    let sandbox = hospital().start().await.unwrap();
+    let report = |words: &[&str]| {
+        let mut command = pathling_import(&sandbox).arg("report");
+        for word in words {
+            command = command.arg(word);
+        }
+        command.run()
+    };
+    for (words, says) in [
+        (&[][..], "nothing is known of a run"),
+        (&["--run", "../x"], "is not the name of a run"),
+        (&["--run", "abc"], "there is no record of run abc"),
+    ] {
+        let failed = report(words).await;
+        failed.expect_error("ConfigurationError", &[says]);
+    }
+    let _ = pathling_import(&sandbox).run().await.expect_code(0);
+    let asked = sandbox.requests().len();
+    let failed = report(&["--html", "/no/such/folder/page.html"]).await;
+    failed.expect_error("ConfigurationError", &["--html /no/such/folder/page.html"]);
+    let told = report(&[]).await.expect_code(0);
+    assert!(told.stdout.contains("Outcome Imported"), "{}", told.stdout);
+    let later = sandbox.requests();
+    let others = later[asked..]
+        .iter()
+        .filter(|request| request.service != Service::S3);
+    assert_eq!(others.count(), 0, "nobody is asked but the store");
 }

@@ -50,7 +50,7 @@ pub(super) fn files(html: &mut Html, facts: &Facts<'_>) {
             lane(html, "", "", |html| scale(html, began, ended));
         });
         if files.kept.iter().any(|it| it.failed > 0) {
-            let legend = "Files of the darker colour came after an attempt that failed.";
+            let legend = "Files in the stronger colour came after an attempt that failed.";
             html.leaf("p", &[("class", "note")], legend);
         }
         remarks(html, files);
