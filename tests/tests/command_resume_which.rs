@@ -275,3 +275,20 @@ async fn two_targets_whose_source_answers_with_one_job_have_a_run_each() {
     let run = pathling_import(&sandbox).env("TARGET_ENDPOINT", &other);
     assert_eq!(run.run().await.expect_code(0).run(), second.run());
 }
+
+#[tokio::test]
+async fn a_job_that_two_targets_have_in_common_is_ended_by_neither() {
+    let builder = hospital(PathlingVersion::Two).fault(Fault::KickOffReusesJob);
+    let sandbox = builder.start().await.unwrap();
+    // The first is not over when the second begins.
+    let unavailable = Fault::answers(Place::ImportStatus, Answer::new(502));
+    sandbox.faults().on(unavailable.clone());
+    let run = pathling_import(&sandbox).env("RETRY_TIMES", "0");
+    run.run().await.expect_error("TargetUnavailableError", &[]);
+    let known = sandbox.deletions().len();
+    sandbox.faults().off(unavailable);
+    let other = sandbox.target_endpoint().replace("127.0.0.1", "localhost");
+    let run = pathling_import(&sandbox).env("TARGET_ENDPOINT", &other);
+    let _ = run.run().await.expect_code(0);
+    assert_eq!(sandbox.deletions().len(), known, "the first may need it");
+}

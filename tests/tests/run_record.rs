@@ -185,6 +185,7 @@ fn whole() -> RunRecord {
         }),
         transfer_began: Some(moment()),
         moved_at: Some(moment()),
+        shared: true,
         early: Some(StagedEarly {
             notes: 1,
             settled: true,
@@ -199,6 +200,8 @@ fn whole() -> RunRecord {
             stopped: true,
             first: vec![Repeated {
                 resource_type: text(),
+                count: 2,
+                unread: true,
                 lines: vec![StagedLine {
                     file: text(),
                     line: 1,

@@ -45,7 +45,8 @@ pub(crate) fn run(options: &Options) -> Outcome<()> {
         finding.push(timed(|| {
             let (found, beside) = ids.equal(1);
             let none = found.is_empty() && beside == 0 && ids.looked_at_all();
-            none.then_some(()).ok_or_else(|| "every id is there once".into())
+            none.then_some(())
+                .ok_or_else(|| "every id is there once".into())
         })?);
         room = ids.room();
     }
@@ -62,7 +63,9 @@ pub(crate) fn run(options: &Options) -> Outcome<()> {
         seconds.sort_by(f64::total_cmp);
         let [least, median, most] =
             [0, seconds.len() / 2, seconds.len() - 1].map(|at| seconds[at] / gib);
-        answer(format!("| {name} | {median:.3} ({least:.3} to {most:.3}) |"))?;
+        answer(format!(
+            "| {name} | {median:.3} ({least:.3} to {most:.3}) |"
+        ))?;
     }
     let mib = room as f64 / MIB as f64 / gib;
     answer(format!("| room for the hashes | {mib:.1} MiB |"))?;

@@ -78,7 +78,10 @@ enum Part {
 fn main() -> ExitCode {
     let part = Arguments::parse().part;
     // What is measured ends with whoever measures it, a profiler in between included. The servers see to that themselves.
-    if !matches!(part, Part::Run(_) | Part::Checks(_) | Part::Source(_) | Part::S3(_)) {
+    if !matches!(
+        part,
+        Part::Run(_) | Part::Checks(_) | Part::Source(_) | Part::S3(_)
+    ) {
         let _ = set_pdeathsig(Signal::SIGKILL);
     }
     let outcome = match part {

@@ -98,6 +98,13 @@ fn write_human(out: &mut String, standing: &Standing) -> std::fmt::Result {
         let why = words::one_line(&due.why);
         writeln!(out, "Due       a full run, since {}: {why}", due.since)?;
     }
+    let merged = state.watermark.as_ref().is_some_and(|it| it.merged);
+    if merged && state.due.is_none() {
+        writeln!(
+            out,
+            "Merged    all of it, so that what the source had deleted is not known; the next run under SINCE=auto replaces everything"
+        )?;
+    }
     if let Some(full) = &state.full {
         writeln!(out, "Last full run {}, kicked off at {}", full.run, full.at)?;
     }
@@ -164,6 +171,11 @@ mod tests {
              2026-02-01T00:00:00.000000Z  a1  imported\n  \
              2026-02-01T00:00:00.000000Z  a0  ImportFailedError\n"
         );
+        let mut merged = standing();
+        merged.state.due = None;
+        merged.state.watermark.as_mut().unwrap().merged = true;
+        let said = told(What::Status, &merged, Format::Human);
+        assert!(said.contains("\nMerged    all of it"), "{said}");
         let nothing = told(What::Status, &Standing::default(), Format::Human);
         assert_eq!(nothing, "Never in step so far\n");
     }

@@ -116,10 +116,10 @@ pub struct Arrival {
 }
 
 impl Event {
-    /// Whether a request is sent again, because one failed or a server asked for patience.
+    /// Whether a request is sent again, because one failed or a server asked for patience: not that it is going to be.
     #[must_use]
     pub fn is_retry(&self) -> bool {
-        matches!(self, Self::Retrying { .. } | Self::Waiting { .. })
+        matches!(self, Self::SentAgain)
     }
 }
 

@@ -109,6 +109,17 @@ impl<'a> Facts<'a> {
                 "The source reports errors of the export: something may be missing.".to_owned(),
             );
         }
+        if let Some(twice) = record.duplicates.as_ref() {
+            if twice.are_any() {
+                all.push(format!("{}.", twice.words()));
+            }
+            if twice.stopped {
+                all.push(
+                    "Not all that came was looked at for ids that come twice: there was no room or no time for it."
+                        .to_owned(),
+                );
+            }
+        }
         if let Some(why) = self.last_attempt().and_then(|it| it.unverified.as_ref()) {
             all.push(format!("What arrived was not counted: {why}"));
         }

@@ -231,9 +231,10 @@ pub async fn status(client: &Client, endpoint: &Url, status_url: &Url) -> Result
                 shown(&url),
                 said.text
             );
-            Err(Kind::ImportFailed.error(what).next(
-                "Add the staging location to the sources that Pathling allows, and see that the client has the scopes pathling:import and pathling:write.",
-            ))
+            let error = Kind::ImportFailed.error(what).next(
+                "See that the staging location is among the sources that Pathling allows, and that the client has the scopes pathling:import and pathling:write.",
+            );
+            Ok(Status::Failed(Failed::of(error)))
         }
         _ => {
             let error = http::failure(response, "the status of the import").await;

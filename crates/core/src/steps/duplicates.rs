@@ -2,6 +2,7 @@
 //! compared, and what is found is told and written down.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -14,7 +15,7 @@ use crate::lines::{Line, Lines};
 use crate::staging::Staging;
 use crate::sync::{Duplicates, Repeated, RunRecord, StagedLine};
 use crate::transfer::Ids;
-use crate::transfer::ids::Line as Place;
+use crate::transfer::ids::{Equal, Line as Place};
 
 /// How many groups of lines are compared; more of them are counted.
 const COMPARED: usize = 200;
@@ -25,8 +26,8 @@ const COMPARING: Duration = Duration::from_mins(1);
 /// The longest line that is read, in bytes.
 const LINE: usize = 4 << 20;
 
-/// The lines of one object that are to be read, and of which group each is.
-type Wanted = BTreeMap<String, BTreeMap<u64, usize>>;
+/// The lines of each object that are to be read, and which of which group each is.
+type Wanted = BTreeMap<String, BTreeMap<u64, (usize, usize)>>;
 
 #[derive(Deserialize)]
 struct Identified {
@@ -39,7 +40,7 @@ struct Identified {
 pub(super) async fn look_at(
     context: &Context,
     record: &RunRecord,
-    ids: &Ids,
+    ids: &Arc<Ids>,
     until: Option<Instant>,
 ) -> Result<()> {
     let staging = context.staging().await?;
@@ -48,7 +49,7 @@ pub(super) async fn look_at(
     if found.stopped {
         tracing::warn!(
             run,
-            "more resources came than there is room for to see whether an id comes twice; twice TRANSFER_MEMORY makes twice the room"
+            "not all resources that came were looked at to see whether an id comes twice: there was no room or no time for it; twice TRANSFER_MEMORY makes twice the room"
         );
     }
     if found.are_any() {
@@ -72,37 +73,54 @@ pub(super) async fn look_at(
     }
 }
 
-async fn find(staging: &Staging, ids: &Ids, until: Option<Instant>) -> Duplicates {
-    let (groups, beside) = ids.equal(COMPARED);
+async fn find(staging: &Staging, ids: &Arc<Ids>, until: Option<Instant>) -> Duplicates {
+    let at = staging.clock().moment();
     let last = Instant::now() + COMPARING;
     let last = until.map_or(last, |until| until.min(last));
-    let mut compared = Vec::new();
-    let mut unread = beside;
+    let looked = Arc::clone(ids);
+    // A processor's work, which waits for nobody: the runtime has others to see to.
+    let finding = tokio::task::spawn_blocking(move || looked.equal(COMPARED));
+    let Ok(Ok((groups, beside))) = tokio::time::timeout_at(last, finding).await else {
+        return Duplicates {
+            at,
+            stopped: true,
+            ..Duplicates::default()
+        };
+    };
+    let mut found = Duplicates {
+        at,
+        unread: beside,
+        stopped: !ids.looked_at_all(),
+        ..Duplicates::default()
+    };
     for (group, names) in groups.iter().zip(read(staging, &groups, last).await) {
         if names.iter().any(Option::is_none) {
-            unread += 1;
+            found.unread += 1;
+            let lines: Vec<_> = group.lines.iter().collect();
+            let unread = true;
+            found.first.push(told(staging, &lines, group.count, unread));
             continue;
         }
         let mut by_id: BTreeMap<_, Vec<&Place>> = BTreeMap::new();
-        for (place, id) in group.iter().zip(names) {
+        for (place, id) in group.lines.iter().zip(names) {
             by_id.entry(id).or_default().push(place);
         }
-        let repeated = by_id.into_values().filter(|places| places.len() > 1);
-        compared.extend(repeated.map(|places| told(staging, &places)));
+        let others = group.count - group.lines.len() as u64;
+        for places in by_id.into_values().filter(|places| places.len() > 1) {
+            found.found += 1;
+            let count = places.len() as u64 + others;
+            found.first.push(told(staging, &places, count, false));
+        }
     }
-    Duplicates {
-        at: staging.clock().moment(),
-        found: compared.len() as u64,
-        unread,
-        stopped: !ids.looked_at_all(),
-        first: compared,
-    }
+    found
 }
 
-fn told(staging: &Staging, places: &[&Place]) -> Repeated {
+fn told(staging: &Staging, places: &[&Place], count: u64, unread: bool) -> Repeated {
     let key = places.first().map_or("", |place| place.key.as_str());
     Repeated {
         resource_type: key.rsplit('/').nth(1).unwrap_or_default().to_owned(),
+        count,
+        unread,
         lines: places
             .iter()
             .map(|place| StagedLine {
@@ -113,15 +131,17 @@ fn told(staging: &Staging, places: &[&Place]) -> Repeated {
     }
 }
 
-/// The ids of all lines of these groups, as far as they could be read by then.
-async fn read(staging: &Staging, groups: &[Vec<Place>], last: Instant) -> Vec<Vec<Option<String>>> {
-    let mut ids: Vec<Vec<Option<String>>> =
-        groups.iter().map(|group| vec![None; group.len()]).collect();
+/// The ids of the lines of these groups, as far as they could be read by then.
+async fn read(staging: &Staging, groups: &[Equal], last: Instant) -> Vec<Vec<Option<String>>> {
+    let mut ids: Vec<Vec<Option<String>>> = groups
+        .iter()
+        .map(|group| vec![None; group.lines.len()])
+        .collect();
     let mut wanted = Wanted::new();
-    for (number, group) in groups.iter().enumerate() {
-        for place in group {
-            let lines = wanted.entry(place.key.clone()).or_default();
-            lines.insert(place.number, number);
+    for (group, equal) in groups.iter().enumerate() {
+        for (place, line) in equal.lines.iter().enumerate() {
+            let lines = wanted.entry(line.key.clone()).or_default();
+            lines.insert(line.number, (group, place));
         }
     }
     for (key, lines) in wanted {
@@ -136,14 +156,8 @@ async fn read(staging: &Staging, groups: &[Vec<Place>], last: Instant) -> Vec<Ve
             Err(_) => break,
         };
         for (number, id) in found {
-            let Some(group) = lines.get(&number) else {
-                continue;
-            };
-            let place = groups[*group]
-                .iter()
-                .position(|place| place.key == key && place.number == number);
-            if let Some(place) = place {
-                ids[*group][place] = Some(id);
+            if let Some((group, place)) = lines.get(&number) {
+                ids[*group][*place] = Some(id);
             }
         }
     }

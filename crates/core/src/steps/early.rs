@@ -162,10 +162,10 @@ async fn stage(
         ids: Arc::new(Ids::beside(settings.transfer.memory)),
     };
     let transferring = context.audit().beside(staging, transfer.run(&plan));
-    let ended = transferring.await;
+    let brought = transferring.await?;
     let record = RunRecord::load(staging, run).await?;
     duplicates::look_at(context, &record, &transfer.ids, transfer.deadline).await?;
-    ended.map(Some)
+    Ok(Some(brought))
 }
 
 /// Who is told: of all of it the log, and the person of what is waited for. The progress that is shown is that of the whole.

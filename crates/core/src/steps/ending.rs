@@ -38,12 +38,12 @@ impl Ending {
     }
 
     /// Writes into the run's record that the job is going to be deleted, unless it has been, or a newer kick-off was
-    /// answered with the same job: then that one's transfer deletes it. `at` is this moment. Gives whether it is to be.
+    /// answered with the same job: then that one's transfer deletes it; or unless another synchronisation's run has the same job. `at` is this moment. Gives whether it is to be.
     pub(super) fn plan(&self, record: &mut RunRecord, at: String) -> bool {
         let now = JobDeleted::of(self.url.as_str(), record, at);
         let known = record.job_deleted.as_ref();
         let done = known.is_some_and(|known| known.is_of(&now) && known.answer.is_some());
-        if done || !self.planned.is_of(&now) {
+        if done || record.shared || !self.planned.is_of(&now) {
             return false;
         }
         record.job_deleted = Some(now);

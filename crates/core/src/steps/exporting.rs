@@ -227,19 +227,23 @@ pub(super) async fn write_down(
         let state = SyncState::load(staging, &kick_off.key).await?;
         kick_off.unanswered.retain(|at| state.has_announced(at));
     }
-    let add = |record: &mut RunRecord| {
+    let mut shares = false;
+    let mut add = |record: &mut RunRecord| {
         if record.is_of_another(&kick_off.key) {
-            return false;
+            // That one may still need the job; and this one may, when that one is done.
+            shares = record.ended().is_none();
+            return shares && !std::mem::replace(&mut record.shared, true);
         }
+        record.shared |= shares;
         if !record.kick_offs.contains(&kick_off) {
             record.kick_offs.push(kick_off.clone());
         }
         true
     };
-    let record = RunRecord::update(staging, &run, add).await?;
+    let record = RunRecord::update(staging, &run, &mut add).await?;
     if record.is_of_another(&kick_off.key) {
         run = layout::beside_run(&run, &kick_off.key);
-        RunRecord::update(staging, &run, add).await?;
+        RunRecord::update(staging, &run, &mut add).await?;
     }
     SyncState::update(staging, &kick_off.key, |state| {
         if let Some(announced) = announced {

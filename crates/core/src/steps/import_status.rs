@@ -112,7 +112,7 @@ pub(super) async fn check_import_status(
             .await
         }
         Ok(Status::Failed(failed)) => {
-            let error = suspects::explained(staging, &record, &newest, failed).await;
+            let error = suspects::explained(context, staging, &record, &newest, failed).await;
             let failed = AttemptEnd::of(newest.number, FAILED);
             Err(unsuccessful(context, staging, whose, failed, error).await?)
         }

@@ -282,6 +282,8 @@ pub(super) async fn remove_replaced(staging: &Staging, plan: &Plan) -> Result<()
     }
     remove_other_pieces(staging, plan, &BTreeSet::new()).await?;
     RunRecord::update(staging, plan.run(), |record| {
+        // What they held twice went with them.
+        record.duplicates = None;
         std::mem::replace(&mut record.replaced, false)
     })
     .await?;

@@ -6,6 +6,7 @@ use futures_util::StreamExt as _;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::Context;
 use crate::config::ImportMode;
 use crate::error::{Error, Result};
 use crate::lines::{Line, Lines};
@@ -25,6 +26,7 @@ const LINE: usize = 4 << 20;
 
 /// The error of an import that failed, with what may be behind it.
 pub(super) async fn explained(
+    context: &Context,
     staging: &Staging,
     record: &RunRecord,
     attempt: &Attempt,
@@ -34,23 +36,39 @@ pub(super) async fn explained(
     let Some(complaint) = complaint else {
         return error;
     };
-    if complaint == Complaint::Unexpected {
-        return unexpected(record, attempt, error);
+    match complaint {
+        Complaint::Unexpected => return unexpected(record, attempt, error),
+        Complaint::NotAllowed => return not_allowed(context, error),
+        Complaint::Json | Complaint::Value { .. } => {}
     }
-    let mut lines = Vec::new();
+    let mut looked = Looked::default();
     let last = Instant::now() + LOOKING;
-    let looking = look(staging, record, attempt, &complaint, &mut lines);
-    let looked = tokio::time::timeout_at(last, looking).await;
-    if let Ok(Err(error)) = &looked {
+    let looking = look(staging, record, attempt, &complaint, &mut looked);
+    let ended = tokio::time::timeout_at(last, looking).await;
+    if let Ok(Err(error)) = &ended {
         tracing::debug!(error = error.what(), "the staged lines could not be read");
     }
-    let found = match (lines.is_empty(), looked) {
-        (false, _) => format!("It may mean {}. ", lines.join(", ")),
-        (true, Ok(Ok(()))) => "No such line was found among those that were staged. ".to_owned(),
-        (true, _) => String::new(),
+    let all = matches!(ended, Ok(Ok(()))) && !looked.too_long && complaint == Complaint::Json;
+    let found = match (looked.found.is_empty(), all) {
+        (false, _) => format!("It may mean {}. ", looked.found.join(", ")),
+        (true, true) => "Every line that was staged is JSON. ".to_owned(),
+        (true, false) => String::new(),
     };
     error.next(format!(
         "{found}Have the source mend the resource and export it anew (the command's --fresh): the files that are staged would fail again. VALIDATE=json finds lines that are no JSON before they are imported."
+    ))
+}
+
+/// Pathling compares the beginnings of URLs, letter by letter.
+fn not_allowed(context: &Context, error: Error) -> Error {
+    let settings = context.settings();
+    let place = settings
+        .target_staging
+        .as_ref()
+        .or(settings.staging.as_ref());
+    let place = place.map_or_else(|| "the staging location".to_owned(), |it| it.url("runs/"));
+    error.next(format!(
+        "Add {place} to the sources that Pathling may import from (PATHLING_IMPORT_ALLOWABLESOURCES, or pathling.import.allowableSources), restart it, and start again."
     ))
 }
 
@@ -71,13 +89,22 @@ fn unexpected(record: &RunRecord, attempt: &Attempt, error: Error) -> Error {
     ))
 }
 
-/// Adds the staged lines of which the complaint may be.
+/// What was found among the staged lines.
+#[derive(Default)]
+struct Looked {
+    /// Those of which the complaint may be, in words.
+    found: Vec<String>,
+    /// Whether there was one too long to be looked at.
+    too_long: bool,
+}
+
+/// Looks for the staged lines of which the complaint may be.
 async fn look(
     staging: &Staging,
     record: &RunRecord,
     attempt: &Attempt,
     complaint: &Complaint,
-    found: &mut Vec<String>,
+    looked: &mut Looked,
 ) -> Result<()> {
     for location in pathling::read_parameters(&attempt.parameters)? {
         let run = record.run.as_str();
@@ -93,15 +120,16 @@ async fn look(
             let (mut lines, mut number) = (Lines::new(LINE), 0_u64);
             let mut with = |line: Line<'_>| {
                 number += 1;
-                if found.len() < NAMED && is_meant(complaint, line) {
-                    found.push(format!("line {number} of {url}"));
+                looked.too_long |= matches!(line, Line::TooLong);
+                if looked.found.len() < NAMED && is_meant(complaint, line) {
+                    looked.found.push(format!("line {number} of {url}"));
                 }
             };
             while let Some(chunk) = chunks.next().await {
                 lines.take(&chunk?, &mut with);
             }
             lines.finish(&mut with);
-            if found.len() == NAMED {
+            if looked.found.len() == NAMED {
                 return Ok(());
             }
         }
@@ -116,16 +144,28 @@ fn is_meant(complaint: &Complaint, line: Line<'_>) -> bool {
     let parsed = serde_json::from_slice::<Value>(line);
     match (complaint, parsed) {
         (Complaint::Json, parsed) => parsed.is_err(),
-        (Complaint::Value { element, value }, Ok(parsed)) => has(&parsed, element, value),
+        (
+            Complaint::Value {
+                element,
+                value: Some(value),
+            },
+            Ok(parsed),
+        ) => has(&parsed, element, value),
         _ => false,
     }
 }
 
-/// Whether an element of this name has this value anywhere.
+/// Whether an element of this name has this value anywhere, as a text or as what is written without quotation marks.
 fn has(value: &Value, element: &str, wanted: &str) -> bool {
+    let is_wanted = |value: &Value| match value {
+        Value::String(text) => text == wanted,
+        Value::Number(number) => number.to_string() == wanted,
+        Value::Bool(flag) => flag.to_string() == wanted,
+        _ => false,
+    };
     match value {
         Value::Object(members) => members.iter().any(|(name, value)| {
-            (name == element && value.as_str() == Some(wanted)) || has(value, element, wanted)
+            (name == element && is_wanted(value)) || has(value, element, wanted)
         }),
         Value::Array(items) => items.iter().any(|item| has(item, element, wanted)),
         _ => false,

@@ -161,13 +161,16 @@ async fn bring(
 ) -> Result<Brought> {
     let staging = &transfer.staging;
     let ended = context.audit().beside(staging, transfer.run(plan)).await;
+    if let Err(error) = &ended
+        && error.kind() == Kind::JobInProgress
+        && !error.throttled()
+    {
+        context.tally().will_wait(Step::TransferToS3);
+        note_progress(context, staging, &record.run, transfer.deadline).await;
+    }
     let twice = duplicates::look_at(context, record, &transfer.ids, transfer.deadline).await;
     match ended {
-        Err(error) if error.kind() == Kind::JobInProgress && !error.throttled() => {
-            context.tally().will_wait(Step::TransferToS3);
-            note_progress(context, staging, &record.run, transfer.deadline).await;
-            twice.and(Err(error))
-        }
+        Err(error) if error.kind() == Kind::JobInProgress => twice.and(Err(error)),
         Err(error) => Err(error),
         Ok(brought) => twice.map(|()| brought),
     }

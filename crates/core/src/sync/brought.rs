@@ -38,10 +38,11 @@ impl SyncState {
 }
 
 impl Transferred {
-    /// The types of which it brought resources.
+    /// The types of which it brought resources that a target can hold.
     pub(super) fn types(&self) -> impl Iterator<Item = &String> {
         let brought = self.resources.iter().filter(|(_, count)| **count > 0);
-        brought.map(|(name, _)| name)
+        let names = brought.map(|(name, _)| name);
+        names.filter(|name| !self.unsupported.contains(name))
     }
 }
 

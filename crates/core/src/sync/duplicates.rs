@@ -14,9 +14,9 @@ pub struct Duplicates {
     pub at: String,
     /// How many ids came more than once.
     pub found: u64,
-    /// How many more seem to, for their hashes are equal: their lines were not compared.
+    /// How many more seem to, for their hashes are equal: their lines were not compared, for lack of time.
     pub unread: u64,
-    /// Whether a call had no room for all ids that it saw.
+    /// Whether a call had no room, or no time, for all ids that it saw.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub stopped: bool,
     /// Where the first of them are.
@@ -29,7 +29,12 @@ pub struct Duplicates {
 pub struct Repeated {
     /// The resources' type.
     pub resource_type: String,
-    /// Where they are.
+    /// How many lines have it.
+    pub count: u64,
+    /// Whether it only seems so: the lines were not compared.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unread: bool,
+    /// Where the first of them are.
     pub lines: Vec<StagedLine>,
 }
 
@@ -46,17 +51,16 @@ pub struct StagedLine {
 impl Duplicates {
     /// Takes in what a later call found.
     pub fn add(&mut self, more: &Self) {
+        // A write whose answer got lost is done again.
+        if self.at == more.at {
+            return;
+        }
         self.at.clone_from(&more.at);
         self.stopped |= more.stopped;
+        self.found += more.found;
         self.unread += more.unread;
-        let known = more.first.iter().filter(|it| self.first.contains(it));
-        // A write whose answer got lost is done again.
-        self.found += more.found - known.count() as u64;
-        for repeated in &more.first {
-            if self.first.len() < TOLD && !self.first.contains(repeated) {
-                self.first.push(repeated.clone());
-            }
-        }
+        let room = TOLD.saturating_sub(self.first.len());
+        self.first.extend(more.first.iter().take(room).cloned());
     }
 
     /// Whether there are any.

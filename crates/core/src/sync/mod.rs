@@ -117,6 +117,9 @@ pub struct RunRecord {
     /// When the transfer last came further, as far as is known; before its first file, when the manifest was first seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub moved_at: Option<String>,
+    /// Another synchronisation's run has the same job at the source, so that neither ends it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub shared: bool,
     /// What was staged before the manifest was complete.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub early: Option<StagedEarly>,

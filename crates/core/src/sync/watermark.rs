@@ -238,10 +238,11 @@ impl SyncState {
             at,
             run: record.run.clone(),
             moved: moment(now),
-            unverified: record
-                .attempts
-                .last()
-                .and_then(|attempt| attempt.unverified.clone()),
+            unverified: match record.attempts.last() {
+                Some(attempt) => attempt.unverified.clone(),
+                // Nothing was imported, so nothing is proved by it.
+                None => self.watermark.take().and_then(|it| it.unverified),
+            },
         });
     }
 }
@@ -378,6 +379,22 @@ mod tests {
         assert_eq!(state.due, None);
         ended(&mut state, &run("replaces", T3, None), IMPORTED);
         assert!(!state.watermark.as_ref().unwrap().merged);
+    }
+
+    #[test]
+    fn a_night_with_nothing_to_import_proves_nothing_of_what_was_not_proved_before() {
+        let mut state = SyncState::default();
+        let mut unproved = run("full", T1, None);
+        unproved.attempts.last_mut().unwrap().unverified = Some("no scope".to_owned());
+        ended(&mut state, &unproved, IMPORTED);
+        let mut quiet = run("quiet", T2, Some(T1));
+        quiet.attempts.clear();
+        ended(&mut state, &quiet, NOTHING);
+        assert_eq!(at(&state), Some(T2));
+        let unverified = state.watermark.as_ref().unwrap().unverified.as_deref();
+        assert_eq!(unverified, Some("no scope"));
+        ended(&mut state, &run("counted", T3, Some(T2)), IMPORTED);
+        assert_eq!(state.watermark.unwrap().unverified, None);
     }
 
     #[test]

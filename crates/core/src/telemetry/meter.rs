@@ -64,7 +64,6 @@ impl Counts {
             }
             Event::Bytes(bytes) => self.moved().bytes += bytes,
             Event::FileDone { fetched, .. } => self.moved().files += u64::from(*fetched),
-            Event::SentAgain => self.moved().retries += 1,
             Event::TransferComplete(total) if !total.again => {
                 self.resources.clone_from(&total.resources);
             }
@@ -76,6 +75,7 @@ impl Counts {
                 self.freshness = complete.and_then(|at| Clock::default().since(at));
             }
             Event::TransferComplete(_)
+            | Event::SentAgain
             | Event::Retrying { .. }
             | Event::Waiting { .. }
             | Event::KickedOff(_)

@@ -151,7 +151,7 @@ pub const SETTINGS: &[Setting] = &[
         required("TARGET_CLIENT_SECRET", Form::Secret, Need::RequiredUnlessOff("TARGET_AUTHENTICATION_ENABLED"), TARGET, TARGET,
         "The OAuth2 client's secret at the target. Like a key, a token or a password, it may be an ARN of AWS Secrets Manager (behind which `#member` names one member of a JSON object) or of an SSM parameter.")),
     optional("TARGET_SCOPES", Form::Text, Need::Default("user/*.write"), TARGET,
-        "The scopes to ask for, separated by spaces. Pathling Server 2 wants `pathling:import pathling:write`."),
+        "The scopes to ask for, separated by spaces. Pathling Server 2 wants `pathling:import pathling:write` to import, `pathling:search pathling:read` to be counted, and `pathling:delete` for deletions."),
     optional("TARGET_PRIVATE_KEY", Form::Secret, Need::Absent("none"), TARGET,
         "The OAuth2 client's private key instead of a secret (`private_key_jwt`, SMART Backend Services): a JWK, a JWKS or PEM, RSA or P-384; or an ARN."),
     optional("TARGET_PRIVATE_KEY_FILE", Form::Text, Need::Absent("none"), COMMAND,

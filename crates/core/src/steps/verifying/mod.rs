@@ -115,7 +115,10 @@ async fn imported(context: &Context, staging: &Staging, run: Option<&str>) -> Re
         let key = sync::key(context.settings());
         let state = SyncState::load(staging, &key).await?;
         let last = state.imported_last().map(str::to_owned);
-        last.ok_or_else(|| Kind::Input.error("no run of this synchronisation was imported so far"))?
+        last.ok_or_else(|| {
+            let none = Kind::Input.error("no run of this synchronisation was imported so far");
+            none.next("Start pathling-import with these settings first, or name a run of others by --run.")
+        })?
     };
     let record = if layout::is_run_name(&known) {
         RunRecord::load(staging, &known).await?

@@ -12,6 +12,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+pub use find::Equal;
 pub(super) use hasher::IdHasher;
 
 /// The least room that a file's hashes take, in hashes.
