@@ -283,7 +283,7 @@ async fn a_job_that_two_targets_have_in_common_is_ended_by_neither() {
     // The first is not over when the second begins.
     let unavailable = Fault::answers(Place::ImportStatus, Answer::new(502));
     sandbox.faults().on(unavailable.clone());
-    let run = pathling_import(&sandbox).env("RETRY_TIMES", "0");
+    let run = pathling_import(&sandbox).env("IMPORT_RETRY_TIMES", "0");
     run.run().await.expect_error("TargetUnavailableError", &[]);
     let known = sandbox.deletions().len();
     sandbox.faults().off(unavailable);

@@ -50,7 +50,7 @@ pub(crate) fn run(options: &Options) -> Outcome<()> {
         })?);
         room = ids.room();
     }
-    let gib = bytes as f64 / (1 << 30) as f64;
+    let gib = bytes as f64 / f64::from(1 << 30);
     answer(format!(
         "{} MiB, {resources} resources, {} runs; seconds of one core for each GiB (least to most)",
         options.size, options.runs

@@ -20,10 +20,7 @@ const WIDTH: usize = 79;
 /// Both ways to call it: clap's own line has the file before the subcommand, where it is refused.
 const USAGE: &str = "pathling-import [OPTIONS] [CONFIGURATION FILE]
        pathling-import cancel [OPTIONS] [CONFIGURATION FILE]
-       pathling-import status [OPTIONS] [CONFIGURATION FILE]
-       pathling-import history [OPTIONS] [CONFIGURATION FILE]
-       pathling-import verify [OPTIONS] [CONFIGURATION FILE]
-       pathling-import report [--html FILE] [--run NAME] [OPTIONS] [CONFIGURATION FILE]";
+       pathling-import status|history|verify|report [OPTIONS] [CONFIGURATION FILE]";
 
 /// Brings the data of a FHIR server to Pathling: exports it in bulk, stages the files, imports them.
 ///
@@ -80,7 +77,7 @@ pub(crate) enum Instead {
         #[arg(value_name = "CONFIGURATION FILE")]
         file: Option<PathBuf>,
     },
-    /// Read resources of the run that was imported last back from the target (Pathling Server 2), and compare them.
+    /// Read resources back from the target (Pathling Server 2) and compare them with the staged ones.
     Verify {
         /// The settings of the synchronisation.
         #[arg(value_name = "CONFIGURATION FILE")]
@@ -98,7 +95,7 @@ pub(crate) enum Instead {
         #[arg(long, value_name = "RUN")]
         run: Option<String>,
     },
-    /// Tell of a run, the newest or the one that is named: what it brought, when, and how it ended.
+    /// Tell what a run brought and when, and how it ended; with --html as a page.
     Report {
         /// The settings of the synchronisation.
         #[arg(value_name = "CONFIGURATION FILE")]

@@ -72,6 +72,10 @@ impl Summary {
             .newest_kick_off()
             .and_then(|begun| begun.manifest.as_ref());
         let imported_before = manifest.and_then(|manifest| manifest.imported_before.clone());
+        let is_superseded = record
+            .outcome
+            .as_ref()
+            .is_some_and(|outcome| outcome.name == SUPERSEDED);
         let is_left_out = |name: &String| {
             // A run with nothing to import has no attempt, so nothing of it was imported.
             (!finished.imported && imported_before.is_none())
@@ -81,7 +85,7 @@ impl Summary {
         let (unsupported, imported) = transfer
             .resources
             .into_iter()
-            .filter(|(_, count)| *count > 0 && imported_before.is_none())
+            .filter(|(_, count)| *count > 0 && imported_before.is_none() && !is_superseded)
             .partition(|(name, _)| is_left_out(name));
         Self {
             mode: mode(&transfer.parameters),

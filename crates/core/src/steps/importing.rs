@@ -57,6 +57,14 @@ pub(super) async fn pathling_import(
     if let (Some(staging), Some(record)) = (staging, &record) {
         let key = carried.key.as_deref();
         refuse_cancelled(record)?;
+        // A call that comes again for a run that is over, and had nothing to import, takes no turn that nobody would give back.
+        let is_over = record.ended().is_some_and(|it| it.name == NOTHING);
+        if is_over && sent.locations.is_empty() {
+            return Ok(ImportStarted {
+                status_url: None,
+                carried,
+            });
+        }
         if let Turn::Superseded(_) = turn::take(context, staging, key, record).await? {
             return Ok(ImportStarted {
                 status_url: None,

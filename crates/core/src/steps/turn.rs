@@ -61,7 +61,9 @@ async fn asked(staging: &Staging, key: &str, record: &RunRecord) -> Result<Optio
         return Ok(None);
     }
     let other = RunRecord::load(staging, &lease.run).await?;
-    Ok(has_asked(&other).then_some(lease.run))
+    // Of one that replaces, nobody knows whether the target could do all that it was asked for.
+    let is_sure = has_asked(&other) && (!other.may_have_replaced() || other.ended().is_some());
+    Ok(is_sure.then_some(lease.run))
 }
 
 /// Whether a run has asked the target for all that it will, as far as its record knows.
@@ -76,7 +78,7 @@ fn has_asked(record: &RunRecord) -> bool {
 pub(super) async fn set_aside(staging: &Staging, key: &str, record: &RunRecord) -> Result<()> {
     let asked = has_asked(record) || record.ended().is_some();
     SyncState::update(staging, key, |state| {
-        state.set_aside(&record.run, asked, staging.clock().now())
+        state.set_aside(record, asked, staging.clock().now())
     })
     .await
     .map(|_| ())

@@ -87,13 +87,22 @@ impl SyncState {
     }
 
     /// Takes the lease away from a run that is given up. One that is not known to have asked for all that it will (`asked`)
-    /// makes a full run due. Gives whether anything changed.
-    pub fn set_aside(&mut self, run: &str, asked: bool, now: Timestamp) -> bool {
-        let lost = self.lease.take_if(|lease| lease.run == run).is_some();
+    /// makes a full run due, and so does one that replaces and is not known to have brought all of it. Gives whether anything
+    /// changed.
+    pub fn set_aside(&mut self, record: &RunRecord, asked: bool, now: Timestamp) -> bool {
+        let lost = self
+            .lease
+            .take_if(|lease| lease.run == record.run)
+            .is_some();
         if lost && !asked {
             self.require_full("a run was given up in its turn to import", now);
         }
-        lost
+        let halved = record.may_have_replaced() && record.ended().is_none();
+        if halved {
+            // What it took the place of is gone, and no delta brings that back.
+            self.require_full("a run that replaces what is there was given up", now);
+        }
+        lost || halved
     }
 
     /// Gives the lease back, where it is the run's.

@@ -393,6 +393,13 @@ impl RunRecord {
         self.kick_offs.last()
     }
 
+    /// Whether the target was asked to put what it brought in the place of what was there.
+    #[must_use]
+    pub fn may_have_replaced(&self) -> bool {
+        let replaces = self.transfer.as_ref().is_some_and(Transferred::replaces);
+        replaces && !self.attempts.is_empty()
+    }
+
     /// Whether its kick-offs are another synchronisation's than that of this key.
     #[must_use]
     pub fn is_of_another(&self, key: &str) -> bool {

@@ -149,6 +149,9 @@ impl SyncState {
         if !self.runs.contains(&ended) {
             self.runs.push(ended);
             self.conclude(record, outcome, now);
+        } else {
+            // Who joined it late may have taken its turn anew.
+            self.release(&record.run);
         }
         let surplus = self.runs.len().saturating_sub(RUNS_KEPT);
         self.runs.drain(..surplus);

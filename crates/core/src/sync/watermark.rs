@@ -142,8 +142,7 @@ impl SyncState {
                 now,
             );
         }
-        let replaces = record.transfer.as_ref().is_some_and(Transferred::replaces);
-        let replaces = replaces && !record.attempts.is_empty();
+        let replaces = record.may_have_replaced();
         let whole = outcome.name == IMPORTED && record.issues_hold().is_none();
         if replaces && !whole {
             // What it took the place of is gone, and no delta brings that back.
@@ -395,6 +394,39 @@ mod tests {
         assert_eq!(unverified, Some("no scope"));
         ended(&mut state, &run("counted", T3, Some(T2)), IMPORTED);
         assert_eq!(state.watermark.unwrap().unverified, None);
+    }
+
+    #[test]
+    fn a_run_that_replaces_and_is_given_up_makes_a_full_run_due() {
+        let now = Timestamp::now();
+        let mut state = SyncState::default();
+        let mut half = run("half", T1, None);
+        assert!(state.set_aside(&half, true, now));
+        assert!(state.due.take().is_some(), "what it replaced is gone");
+        half.attempts.clear();
+        assert!(!state.set_aside(&half, true, now));
+        assert!(!state.set_aside(&run("delta", T1, Some(T1)), true, now));
+        assert_eq!(state.due, None);
+    }
+
+    #[test]
+    fn who_joins_a_run_that_is_over_leaves_no_turn_behind() {
+        let mut state = SyncState::default();
+        let over = run("over", T1, None);
+        let now = Timestamp::now();
+        let outcome = Outcome {
+            name: IMPORTED.to_owned(),
+            at: moment(now),
+            ..Outcome::default()
+        };
+        for _ in 0..2 {
+            let lease = std::time::Duration::from_mins(1);
+            let gate = state.enter(&over, now, lease, None);
+            assert_eq!(gate, crate::sync::Gate::Open);
+            state.end(&over, &outcome, now);
+            assert_eq!(state.lease, None);
+        }
+        assert_eq!(state.due, None);
     }
 
     #[test]
