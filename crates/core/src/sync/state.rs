@@ -146,12 +146,12 @@ impl SyncState {
             at: outcome.at.clone(),
             outcome: outcome.name.clone(),
         };
-        if !self.runs.contains(&ended) {
-            self.runs.push(ended);
-            self.conclude(record, outcome, now);
-        } else {
+        if self.runs.contains(&ended) {
             // Who joined it late may have taken its turn anew.
             self.release(&record.run);
+        } else {
+            self.runs.push(ended);
+            self.conclude(record, outcome, now);
         }
         let surplus = self.runs.len().saturating_sub(RUNS_KEPT);
         self.runs.drain(..surplus);

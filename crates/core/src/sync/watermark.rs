@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-use super::{IMPORTED, KickOff, NOTHING, Outcome, RunRecord, SyncState, Transferred};
+use super::{IMPORTED, KickOff, NOTHING, Outcome, RunRecord, SyncState};
 use crate::clock::moment;
 use crate::config::{ImportMode, SyncSettings};
 
@@ -274,7 +274,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::sync::{Deleted, ExportIssues, HELD, Lease, ManifestSeen};
+    use crate::sync::{Deleted, ExportIssues, HELD, Lease, ManifestSeen, Transferred};
 
     const KICK_OFF: &str = "2026-03-01T00:00:00.000000Z";
 
