@@ -353,9 +353,9 @@ async fn end_attempt(
             return false;
         };
         attempt.outcome = Some(outcome.to_owned());
-        attempt.ended = Some(staging.clock().moment());
         attempt.done.clone_from(&done);
         say(attempt);
+        attempt.ended = Some(staging.clock().moment());
         if outcome == SUCCEEDED {
             // In one write: a crash right after it must not make the next start import the run again.
             record.outcome = Some(Outcome::at(staging.clock().moment(), IMPORTED, None));
