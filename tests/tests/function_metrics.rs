@@ -12,7 +12,7 @@ use sandbox::{Answer, Builder, Dataset, ErrorContent, Fault, Place, Sandbox};
 use serde_json::{Value, json};
 
 /// Every metric there is, with its unit and its dimension.
-const ALL: [&str; 11] = [
+const ALL: [&str; 12] = [
     "Bytes in Bytes",
     "ColdStarts in Count",
     "Errors in Count by Error",
@@ -22,6 +22,7 @@ const ALL: [&str; 11] = [
     "Retries in Count",
     "RunsHeld in Count",
     "RunsImported in Count",
+    "RunsUnverified in Count",
     "Seconds in Seconds by Step",
     "Waits in Count by Step",
 ];
@@ -81,6 +82,7 @@ async fn a_run_of_five_functions_writes_each_metric_once_with_its_value() {
     let mut kinds: BTreeSet<String> = ALL.map(str::to_owned).into();
     kinds.remove("Errors in Count by Error");
     kinds.remove("RunsHeld in Count");
+    kinds.remove("RunsUnverified in Count");
     assert_eq!(telemetry.kinds(), kinds);
 
     let mut calls = BTreeMap::<&str, usize>::new();
@@ -254,6 +256,24 @@ async fn a_run_that_is_held_is_imported_and_counts_as_held_and_not_as_fresh() {
     let telemetry = Telemetry::of(&story, 5).await;
     assert!(telemetry.of_metric("RunsHeld").is_empty());
     assert_eq!(telemetry.of_metric("FreshnessSeconds").len(), 1);
+}
+
+#[tokio::test]
+async fn a_run_whose_import_is_not_proved_counts_as_unverified() {
+    let sandbox = sandbox(Sandbox::builder()).await;
+    let mut story = measured(&sandbox).with("VERIFY_IMPORT", "none");
+    story.tell().await.unwrap();
+    let telemetry = Telemetry::of(&story, 5).await;
+    assert_eq!(telemetry.of_metric("RunsUnverified"), [("", 1.0)]);
+    let unverified = |line: &&Value| line["unverified"] == true;
+    assert_eq!(
+        telemetry
+            .summaries()
+            .iter()
+            .filter(|line| unverified(line))
+            .count(),
+        1
+    );
 }
 
 #[tokio::test]

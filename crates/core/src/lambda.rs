@@ -297,6 +297,7 @@ impl Call {
                     retries = moved.map(|moved| moved.retries),
                     resources = Some(resources).filter(|number| *number > 0),
                     held = counts.held.then_some(true),
+                    unverified = counts.unverified.then_some(true),
                     freshness_seconds = counts.freshness.map(|age| age.as_secs()),
                     $text
                 )

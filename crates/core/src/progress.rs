@@ -111,6 +111,8 @@ pub struct Arrival {
     pub imported: bool,
     /// The time of the run's manifest, where that is known: the source was like this then.
     pub transaction_time: Option<String>,
+    /// Whether the import is not proved by counting.
+    pub unverified: bool,
     /// Whether the run is held: the source reported errors of the export, and so it does not count as complete.
     pub held: bool,
 }

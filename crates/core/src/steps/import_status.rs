@@ -140,7 +140,7 @@ async fn of_nobody(
         let key = carried.key.as_deref();
         sync::end_run(staging, &carried.run, key, IMPORTED, None).await?;
     }
-    tell_arrival(context, true, None);
+    tell_arrival(context, (true, false), None);
     Ok(ImportComplete {
         result: complete,
         carried,
@@ -169,6 +169,7 @@ async fn succeeded(
     key: Option<&str>,
 ) -> Result<()> {
     let run = record.run.as_str();
+    let mut unverified = attempt.unverified.is_some();
     if attempt.outcome.is_none() {
         let done = Some(context.clock().moment());
         let proof = match counting::verify(context, record, attempt).await {
@@ -185,13 +186,14 @@ async fn succeeded(
             done,
             ..AttemptEnd::of(attempt.number, SUCCEEDED)
         };
+        unverified = proof.unverified.is_some();
         close_with(context, staging, run, succeeded, &proof).await?;
     }
     sync::end_run(staging, run, key, IMPORTED, None).await?;
     tracing::info!(run, attempt = attempt.number, "the import is complete");
     // Whoever asks once more is told nothing new.
     if record.ended().is_none() {
-        tell_arrival(context, true, Some(record));
+        tell_arrival(context, (true, unverified), Some(record));
     }
     Ok(())
 }

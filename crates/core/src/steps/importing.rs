@@ -95,7 +95,7 @@ pub(super) async fn pathling_import(
                 context.end_run(staging, &carried.run, key, outcome).await?;
             }
             if record.as_ref().is_none_or(|it| it.ended().is_none()) {
-                tell_arrival(context, false, record.as_ref());
+                tell_arrival(context, (false, false), record.as_ref());
             }
             None
         }
@@ -160,11 +160,16 @@ impl Sent {
 }
 
 /// Tells that the target has all that a run brought.
-pub(super) fn tell_arrival(context: &Context, imported: bool, record: Option<&RunRecord>) {
+pub(super) fn tell_arrival(
+    context: &Context,
+    (imported, unverified): (bool, bool),
+    record: Option<&RunRecord>,
+) {
     let manifest = record.and_then(|record| record.manifest.as_ref());
     context.tell(Event::Arrived(Arrival {
         imported,
         transaction_time: manifest.map(|manifest| manifest.transaction_time.clone()),
+        unverified,
         held: record.and_then(RunRecord::issues_hold).is_some(),
     }));
 }

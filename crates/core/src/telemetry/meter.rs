@@ -22,6 +22,8 @@ pub(crate) struct Counts {
     pub(crate) imported: bool,
     /// Whether a run arrived that does not count as complete.
     pub(crate) held: bool,
+    /// Whether a run was imported that is not proved by counting.
+    pub(crate) unverified: bool,
     /// How old that is which the target has now. Of a run that is held, nothing: the target lacks something of then.
     pub(crate) freshness: Option<Duration>,
 }
@@ -70,6 +72,7 @@ impl Counts {
             Event::Arrived(arrival) => {
                 self.imported |= arrival.imported;
                 self.held |= arrival.held;
+                self.unverified |= arrival.unverified;
                 let complete = arrival.transaction_time.as_deref();
                 let complete = complete.filter(|_| !arrival.held);
                 self.freshness = complete.and_then(|at| Clock::default().since(at));
@@ -155,15 +158,16 @@ mod tests {
                 imported: true,
                 transaction_time: Some(crate::clock::moment(hour_ago)),
                 held,
+                unverified: held,
             })
         };
         tell(arrived(true));
         let counts = meter.take();
-        assert!(counts.imported && counts.held);
+        assert!(counts.imported && counts.held && counts.unverified);
         assert_eq!(counts.freshness, None, "the target lacks something");
         tell(arrived(false));
         let counts = meter.take();
-        assert!(counts.imported && !counts.held);
+        assert!(counts.imported && !counts.held && !counts.unverified);
         let seconds = counts.freshness.unwrap().as_secs();
         assert!((3600..3660).contains(&seconds), "{seconds}");
     }

@@ -81,6 +81,9 @@ impl Ended<'_> {
         if self.counts.held {
             metrics.push(count("RunsHeld", None, 1));
         }
+        if self.counts.unverified {
+            metrics.push(count("RunsUnverified", None, 1));
+        }
         if let Some(freshness) = self.counts.freshness {
             metrics.push(seconds("FreshnessSeconds", None, freshness.as_secs_f64()));
         }
