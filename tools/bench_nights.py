@@ -28,10 +28,11 @@ SAMPLE = 1000
 def main(programs):
     with tempfile.TemporaryDirectory(prefix="pathling-import-nights-") as folder:
         options = ["--pathling", "2", "--big", f"Observation={SIZE}", "--no-record"]
-        for kind in TYPES:
-            options += ["--files", f"{kind}=1x64KiB"]
         options += ["--fault", f"delay=delete:{DELETION * 1000}"]
         sandbox = Sandbox(programs / "sandbox", Path(folder), *options)
+        for kind in TYPES:
+            for number in range(DELETED_OF_EACH):
+                sandbox.put({"resourceType": kind, "id": f"deleted-{number}"})
         try:
             measure(programs / "pathling-import", sandbox)
         finally:
@@ -51,8 +52,8 @@ def measure(program, sandbox):
 
     deleted = 0
     for kind in TYPES:
-        for line in sandbox.source(kind)[:DELETED_OF_EACH]:
-            sandbox.ask(f"source/{kind}/{json.loads(line)['id']}", method="DELETE")
+        for number in range(DELETED_OF_EACH):
+            sandbox.ask(f"source/{kind}/deleted-{number}", method="DELETE")
             deleted += 1
     record = night(program, settings)
     took = seconds(record["transfer"]["at"], record["deleted"]["done"])
