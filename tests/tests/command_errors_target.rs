@@ -243,11 +243,7 @@ async fn discovery_or_a_token_of_the_target_that_cannot_be_had() {
         .await;
     let words = ["invalid_client", "TARGET_CLIENT_SECRET", "/token"];
     finished.expect_error("AuthenticationError", &words);
-    assert_eq!(
-        sandbox.token_requests().len(),
-        1,
-        "nothing is exported in vain"
-    );
+    assert_eq!(sandbox.token_requests().len(), 2, "the source's, and one");
     assert!(!finished.all().contains("wrong-and-secret"));
     assert_no_secrets(&sandbox, &finished.all());
     assert_import_never_asked(&sandbox);

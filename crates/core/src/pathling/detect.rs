@@ -5,19 +5,34 @@ use url::Url;
 
 use super::{ANSWER_LIMIT, FHIR_JSON};
 use crate::config::Dialect;
-use crate::error::{self, Kind};
+use crate::error::{self, Error, Kind};
 use crate::http::{self, Client, Request, TokenUse, shown};
 use crate::software::Software;
 
+/// Who a target says that it is.
+#[derive(Clone, Debug)]
+pub enum Who {
+    /// A Pathling that can be told to import.
+    Pathling(Dialect, Software),
+    /// Something else, or a Pathling that cannot, in words.
+    Other(Error),
+}
+
 /// Asks the target's `metadata` which Pathling it is, and gives what it says of itself too.
+///
+/// Gives [`Kind::Configuration`] for what is no Pathling that can be told to import.
 pub async fn detect(client: &Client, endpoint: &Url) -> error::Result<(Dialect, Software)> {
+    match who(client, endpoint, TokenUse::WhereTrusted).await? {
+        Who::Pathling(dialect, software) => Ok((dialect, software)),
+        Who::Other(error) => Err(error),
+    }
+}
+
+/// Asks the target's `metadata` who it is. Both Pathlings tell that to anybody.
+pub async fn who(client: &Client, endpoint: &Url, token: TokenUse) -> error::Result<Who> {
     let url = http::below(endpoint, "metadata");
     let response = client
-        .send(
-            Request::get(url.clone())
-                .accept(FHIR_JSON)
-                .token(TokenUse::WhereTrusted),
-        )
+        .send(Request::get(url.clone()).accept(FHIR_JSON).token(token))
         .await?;
     let advice = "Check that TARGET_ENDPOINT is the base URL of Pathling's FHIR API (it ends in /fhir), or say which Pathling it is by TARGET_DIALECT.";
     if response.status().as_u16() != 200 {
@@ -33,10 +48,10 @@ pub async fn detect(client: &Client, endpoint: &Url) -> error::Result<(Dialect, 
         .await
         .map_err(|error| error.next(advice))?;
     match dialect(&metadata) {
-        Ok(dialect) => Ok((dialect, Software::of(&metadata))),
+        Ok(dialect) => Ok(Who::Pathling(dialect, Software::of(&metadata))),
         Err(why) => {
             let what = format!("GET {} {why}", shown(&url));
-            Err(Kind::Configuration.error(what).next(advice))
+            Ok(Who::Other(Kind::Configuration.error(what).next(advice)))
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::error::{Error, Kind, Result};
 use crate::http::{self, Client, Request, TokenUse, shown};
 
 pub use complaint::{Complaint, Failed};
-pub use detect::detect;
+pub use detect::{Who, detect, who};
 pub use resources::{Deletion, count, delete, read};
 pub use types::{holds, is_r4};
 

@@ -44,6 +44,8 @@ use uuid::Uuid;
 
 use crate::config::Step;
 use crate::error::{Error, Kind, Result};
+use crate::http::TokenUse;
+use crate::pathling::{self, Who};
 use crate::staging::layout;
 use crate::sync::{self, Outcome, SyncState};
 use contract::{Carried, ManifestPlace};
@@ -222,22 +224,31 @@ pub async fn unfinished(context: &Context) -> Result<Option<Unfinished>> {
     Ok(Some(Unfinished { run, step, event }))
 }
 
+/// How long the target has to say who it is before anything is exported.
+const FIRST_LOOK: Duration = Duration::from_secs(5);
+
 /// Sees that the target is a Pathling that imports, before anything is exported in vain.
 ///
-/// One that does not answer now may do so when it is needed, and is let pass. Gives [`Kind::Configuration`] for what is
-/// something else, and what else is wrong with its `metadata`.
+/// It is asked without credentials, for both Pathlings tell that to anybody, and whatever else it answers, or fails to, is for
+/// the steps that need it. Gives [`Kind::Configuration`] for what says that it is something else.
 pub async fn look_at_target(context: &Context) -> Result<()> {
-    match context.dialect().await {
-        Err(error) if error.kind() != Kind::TargetUnavailable => Err(error),
-        Err(error) => {
-            tracing::info!(
-                error = error.what(),
-                "the target does not answer yet; the export begins all the same"
-            );
-            Ok(())
-        }
-        Ok(_) => Ok(()),
+    if context.settings().dialect.is_some() {
+        return Ok(());
     }
+    // What is wrong with its settings is told where they are needed.
+    let Ok((client, endpoint)) = context.target().await else {
+        return Ok(());
+    };
+    let asking = pathling::who(client, endpoint, TokenUse::Never);
+    match tokio::time::timeout(FIRST_LOOK, asking).await {
+        Ok(Ok(Who::Other(error))) => return Err(error),
+        Ok(Ok(Who::Pathling(dialect, software))) => context.knows_target(dialect, software),
+        Ok(Err(error)) => {
+            tracing::debug!(error = error.what(), "the target does not say who it is");
+        }
+        Err(_) => tracing::debug!("the target does not answer yet"),
+    }
+    Ok(())
 }
 
 /// When a step is cut off. The transfer of files keeps to its deadline by itself and says then how far it is, for which it
