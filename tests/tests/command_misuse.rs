@@ -29,7 +29,7 @@ async fn a_command_line_that_is_wrong_ends_with_2_says_what_is_wrong_and_asks_no
         (text(&["--fesh"]), "'--fresh'"),
         (
             text(&["settings.json", "cancel"]),
-            "status, history or report comes first",
+            "status, history, verify or report comes first",
         ),
         (
             text(&["--fresh", "--fresh"]),

@@ -157,7 +157,9 @@ async fn a_token_that_is_refused_in_the_middle_of_the_run_is_renewed_once_and_no
             Place::ImportStatus,
         ] {
             let sandbox = start(Sandbox::builder().pathling(version)).await;
-            sandbox.faults().once(Fault::TokenExpires(place));
+            // Who the target is, is asked once before that, without a token.
+            let times = if place == Place::TargetMetadata { 2 } else { 1 };
+            sandbox.faults().times(times, Fault::TokenExpires(place));
             ends_well(&sandbox, pathling_import(&sandbox)).await;
             // One each for source and target, and one instead of the refused one.
             assert_eq!(sandbox.token_requests().len(), 3, "{place:?}");

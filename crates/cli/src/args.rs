@@ -77,7 +77,7 @@ pub(crate) enum Instead {
         #[arg(value_name = "CONFIGURATION FILE")]
         file: Option<PathBuf>,
     },
-    /// Read resources back from the target (Pathling Server 2) and compare them with the staged ones.
+    /// Read resources back from the target (Pathling Server 2) and compare them.
     Verify {
         /// The settings of the synchronisation.
         #[arg(value_name = "CONFIGURATION FILE")]

@@ -249,12 +249,6 @@ impl Context {
             .map(|(dialect, _)| *dialect)
     }
 
-    /// Takes in who the target is, which was found out before a step needed it.
-    pub(super) fn knows_target(&self, dialect: Dialect, software: Software) {
-        // Whoever found it out first is right too.
-        let _ = self.dialect.set((dialect, software));
-    }
-
     /// What the target says that it is, where it was asked.
     pub(super) fn target_software(&self) -> Option<Software> {
         self.dialect.get().and_then(|(_, told)| told.if_any())

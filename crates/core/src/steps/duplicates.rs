@@ -20,6 +20,9 @@ use crate::transfer::ids::{Equal, Line as Place};
 /// How many groups of lines are compared; more of them are counted.
 const COMPARED: usize = 200;
 
+/// How much time a call has to have left to begin to look: what comes at its very end, it does not do.
+const LEAST: Duration = Duration::from_millis(400);
+
 /// How long comparing may take.
 const COMPARING: Duration = Duration::from_mins(1);
 
@@ -45,23 +48,36 @@ pub(super) async fn look_at(
 ) -> Result<()> {
     let staging = context.staging().await?;
     let run = &record.run;
-    let found = find(staging, ids, until).await;
-    if found.stopped {
-        tracing::warn!(
-            run,
-            "not all resources that came were looked at to see whether an id comes twice: there was no room or no time for it; twice TRANSFER_MEMORY makes twice the room"
-        );
-    }
-    if found.are_any() {
-        tracing::warn!(run, "{}", found.words());
-    }
+    let found = if until.is_none_or(|until| until > Instant::now() + LEAST) {
+        find(staging, ids, until).await
+    } else {
+        None
+    };
     let mut known = record.duplicates.clone();
-    if found.are_any() || found.stopped {
-        let change = |record: &mut RunRecord| {
-            record.duplicates.get_or_insert_default().add(&found);
-            true
-        };
-        known = RunRecord::update(staging, run, change).await?.duplicates;
+    match found {
+        None => tracing::warn!(
+            run,
+            "there was no time to see whether an id comes twice among what this call copied"
+        ),
+        Some(found) => {
+            if found.stopped {
+                tracing::warn!(
+                    run,
+                    "more resources came than there is room for to see whether an id comes twice; twice TRANSFER_MEMORY makes twice the room"
+                );
+            }
+            if found.are_any() {
+                tracing::warn!(run, "{}", found.words());
+            }
+            let was_stopped = known.as_ref().is_some_and(|known| known.stopped);
+            if found.are_any() || (found.stopped && !was_stopped) {
+                let change = |record: &mut RunRecord| {
+                    record.duplicates.get_or_insert_default().add(&found);
+                    true
+                };
+                known = RunRecord::update(staging, run, change).await?.duplicates;
+            }
+        }
     }
     match known.filter(Duplicates::are_any) {
         Some(known) if context.settings().transfer.fail_on_duplicates => Err(Kind::Integrity
@@ -73,20 +89,16 @@ pub(super) async fn look_at(
     }
 }
 
-async fn find(staging: &Staging, ids: &Arc<Ids>, until: Option<Instant>) -> Duplicates {
+/// `None` where the time was too short even to compare hashes.
+async fn find(staging: &Staging, ids: &Arc<Ids>, until: Option<Instant>) -> Option<Duplicates> {
     let at = staging.clock().moment();
     let last = Instant::now() + COMPARING;
-    let last = until.map_or(last, |until| until.min(last));
+    // What is found is to be written down, too.
+    let last = until.map_or(last, |until| last.min(until - LEAST / 2));
     let looked = Arc::clone(ids);
     // A processor's work, which waits for nobody: the runtime has others to see to.
     let finding = tokio::task::spawn_blocking(move || looked.equal(COMPARED));
-    let Ok(Ok((groups, beside))) = tokio::time::timeout_at(last, finding).await else {
-        return Duplicates {
-            at,
-            stopped: true,
-            ..Duplicates::default()
-        };
-    };
+    let (groups, beside) = tokio::time::timeout_at(last, finding).await.ok()?.ok()?;
     let mut found = Duplicates {
         at,
         unread: beside,
@@ -112,7 +124,7 @@ async fn find(staging: &Staging, ids: &Arc<Ids>, until: Option<Instant>) -> Dupl
             found.first.push(told(staging, &places, count, false));
         }
     }
-    found
+    Some(found)
 }
 
 fn told(staging: &Staging, places: &[&Place], count: u64, unread: bool) -> Repeated {

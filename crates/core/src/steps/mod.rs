@@ -242,7 +242,8 @@ pub async fn look_at_target(context: &Context) -> Result<()> {
     let asking = pathling::who(client, endpoint, TokenUse::Never);
     match tokio::time::timeout(FIRST_LOOK, asking).await {
         Ok(Ok(Who::Other(error))) => return Err(error),
-        Ok(Ok(Who::Pathling(dialect, software))) => context.knows_target(dialect, software),
+        // It is asked once more when that is needed: what is wrong with its credentials is to be seen first then.
+        Ok(Ok(Who::Pathling(..))) => {}
         Ok(Err(error)) => {
             tracing::debug!(error = error.what(), "the target does not say who it is");
         }

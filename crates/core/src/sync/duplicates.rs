@@ -16,7 +16,7 @@ pub struct Duplicates {
     pub found: u64,
     /// How many more seem to, for their hashes are equal: their lines were not compared, for lack of time.
     pub unread: u64,
-    /// Whether a call had no room, or no time, for all ids that it saw.
+    /// Whether a call had no room for all ids that it saw.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub stopped: bool,
     /// Where the first of them are.
