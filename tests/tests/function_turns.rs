@@ -121,7 +121,7 @@ async fn a_run_that_lost_its_turn_makes_a_full_run_due() {
         .unwrap();
     let state = object(&sandbox, "/sync/");
     let why = state["due"]["why"].as_str().unwrap();
-    assert!(why.contains("at the same time as this one"), "{why}");
+    assert!(why.contains("imported at the same time as"), "{why}");
     a_second_later().await;
     let third = nightly(&sandbox).tell().await.unwrap();
     assert_eq!(third.export["since"], Value::Null);
