@@ -205,10 +205,7 @@ async fn synchronise(
     let drive = Drive::new(&context, &progress, context.settings());
     let outcome = tokio::select! {
         biased;
-        outcome = async {
-            steps::look_at_target(&context).await?;
-            drive.go(args.sync.fresh).await
-        } => Ok(outcome),
+        outcome = drive.go(args.sync.fresh) => Ok(outcome),
         stop = told_to_stop.told() => Err(stop),
     };
     progress.clear();

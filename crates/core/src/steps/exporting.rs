@@ -20,6 +20,7 @@ pub(super) async fn fhir_export(
     event: &Value,
     deadline: Deadline,
 ) -> Result<ExportStarted> {
+    super::look_at_target(context).await?;
     let settings = context.settings();
     let execution = contract::execution(event).map(str::to_owned);
     if let Some(manifest) = &settings.manifest {

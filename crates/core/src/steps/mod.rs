@@ -231,8 +231,10 @@ const FIRST_LOOK: Duration = Duration::from_secs(5);
 ///
 /// It is asked without credentials, for both Pathlings tell that to anybody, and whatever else it answers, or fails to, is for
 /// the steps that need it. Gives [`Kind::Configuration`] for what says that it is something else.
-pub async fn look_at_target(context: &Context) -> Result<()> {
-    if context.settings().dialect.is_some() {
+async fn look_at_target(context: &Context) -> Result<()> {
+    let settings = context.settings();
+    // The function that exports knows the target's address alone.
+    if settings.dialect.is_some() || settings.target.is_none() {
         return Ok(());
     }
     // What is wrong with its settings is told where they are needed.
