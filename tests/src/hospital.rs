@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 use crate::check::{assert_arrived, assert_no_token_leaks, assert_nothing_half_staged};
 use crate::{CommandRun, Finished, Nights as _, Records as _, pathling_import};
 
+/// What passes after a change: the watermark has whole seconds, and what changed in its own comes once more.
+const A_SECOND: Duration = Duration::from_secs(1);
+
 /// A hospital that is synchronised night after night, and what is known of it so far.
 pub struct Hospital {
     /// Its servers.
@@ -38,11 +41,13 @@ impl Hospital {
     pub fn put(&self, resource_type: &str, id: &str, word: &str) {
         let resource = json!({"resourceType": resource_type, "id": id, "language": word});
         assert!(self.sandbox.source_put(&resource));
+        self.sandbox.clock().advance(A_SECOND);
     }
 
     /// A resource is deleted at the source.
     pub fn delete(&self, resource_type: &str, id: &str) {
         assert!(self.sandbox.source_delete(resource_type, id), "{id}");
+        self.sandbox.clock().advance(A_SECOND);
     }
 
     /// The command as it is started every night.

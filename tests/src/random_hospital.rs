@@ -22,9 +22,8 @@ const TYPES: [&str; 3] = ["Condition", "Observation", "Patient"];
 /// How many resources of a type there can be.
 const IDS: u64 = 5;
 
-/// What passes before each change. `Date`, which tells when a source that dates its exports by their end has begun one, has whole
-/// seconds: it does not tell a change after the kick-off from one before it in the same second.
-const MOMENT: Duration = Duration::from_millis(1010);
+/// What passes before each change: several come in one second, and in that of a kick-off.
+const MOMENT: Duration = Duration::from_millis(150);
 
 /// What was done to a resource last, and when, by the source's clock.
 struct Change {

@@ -48,7 +48,7 @@ async fn the_summary_has_the_counts_and_says_what_follows() {
         assert_eq!(said, held, "{}", finished.stdout);
         let next = finished
             .stdout
-            .contains("which is the SINCE of a next delta");
+            .contains("the SINCE of a next delta");
         assert_eq!(next, !held, "{}", finished.stdout);
         assert_arrived(&sandbox);
     }

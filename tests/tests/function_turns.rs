@@ -7,7 +7,7 @@ use std::time::Duration;
 use pathling_import_core::config::Step;
 use pathling_import_tests::check::assert_arrived;
 use pathling_import_tests::{Records as _, Story};
-use sandbox::{Builder, Dataset, Sandbox};
+use sandbox::{Builder, Dataset, Fault, Sandbox};
 use serde_json::{Value, json};
 
 fn hospital() -> Builder {
@@ -149,4 +149,56 @@ async fn an_execution_goes_on_with_a_run_that_another_did_not_finish_where_that_
         .with("RESUME", "true")
         .with("RESUME_WITHIN", "1");
     assert_ne!(late.tell().await.unwrap().export["run"], left["run"]);
+}
+
+#[tokio::test]
+async fn an_import_that_replaces_and_fails_makes_a_full_run_due_until_it_succeeds() {
+    for again in [false, true] {
+        let sandbox = hospital().start().await.unwrap();
+        nightly(&sandbox).tell().await.unwrap();
+        sandbox.source_put(&json!({"resourceType": "Patient", "id": "new"}));
+        a_second_later().await;
+        let mut anew = nightly(&sandbox)
+            .with("SINCE", "")
+            .with("IMPORT_MODE", "overwrite");
+        sandbox.faults().once(Fault::ImportDropsRows);
+        let importing = anew.until(Step::CheckImportStatus).await.unwrap();
+        let failed = anew.finish(Step::CheckImportStatus, &importing).await;
+        assert_eq!(failed.unwrap_err().error_type, "ImportIncompleteError");
+        let why = &object(&sandbox, "/sync/")["due"]["why"];
+        assert!(why.as_str().unwrap().contains("did not bring all"), "{why}");
+        if again {
+            // As a redrive does.
+            anew.finish(Step::CheckImportStatus, &importing)
+                .await
+                .unwrap();
+        } else {
+            a_second_later().await;
+            let told = nightly(&sandbox).tell().await.unwrap();
+            assert_eq!(told.export["mode"], "overwrite");
+        }
+        assert_eq!(object(&sandbox, "/sync/")["due"], Value::Null);
+        assert_arrived(&sandbox);
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_is_to_be_imported_again_after_a_newer_one_names_that_one() {
+    let sandbox = hospital().start().await.unwrap();
+    let (mut late, mut newer) = (nightly(&sandbox), nightly(&sandbox));
+    let staged = staged(&mut late).await;
+    sandbox.faults().once(Fault::ImportFails(500));
+    let importing = late.call(Step::PathlingImport, &staged).await.unwrap();
+    let failed = late.finish(Step::CheckImportStatus, &importing).await;
+    assert_eq!(failed.unwrap_err().error_type, "ImportFailedError");
+    a_second_later().await;
+    let told = newer.tell().await.unwrap();
+    // As a redrive does.
+    let answer = late
+        .call(Step::CheckImportStatus, &importing)
+        .await
+        .unwrap();
+    assert_eq!(answer["result"]["supersededBy"], told.import["run"]);
+    assert_eq!(sandbox.import_kick_offs().len(), 2);
+    assert_arrived(&sandbox);
 }

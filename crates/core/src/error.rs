@@ -335,6 +335,12 @@ impl Error {
         }
     }
 
+    /// Whether the store under `STAGING_URL` is what failed.
+    #[must_use]
+    pub fn is_of_staging(&self) -> bool {
+        matches!(self.kind, Kind::StagingUnavailable | Kind::StagingDenied)
+    }
+
     /// Whether the run that met this error is over: its export or its files will never be other than they are. All other
     /// errors leave a run that the next start goes on with; one of a file or of the import does so until it is said to be
     /// [`Error::for_good`].

@@ -2,6 +2,9 @@
 
 use bytes::Bytes;
 
+/// The longest line of a resource that is held whole, in bytes.
+pub(crate) const LONGEST: usize = 4 << 20;
+
 /// Cuts what arrives into lines.
 pub(crate) struct Lines {
     longest: usize,

@@ -109,8 +109,8 @@ pub enum Event {
 pub struct Arrival {
     /// Whether the target imported anything; otherwise there was nothing to import.
     pub imported: bool,
-    /// The time of the run's manifest, where that is known: the source was like this then.
-    pub transaction_time: Option<String>,
+    /// Up to when the target has all that the source had, where that is known.
+    pub in_step: Option<String>,
     /// Whether the import is not proved by counting.
     pub unverified: bool,
     /// Whether the run is held: the source reported errors of the export, and so it does not count as complete.

@@ -11,6 +11,9 @@ use super::given::{Given, Next, Number, Take};
 use super::{Head, OddNumber, is_type_name};
 use crate::error::{Error, Kind, Result};
 
+/// The longest text, in bytes, that is taken for a time. It goes into records, logs and summaries.
+const LONGEST_TIME: usize = 100;
+
 /// One exported file, as it streams by.
 pub(super) struct Found {
     /// The type of every resource in it; empty where that is not said.
@@ -91,6 +94,11 @@ impl Members {
             return Err(wrong("it has no transactionTime")
                 .next("If the export was cancelled, which some sources answer so, start a new one; if not, report it to whoever runs the source: its answer breaks the Bulk Data specification."));
         };
+        if transaction_time.len() > LONGEST_TIME {
+            let bytes = transaction_time.len();
+            let what = format!("its transactionTime, of {bytes} bytes, is no instant");
+            return Err(wrong(&what));
+        }
         let outputs = self.outputs?;
         Ok(Head {
             transaction_time,

@@ -46,6 +46,10 @@ fn what_is_no_manifest_says_why() {
         ),
         (json!({}), "no transactionTime"),
         (
+            json!({"transactionTime": "2026".repeat(30)}),
+            "its transactionTime, of 120 bytes, is no instant",
+        ),
+        (
             json!({"transactionTime": "t", "output": {}}),
             "output is no array",
         ),

@@ -21,7 +21,7 @@ use crate::http::{self, Client, Request, TokenUse, shown};
 
 pub use complaint::{Complaint, Failed};
 pub use detect::{Who, detect, who};
-pub use resources::{Deletion, count, delete, read};
+pub use resources::{Count, Deletion, count, delete, read};
 pub use types::{holds, is_r4};
 
 /// Letter by letter what both Pathlings expect.

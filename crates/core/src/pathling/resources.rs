@@ -55,19 +55,33 @@ pub async fn delete(
     }
 }
 
+/// What the target says to whoever asks how many resources of a type it holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Count {
+    /// So many.
+    Of(u64),
+    /// It does not let this client count, in words. A client that gets no token at all is an error instead.
+    Refused(String),
+}
+
 /// How many resources of a type the target holds.
-pub async fn count(client: &Client, endpoint: &Url, resource_type: &str) -> Result<u64> {
+pub async fn count(client: &Client, endpoint: &Url, resource_type: &str) -> Result<Count> {
     let mut url = http::below(endpoint, resource_type);
     url.query_pairs_mut().append_pair("_summary", "count");
     let request = Request::get(url.clone()).accept(FHIR_JSON);
     let response = client.send(request.token(TokenUse::WhereTrusted)).await?;
-    if response.status().as_u16() != 200 {
+    let status = response.status().as_u16();
+    if status != 200 {
         let what = format!("the count of {resource_type} at the target");
-        return Err(http::failure(response, &what).await);
+        let error = http::failure(response, &what).await;
+        return match status {
+            401 | 403 => Ok(Count::Refused(error.what().to_owned())),
+            _ => Err(error),
+        };
     }
     let bundle = response.json(ANSWER_LIMIT).await?;
     let total = bundle.get("total").and_then(Value::as_u64);
-    total.ok_or_else(|| {
+    total.map(Count::Of).ok_or_else(|| {
         Kind::ImportFailed.error(format!("GET {} answered without a total", shown(&url)))
     })
 }

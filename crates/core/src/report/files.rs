@@ -46,8 +46,8 @@ pub struct Files {
     pub failed: u64,
     /// The first of those.
     pub failures: Vec<Failure>,
-    /// Files and bytes by type; the empty name is that of files of several types.
-    pub by_type: BTreeMap<String, (u64, u64)>,
+    /// Bytes by type; the empty name is that of files of several types.
+    pub by_type: BTreeMap<String, u64>,
     /// When bytes came.
     pub pace: Pace,
     /// How many lines of the log could not be read.
@@ -263,8 +263,7 @@ impl Log {
         } else {
             ""
         };
-        let of_type = by_type.entry(name.to_owned()).or_default();
-        *of_type = (of_type.0 + 1, of_type.1 + file.bytes);
+        *by_type.entry(name.to_owned()).or_default() += file.bytes;
         let took = file.ended.as_microsecond() - file.began.as_microsecond();
         self.kept.push(Reverse((took, number)));
         self.whole.insert(number, file);
@@ -321,7 +320,7 @@ mod tests {
             assert_eq!((files.staged, files.left_out, files.without_end), (1, 0, 1));
             assert_eq!((files.failed, files.unread), (1, 1));
             assert_eq!(files.failures[0].message, "busy");
-            assert_eq!(files.by_type["Patient"], (1, 70));
+            assert_eq!(files.by_type["Patient"], 70);
         }
     }
 

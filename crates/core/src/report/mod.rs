@@ -10,7 +10,7 @@ pub mod phases;
 use futures_util::StreamExt as _;
 
 use self::files::{Files, Reader};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Kind, Result};
 use crate::http;
 use crate::staging::{Staging, layout};
 use crate::sync::{RunRecord, SyncState};
@@ -36,25 +36,16 @@ pub async fn read(
     with_files: bool,
 ) -> Result<Report> {
     let record = match run {
-        Some(run) if layout::is_run_name(run) => RunRecord::load(staging, run).await?,
-        Some(run) => {
-            let run: String = run.chars().take(80).collect();
-            return Err(Kind::Configuration
-                .error(format!("--run {run:?} is not the name of a run"))
-                .next("pathling-import history lists the last runs by their names."));
-        }
+        Some(run) => RunRecord::named(staging, run).await?,
         None => {
             let newest = newest(staging, key).await?;
             let record = RunRecord::load_newest(staging, &newest).await?;
             if record.run.is_empty() {
-                return Err(absent(staging, &newest));
+                return Err(RunRecord::absent(staging, &newest));
             }
             record
         }
     };
-    if let (Some(run), true) = (run, record.run.is_empty()) {
-        return Err(absent(staging, run));
-    }
     let files = if with_files {
         read_files(staging, &record.run).await?
     } else {
@@ -83,15 +74,6 @@ async fn newest(staging: &Staging, key: &str) -> Result<String> {
                 ))
                 .next("Start a run, or name one of another synchronisation by --run.")
         })
-}
-
-fn absent(staging: &Staging, run: &str) -> Error {
-    Kind::Configuration
-        .error(format!(
-            "there is no record of run {run}: {} does not exist",
-            staging.url(&layout::record_key(run))
-        ))
-        .next("pathling-import history lists the last runs; the folders of older ones may have expired.")
 }
 
 /// Reads the log as it streams by, object after object, in little memory.

@@ -15,6 +15,7 @@ mod files;
 mod folder;
 pub mod layout;
 mod s3;
+mod signatures;
 mod state;
 mod stream;
 mod sums;
@@ -92,12 +93,15 @@ enum Backend {
 pub struct Options {
     /// What S3 is told to compare. A folder is told nothing, and its records have the sums all the same.
     pub checksum: Checksum,
+    /// Whether the place is only looked at: then nothing is made there, and nobody has to be allowed to write.
+    pub looks_only: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
             checksum: Checksum::Crc64Nvme,
+            looks_only: false,
         }
     }
 }
@@ -165,6 +169,7 @@ impl Staging {
     ) -> Result<Self> {
         let checksum = options.checksum;
         let backend = match place {
+            Place::Folder(root) if options.looks_only => Backend::Folder(Folder::at(root)),
             Place::Folder(root) => Backend::Folder(Folder::open(root).await?),
             Place::S3 { bucket, prefix, .. } => {
                 Backend::S3(Store::open(place, bucket, prefix, settings, checksum).await?)

@@ -99,11 +99,10 @@ async fn give_up(
         ),
     };
     sync::end_run(staging, &record.run, Some(key), CANCELLED, Some(&said)).await?;
-    let importing = record.attempts.last();
     Ok(Some(Cancelled {
         kicked_off: kick_off.at,
         at_source,
-        importing: importing.is_some_and(|attempt| attempt.outcome.is_none()),
+        importing: record.is_being_imported(),
         staged: staging.url(&layout::run_folder(&record.run)),
         run: record.run,
     }))

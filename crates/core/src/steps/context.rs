@@ -18,7 +18,7 @@ use crate::http::{Client, ClientOptions, Side};
 use crate::pathling;
 use crate::progress::{self, Event, Observer, Software};
 use crate::staging::{Options, Staging, layout};
-use crate::sync::{self, Outcome, RunRecord};
+use crate::sync::{self, Outcome, RunRecord, SyncState};
 use crate::telemetry;
 
 /// One process's settings and clients. A Lambda keeps it between invocations.
@@ -26,6 +26,7 @@ pub struct Context {
     settings: Settings,
     clock: Clock,
     anew: bool,
+    looks_only: bool,
     observer: Observer,
     audit: Arc<Audit>,
     source: OnceCell<Client>,
@@ -46,6 +47,7 @@ impl Context {
             settings,
             clock: Clock::default(),
             anew: false,
+            looks_only: false,
             observer: progress::nobody(),
             source: OnceCell::new(),
             capability: OnceCell::new(),
@@ -90,6 +92,13 @@ impl Context {
     #[must_use]
     pub fn anew(mut self, anew: bool) -> Self {
         self.anew = anew;
+        self
+    }
+
+    /// The same context for a caller who only looks at what is in staging.
+    #[must_use]
+    pub fn looking_only(mut self) -> Self {
+        self.looks_only = true;
         self
     }
 
@@ -162,6 +171,7 @@ impl Context {
             .ok_or_else(|| missing("STAGING_URL"))?;
         let options = Options {
             checksum: self.settings.transfer.checksum,
+            looks_only: self.looks_only,
         };
         self.staging
             .get_or_try_init(|| async {
@@ -249,6 +259,12 @@ impl Context {
             .map(|(dialect, _)| *dialect)
     }
 
+    /// Takes in who the target is, which was found out before a step needed it.
+    pub(super) fn knows_target(&self, dialect: Dialect, software: Software) {
+        // Whoever found it out first is right too.
+        let _ = self.dialect.set((dialect, software));
+    }
+
     /// What the target says that it is, where it was asked.
     pub(super) fn target_software(&self) -> Option<Software> {
         self.dialect.get().and_then(|(_, told)| told.if_any())
@@ -283,20 +299,18 @@ impl Context {
         updated
     }
 
-    /// Writes down how a run ended, and what this process has counted of it.
+    /// Writes down how a run ended, as [`sync::end_run`] does, and what this process has counted of it.
     pub(super) async fn end_run(
         &self,
         staging: &Staging,
         run: &str,
         key: Option<&str>,
         outcome: Outcome,
-    ) -> Result<()> {
-        let effort = self.tally.take();
-        let ended = sync::end_run_after(staging, run, key, outcome, &effort).await;
-        if ended.is_err() {
-            self.tally.give_back(&effort);
-        }
-        ended
+    ) -> Result<Option<SyncState>> {
+        let record = self
+            .update(staging, run, |record| record.end(&outcome))
+            .await?;
+        sync::take_end_in(staging, key, &record, &outcome).await
     }
 
     /// What is staged ahead, where somebody does that.

@@ -60,7 +60,7 @@ impl Carried {
             ));
         }
         let key = text("key")?;
-        if key.as_deref().is_some_and(|key| !layout::is_run_name(key)) {
+        if key.as_deref().is_some_and(|key| !layout::is_sync_name(key)) {
             return Err(bad(
                 step,
                 "key",

@@ -8,7 +8,7 @@ use futures_util::{FutureExt as _, StreamExt as _, stream};
 use super::Context;
 use crate::config::ImportMode;
 use crate::error::{Error, Kind, Result};
-use crate::pathling::{self, Location};
+use crate::pathling::{self, Count, Location};
 use crate::sync::{Attempt, RunRecord};
 
 /// How many types are counted at once.
@@ -36,17 +36,19 @@ pub(super) async fn count(context: &Context, types: Vec<&str>) -> Result<Counted
     }
     let mut answers = stream::iter(work).buffer_unordered(AT_ONCE);
     while let Some((resource_type, counted)) = answers.next().await {
-        match counted {
-            Ok(count) => {
+        match counted? {
+            Count::Of(count) => {
                 counts.insert(resource_type.to_owned(), count);
             }
-            Err(error) if error.kind() == Kind::Authentication => {
-                return Ok(Counted::Unable(error.what().to_owned()));
-            }
-            Err(error) => return Err(error),
+            Count::Refused(why) => return Ok(Counted::Unable(why)),
         }
     }
     Ok(Counted::Counts(counts))
+}
+
+/// Whether what is wrong is wrong with whatever else is asked of the target too: it does not answer, or there is no token.
+fn concerns_more(error: &Error) -> bool {
+    matches!(error.kind(), Kind::TargetUnavailable | Kind::Authentication)
 }
 
 /// Counts before an import that merges: afterwards there must be no fewer. One that replaces needs no such count.
@@ -62,7 +64,7 @@ pub(super) async fn before(
     let why = match count(context, types).await {
         Ok(Counted::Counts(counts)) => return Ok(counts),
         Ok(Counted::Unable(why)) => why,
-        Err(error) if error.kind() == Kind::TargetUnavailable => return Err(error),
+        Err(error) if concerns_more(&error) => return Err(error),
         Err(error) => error.what().to_owned(),
     };
     // What cannot be counted now may be afterwards, and is counted then.
@@ -109,7 +111,7 @@ pub(super) async fn verify(
     let types = sent.iter().map(|(it, _)| it.resource_type.as_str());
     let after = match count(context, types.collect()).await {
         Ok(Counted::Counts(counts)) => counts,
-        Err(error) if error.kind() == Kind::TargetUnavailable => return Err(error),
+        Err(error) if concerns_more(&error) => return Err(error),
         Err(error) => {
             return Err(Kind::ImportIncomplete.error(format!(
                 "the target says that the import is complete, and what it holds cannot be counted: {}",

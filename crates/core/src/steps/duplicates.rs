@@ -11,8 +11,8 @@ use tokio::time::Instant;
 
 use super::Context;
 use crate::error::{Kind, Result};
-use crate::lines::{Line, Lines};
-use crate::staging::Staging;
+use crate::lines::{LONGEST, Line, Lines};
+use crate::staging::{Staging, layout};
 use crate::sync::{Duplicates, Repeated, RunRecord, StagedLine};
 use crate::transfer::Ids;
 use crate::transfer::ids::{Equal, Line as Place};
@@ -25,9 +25,6 @@ const LEAST: Duration = Duration::from_millis(400);
 
 /// How long comparing may take.
 const COMPARING: Duration = Duration::from_mins(1);
-
-/// The longest line that is read, in bytes.
-const LINE: usize = 4 << 20;
 
 /// The lines of each object that are to be read, and which of which group each is.
 type Wanted = BTreeMap<String, BTreeMap<u64, (usize, usize)>>;
@@ -130,7 +127,7 @@ async fn find(staging: &Staging, ids: &Arc<Ids>, until: Option<Instant>) -> Opti
 fn told(staging: &Staging, places: &[&Place], count: u64, unread: bool) -> Repeated {
     let key = places.first().map_or("", |place| place.key.as_str());
     Repeated {
-        resource_type: key.rsplit('/').nth(1).unwrap_or_default().to_owned(),
+        resource_type: layout::resource_type_of(key).unwrap_or_default().to_owned(),
         count,
         unread,
         lines: places
@@ -186,7 +183,7 @@ async fn ids_of(
     let Some(mut chunks) = staging.read_stream(key).await? else {
         return Ok(found);
     };
-    let (mut lines, mut number) = (Lines::new(LINE), 0);
+    let (mut lines, mut number) = (Lines::new(LONGEST), 0);
     let mut with = |line: Line<'_>| {
         number += 1;
         if wanted.remove(&number)

@@ -20,7 +20,6 @@ pub(super) async fn fhir_export(
     event: &Value,
     deadline: Deadline,
 ) -> Result<ExportStarted> {
-    super::look_at_target(context).await?;
     let settings = context.settings();
     let execution = contract::execution(event).map(str::to_owned);
     if let Some(manifest) = &settings.manifest {
@@ -45,6 +44,8 @@ pub(super) async fn fhir_export(
             return Err(error);
         }
     };
+    // What is wrong with the source is told first, and nothing is exported for what is no target.
+    super::look_at_target(context).await?;
     let lacks_pieces = capability.is_some_and(Capability::lacks_partial_manifests);
     wanted.partial_manifests &= !lacks_pieces;
     let told = KickOffTold::new(endpoint, &wanted, capability);
@@ -254,6 +255,7 @@ pub(super) async fn write_down(
         for told in &kick_off.unanswered {
             state.answered(told);
         }
+        state.last_error = None;
         state.in_progress = Some(InProgress {
             run: run.clone(),
             kick_off: kick_off.at.clone(),

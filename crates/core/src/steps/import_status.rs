@@ -140,7 +140,7 @@ async fn of_nobody(
         let key = carried.key.as_deref();
         sync::end_run(staging, &carried.run, key, IMPORTED, None).await?;
     }
-    tell_arrival(context, (true, false), None);
+    tell_arrival(context, (true, false), None, None);
     Ok(ImportComplete {
         result: complete,
         carried,
@@ -189,11 +189,11 @@ async fn succeeded(
         unverified = proof.unverified.is_some();
         close_with(context, staging, run, succeeded, &proof).await?;
     }
-    sync::end_run(staging, run, key, IMPORTED, None).await?;
+    let state = sync::end_run(staging, run, key, IMPORTED, None).await?;
     tracing::info!(run, attempt = attempt.number, "the import is complete");
     // Whoever asks once more is told nothing new.
     if record.ended().is_none() {
-        tell_arrival(context, (true, unverified), Some(record));
+        tell_arrival(context, (true, unverified), Some(record), state.as_ref());
     }
     Ok(())
 }

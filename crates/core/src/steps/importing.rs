@@ -15,7 +15,9 @@ use crate::error::{Error, Kind, Result};
 use crate::pathling::{self, Location};
 use crate::progress::{Arrival, Event};
 use crate::staging::{Staging, layout};
-use crate::sync::{Attempt, FAILED, IMPORTED, NOTHING, Outcome, RunRecord, SUCCEEDED, SUPERSEDED};
+use crate::sync::{
+    Attempt, FAILED, IMPORTED, NOTHING, Outcome, RunRecord, SUCCEEDED, SUPERSEDED, SyncState,
+};
 
 /// How many attempts a run has without success before it is given up: those that the target lost, and those that failed
 /// and were begun again by a later start.
@@ -85,6 +87,7 @@ pub(super) async fn pathling_import(
     let status_url = match staging {
         _ if sent.locations.is_empty() => {
             tracing::info!(run = carried.run, "nothing needs importing");
+            let mut state = None;
             if let Some(staging) = staging {
                 let outcome = Outcome::at(
                     context.clock().moment(),
@@ -92,10 +95,10 @@ pub(super) async fn pathling_import(
                     sent.left_out().as_deref(),
                 );
                 let key = carried.key.as_deref();
-                context.end_run(staging, &carried.run, key, outcome).await?;
+                state = context.end_run(staging, &carried.run, key, outcome).await?;
             }
             if record.as_ref().is_none_or(|it| it.ended().is_none()) {
-                tell_arrival(context, (false, false), record.as_ref());
+                tell_arrival(context, (false, false), record.as_ref(), state.as_ref());
             }
             None
         }
@@ -159,16 +162,20 @@ impl Sent {
     }
 }
 
-/// Tells that the target has all that a run brought.
+/// Tells that the target has all that a run brought. `state` is that of its synchronisation then, where it has one.
 pub(super) fn tell_arrival(
     context: &Context,
     (imported, unverified): (bool, bool),
     record: Option<&RunRecord>,
+    state: Option<&SyncState>,
 ) {
-    let manifest = record.and_then(|record| record.manifest.as_ref());
+    let in_step = match state {
+        Some(state) => state.watermark.as_ref().map(|reached| reached.at.clone()),
+        None => record.and_then(RunRecord::as_of).map(|(at, _)| at),
+    };
     context.tell(Event::Arrived(Arrival {
         imported,
-        transaction_time: manifest.map(|manifest| manifest.transaction_time.clone()),
+        in_step,
         unverified,
         held: record.and_then(RunRecord::issues_hold).is_some(),
     }));
@@ -284,7 +291,7 @@ pub(super) async fn unsuccessful(
         attempt.message = Some(error.what().to_owned());
     })
     .await?;
-    turn::give_back(staging, key, run).await?;
+    turn::give_back(staging, key, &record).await?;
     let newest_first = record.attempts.iter().rev();
     let in_a_row = newest_first
         .take_while(|it| it.is_without_success())

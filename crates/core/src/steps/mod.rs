@@ -16,6 +16,8 @@ mod early;
 mod ending;
 mod expiry;
 mod exporting;
+mod failures;
+mod finding;
 mod import_status;
 mod importing;
 pub(crate) mod issues;
@@ -47,8 +49,9 @@ use crate::error::{Error, Kind, Result};
 use crate::http::TokenUse;
 use crate::pathling::{self, Who};
 use crate::staging::layout;
-use crate::sync::{self, Outcome, SyncState};
+use crate::sync::{self, SyncState};
 use contract::{Carried, ManifestPlace};
+use failures::Concerned;
 
 pub use cancelling::{AtSource, Cancelled, GivenUp, cancel};
 pub use context::{Context, Deadline};
@@ -59,9 +62,6 @@ pub use verifying::{OfType, ReadBack, Sample, read_back};
 
 /// How long after its deadline a transfer may take to say how far it is.
 const LAST_WORDS: Duration = Duration::from_millis(250);
-
-/// How long the record of a run's end may take: whoever called has waited for the error for as long as it can be.
-const WRITING_DOWN: Duration = Duration::from_secs(5);
 
 /// How long the end of a call's audit log may take to be written.
 const LOGGING: Duration = Duration::from_secs(5);
@@ -125,24 +125,20 @@ pub async fn run_until(
         // One file that fails drops the others half-way, and a Lambda may not run again for hours.
         context.settle().await;
     }
-    if let Err(error) = &outcome
-        && error.ends_the_run()
-        && let Some(concerned) = concerned
-    {
-        concerned.write_down(step, context, error).await;
+    let left = || {
+        let left = deadline
+            .0
+            .map(|at| at.saturating_duration_since(Instant::now()));
+        left.unwrap_or(LOGGING).clamp(LAST_LINES, LOGGING)
+    };
+    if let Err(error) = &outcome {
+        failures::write_down(step, context, concerned, error, left()).await;
     }
-    let left = deadline
-        .0
-        .map_or(LOGGING, |at| at.saturating_duration_since(Instant::now()));
     // A store that has just failed has its chance with the next call.
-    if !outcome.as_ref().is_err_and(is_of_staging) {
-        context.keep_log(left.clamp(LAST_LINES, LOGGING)).await;
+    if !outcome.as_ref().is_err_and(Error::is_of_staging) {
+        context.keep_log(left()).await;
     }
     outcome
-}
-
-fn is_of_staging(error: &Error) -> bool {
-    matches!(error.kind(), Kind::StagingUnavailable | Kind::StagingDenied)
 }
 
 /// Says whose work begins. The requests of a run have one name from its kick-off on, which the run's record remembers.
@@ -244,8 +240,7 @@ async fn look_at_target(context: &Context) -> Result<()> {
     let asking = pathling::who(client, endpoint, TokenUse::Never);
     match tokio::time::timeout(FIRST_LOOK, asking).await {
         Ok(Ok(Who::Other(error))) => return Err(error),
-        // It is asked once more when that is needed: what is wrong with its credentials is to be seen first then.
-        Ok(Ok(Who::Pathling(..))) => {}
+        Ok(Ok(Who::Pathling(dialect, software))) => context.knows_target(dialect, software),
         Ok(Err(error)) => {
             tracing::debug!(error = error.what(), "the target does not say who it is");
         }
@@ -274,55 +269,6 @@ fn out_of_time(step: Step) -> Error {
         "{}: the {server} did not answer in the time that this call had",
         step.name()
     ))
-}
-
-/// The run that a step's event is about.
-struct Concerned {
-    run: String,
-    key: Option<String>,
-}
-
-impl Concerned {
-    fn of(step: Step, event: &Value) -> Option<Self> {
-        // The first step's event is ignored, so whatever run that may name has nothing to do with it. A batch is one of
-        // many, and none of them speaks for the run.
-        if step == Step::FhirExport || event.get("items").is_some() {
-            return None;
-        }
-        let text = |name: &str| {
-            event
-                .get(name)
-                .and_then(Value::as_str)
-                .filter(|text| !text.is_empty())
-        };
-        let run = text("run")
-            .map(str::to_owned)
-            .or_else(|| text("statusUrl").map(layout::run_of));
-        let key = text("key").filter(|key| layout::is_sync_name(key));
-        Some(Self {
-            run: run.filter(|run| layout::is_run_name(run))?,
-            key: key.map(str::to_owned),
-        })
-    }
-
-    /// Best effort: the error itself is what the caller has to hear.
-    async fn write_down(&self, step: Step, context: &Context, error: &Error) {
-        let Ok(Some(staging)) = context.staging_if_any().await else {
-            return;
-        };
-        let (run, key) = (&self.run, self.key.as_deref());
-        let outcome = Outcome {
-            step: Some(step.name().to_owned()),
-            ..Outcome::at(context.clock().moment(), error.name(), Some(error.what()))
-        };
-        let ended = context.end_run(staging, run, key, outcome);
-        let why = match tokio::time::timeout(WRITING_DOWN, ended).await {
-            Ok(Ok(())) => return,
-            Ok(Err(second)) => second.what().to_owned(),
-            Err(_) => "the store does not answer in time".to_owned(),
-        };
-        tracing::warn!(run, error = why, "the run's end could not be written down");
-    }
 }
 
 fn json(output: &impl Serialize) -> Result<Value> {

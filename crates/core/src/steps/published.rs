@@ -36,6 +36,7 @@ pub(super) async fn begin(
     if let Some(file) = manifest.file() {
         export::look_for_file(&file).await?;
     }
+    super::look_at_target(context).await?;
     for name in manifest.unheeded() {
         tracing::warn!("{name} changes nothing beside SOURCE_MANIFEST: no export is asked for");
     }

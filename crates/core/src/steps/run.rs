@@ -7,7 +7,8 @@ use super::Context;
 use super::contract::Carried;
 use crate::error::{Error, Kind, Result};
 use crate::manifest::{Asked, Head, Manifest};
-use crate::staging::{Staging, layout};
+use crate::staging::Staging;
+use crate::staging::layout::{self, Role};
 use crate::sync::{InProgress, KickOff, ManifestSeen, RunRecord};
 
 /// How many kick-offs that turned out to be other runs' a record remembers: a manifest gives one each night.
@@ -42,6 +43,25 @@ pub(super) async fn saw_manifest(
         true
     };
     context.update(staging, run, change).await
+}
+
+/// The keys of a run's staged files of a type, in order; `None` where its folder may not be listed.
+pub(super) async fn files_of(
+    staging: &Staging,
+    run: &str,
+    resource_type: &str,
+) -> Result<Option<Vec<String>>> {
+    let listed = staging
+        .list(&layout::type_folder(run, resource_type))
+        .await?;
+    let files = listed.map(|listed| {
+        let keys = listed.into_iter().map(|object| object.key);
+        let is_file = |key: &String| matches!(layout::role_of(run, key), Role::File(_));
+        let mut files: Vec<String> = keys.filter(is_file).collect();
+        files.sort_unstable();
+        files
+    });
+    Ok(files)
 }
 
 /// The manifest that a run follows: the first that was written.

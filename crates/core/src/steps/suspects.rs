@@ -7,12 +7,12 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::Context;
+use super::run::files_of;
 use crate::config::ImportMode;
 use crate::error::{Error, Result};
-use crate::lines::{Line, Lines};
+use crate::lines::{LONGEST, Line, Lines};
 use crate::pathling::{self, Complaint, Failed};
-use crate::staging::Staging;
-use crate::staging::layout::{self, Role};
+use crate::staging::{Staging, layout};
 use crate::sync::{Attempt, RunRecord};
 
 /// How long is looked for a line: whoever polls waits meanwhile.
@@ -20,9 +20,6 @@ const LOOKING: Duration = Duration::from_secs(10);
 
 /// How many lines are named.
 const NAMED: usize = 3;
-
-/// The longest line that is looked at, in bytes.
-const LINE: usize = 4 << 20;
 
 /// The error of an import that failed, with what may be behind it.
 pub(super) async fn explained(
@@ -41,6 +38,10 @@ pub(super) async fn explained(
         Complaint::NotAllowed => return not_allowed(context, error),
         Complaint::Json | Complaint::Value { .. } => {}
     }
+    if matches!(complaint, Complaint::Value { value: None, .. }) {
+        // Which of its values it is, nobody says.
+        return error.next(anew(""));
+    }
     let mut looked = Looked::default();
     let last = Instant::now() + LOOKING;
     let looking = look(staging, record, attempt, &complaint, &mut looked);
@@ -48,15 +49,20 @@ pub(super) async fn explained(
     if let Ok(Err(error)) = &ended {
         tracing::debug!(error = error.what(), "the staged lines could not be read");
     }
-    let all = matches!(ended, Ok(Ok(()))) && !looked.too_long && complaint == Complaint::Json;
+    let all = matches!(ended, Ok(Ok(()))) && !looked.unread && complaint == Complaint::Json;
     let found = match (looked.found.is_empty(), all) {
         (false, _) => format!("It may mean {}. ", looked.found.join(", ")),
         (true, true) => "Every line that was staged is JSON. ".to_owned(),
         (true, false) => String::new(),
     };
-    error.next(format!(
+    error.next(anew(&found))
+}
+
+/// What to do about a line that the target does not take.
+fn anew(found: &str) -> String {
+    format!(
         "{found}Have the source mend the resource and export it anew (the command's --fresh): the files that are staged would fail again. VALIDATE=json finds lines that are no JSON before they are imported."
-    ))
+    )
 }
 
 /// Pathling compares the beginnings of URLs, letter by letter.
@@ -66,7 +72,10 @@ fn not_allowed(context: &Context, error: Error) -> Error {
         .target_staging
         .as_ref()
         .or(settings.staging.as_ref());
-    let place = place.map_or_else(|| "the staging location".to_owned(), |it| it.url("runs/"));
+    let place = place.map_or_else(
+        || "the staging location".to_owned(),
+        |it| it.url(layout::RUNS),
+    );
     error.next(format!(
         "Add {place} to the sources that Pathling may import from (PATHLING_IMPORT_ALLOWABLESOURCES, or pathling.import.allowableSources), restart it, and start again."
     ))
@@ -94,8 +103,8 @@ fn unexpected(record: &RunRecord, attempt: &Attempt, error: Error) -> Error {
 struct Looked {
     /// Those of which the complaint may be, in words.
     found: Vec<String>,
-    /// Whether there was one too long to be looked at.
-    too_long: bool,
+    /// Whether there was one too long to be looked at, or a file that may not be read.
+    unread: bool,
 }
 
 /// Looks for the staged lines of which the complaint may be.
@@ -108,19 +117,20 @@ async fn look(
 ) -> Result<()> {
     for location in pathling::read_parameters(&attempt.parameters)? {
         let run = record.run.as_str();
-        let folder = format!("{}/{}/", layout::run_folder(run), location.resource_type);
-        for object in staging.list(&folder).await?.unwrap_or_default() {
-            if !matches!(layout::role_of(run, &object.key), Role::File(_)) {
-                continue;
-            }
-            let Some(mut chunks) = staging.read_stream(&object.key).await? else {
+        let Some(files) = files_of(staging, run, &location.resource_type).await? else {
+            looked.unread = true;
+            continue;
+        };
+        for key in files {
+            let Some(mut chunks) = staging.read_stream(&key).await? else {
+                looked.unread = true;
                 continue;
             };
-            let url = staging.url(&object.key);
-            let (mut lines, mut number) = (Lines::new(LINE), 0_u64);
+            let url = staging.url(&key);
+            let (mut lines, mut number) = (Lines::new(LONGEST), 0_u64);
             let mut with = |line: Line<'_>| {
                 number += 1;
-                looked.too_long |= matches!(line, Line::TooLong);
+                looked.unread |= matches!(line, Line::TooLong);
                 if looked.found.len() < NAMED && is_meant(complaint, line) {
                     looked.found.push(format!("line {number} of {url}"));
                 }

@@ -4,26 +4,22 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use serde_json::Value;
 use tokio::time::Instant;
-use url::Url;
 
 use super::brought::{self, log};
-use super::contract::{
-    BatchStaged, BatchTransfer, Staged, ToldManifest, TransferRequest, WholeTransfer,
-};
+use super::contract::{BatchStaged, BatchTransfer, Staged, TransferRequest, WholeTransfer};
 use super::deletions;
 use super::duplicates;
 use super::early;
 use super::ending::Ending;
+use super::finding::{Found, find, manifest_at, plan, referred};
 use super::issues;
-use super::keeping::{Whole, keep_manifest};
 use super::missing;
 use super::mode;
 use super::published::{self, ManifestAt};
 use super::renewal::renewal;
-use super::run::{refuse_cancelled, saw_manifest, stored_manifest};
+use super::run::refuse_cancelled;
 use super::{Context, Deadline, expiry, require_staging_for_key};
 use crate::clock::Clock;
 use crate::config::{ImportMode, MixedFiles, Settings, Step};
@@ -32,7 +28,7 @@ use crate::manifest::{Asked, Manifest};
 use crate::pathling;
 use crate::staging::{Staging, layout};
 use crate::sync::{RunRecord, Transferred};
-use crate::transfer::{Brought, Ids, Links, Listing, Plan, Transfer, remove_other_pieces};
+use crate::transfer::{Brought, Ids, Plan, Transfer, remove_other_pieces};
 
 /// How long a transfer may stand still, for servers ask for patience, before that counts as a failure.
 const PATIENCE: Duration = Duration::from_hours(6);
@@ -316,152 +312,6 @@ async fn batch(
         files: brought.files,
         bytes: brought.bytes,
     })
-}
-
-/// What is known of a run before its transfer.
-struct Found {
-    /// The run's name.
-    run: String,
-    /// The manifest that the run follows.
-    stored: Arc<Manifest>,
-    /// The one that was told now, where an earlier one is stored.
-    fresh: Option<Manifest>,
-    record: RunRecord,
-}
-
-/// The run's manifest: that of staging, or the one that is told, which is then kept there.
-async fn find(
-    context: &Context,
-    staging: &Staging,
-    run: &str,
-    told: ToldManifest,
-    base: Option<&Url>,
-) -> Result<Found> {
-    let value = match told {
-        ToldManifest::Here(value) => value,
-        ToldManifest::At(place) => {
-            let stored = referred(staging, run, &place, base).await?;
-            let record = saw_manifest(context, staging, run, &stored.head, true).await?;
-            return Ok(Found {
-                run: run.to_owned(),
-                stored: Arc::new(stored),
-                fresh: None,
-                record,
-            });
-        }
-    };
-    let told = Manifest::read(&value, base)?;
-    if told.head.next.is_some() {
-        return Err(Kind::Input
-            .error("transfer-to-s3: the event's manifest is one page of several")
-            .next("Pass on what check-export-status gives: it puts the pages together."));
-    }
-    let run = if run.is_empty() {
-        let request = told.head.request.as_deref().unwrap_or_default();
-        let urls = told.outputs().map(|output| output.url);
-        layout::derived_run(&told.head.transaction_time, request, urls)
-    } else {
-        run.to_owned()
-    };
-    let text = Whole::Here(Bytes::from(value.to_string()));
-    let (named, whole) = ((run.as_str(), None), (&told.head, text));
-    let kept = keep_manifest(context, staging, named, whole, base, true).await?;
-    let (stored, fresh) = if kept.is_new {
-        (told, None)
-    } else {
-        let place = staging.url(&layout::manifest_key(&kept.run));
-        let stored = referred(staging, &kept.run, &place, base).await?;
-        (stored, Some(told))
-    };
-    Ok(Found {
-        run: kept.run,
-        stored: Arc::new(stored),
-        fresh,
-        record: kept.record,
-    })
-}
-
-/// The manifest that an event names by its place. Only the place of the run's own manifest will do.
-async fn referred(
-    staging: &Staging,
-    run: &str,
-    place: &str,
-    base: Option<&Url>,
-) -> Result<Manifest> {
-    if run.is_empty() || place != staging.url(&layout::manifest_key(run)) {
-        return Err(Kind::Input.error(
-            "transfer-to-s3: the event names another manifest than that of its \"run\" below STAGING_URL",
-        ));
-    }
-    let stored = stored_manifest(staging, run, base).await?;
-    stored.ok_or_else(|| {
-        Kind::Input.error(format!(
-            "transfer-to-s3: {place}, which the event names, does not exist"
-        ))
-    })
-}
-
-/// The files that a transfer moves, with the links that a newer copy of the manifest lends, and what is there of them.
-async fn plan(
-    settings: &Settings,
-    staging: &Staging,
-    record: &RunRecord,
-    stored: &Arc<Manifest>,
-    fresh: Option<Manifest>,
-) -> Result<(Arc<Plan>, Option<Listing>)> {
-    let run = record.run.as_str();
-    let mut plan = Plan::new(run, Arc::clone(stored))?;
-    if let Some(fresh) = fresh {
-        let links = Links::of(&plan, fresh);
-        plan = plan.lent(links);
-    }
-    if record.early.is_some() {
-        early::settle(staging, run, &plan).await?;
-    }
-    if record.replaced {
-        published::remove_replaced(staging, &plan).await?;
-    }
-    // Of the whole manifest: a file that is not chosen is the run's own all the same.
-    let listing = listing(staging, run, &plan).await?;
-    let plan = published::chosen(settings, stored, plan)?;
-    Ok((Arc::new(plan), listing))
-}
-
-/// Where the manifest can be asked for again: at the status URL of the event, else at that of the run's record.
-async fn manifest_at(
-    settings: &Settings,
-    endpoint: &Url,
-    staging: &Staging,
-    run: &str,
-    told: Option<String>,
-) -> Result<Option<Arc<ManifestAt>>> {
-    let known = match told {
-        None if !run.is_empty() => {
-            let record = RunRecord::load(staging, run).await?;
-            record
-                .newest_kick_off()
-                .map(|kick_off| kick_off.status_url.clone())
-        }
-        told => told,
-    };
-    let at = known.and_then(|url| ManifestAt::of(settings, endpoint, &url).ok());
-    Ok(at.map(Arc::new))
-}
-
-/// What the run's folder holds already, where it may be listed. Files that are not the run's are refused: Pathling reads
-/// whatever its pattern finds.
-async fn listing(staging: &Staging, run: &str, plan: &Plan) -> Result<Option<Listing>> {
-    let folder = format!("{}/", layout::run_folder(run));
-    let Some(listed) = staging.list(&folder).await? else {
-        tracing::warn!(
-            run,
-            "the run's folder cannot be listed (s3:ListBucket), so files that are not the run's would be imported unseen"
-        );
-        return Ok(None);
-    };
-    let listing = Listing::of(plan, listed);
-    listing.refuse_strays(|key| staging.url(key))?;
-    Ok(Some(listing))
 }
 
 /// When the transfer has to have stopped: at the caller's deadline or at the settings' own, whichever comes first.

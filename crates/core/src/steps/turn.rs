@@ -62,21 +62,29 @@ async fn asked(staging: &Staging, key: &str, record: &RunRecord) -> Result<Optio
     }
     let other = RunRecord::load(staging, &lease.run).await?;
     // Of one that replaces, nobody knows whether the target could do all that it was asked for.
-    let is_sure = has_asked(&other) && (!other.may_have_replaced() || other.ended().is_some());
+    let is_known = !other.may_have_replaced() || other.ended().is_some();
+    // A deletion does not wait for the imports before it.
+    let in_turn = !deletes(record) || !other.is_being_imported();
+    let is_sure = has_asked(&other) && is_known && in_turn;
     Ok(is_sure.then_some(lease.run))
 }
 
 /// Whether a run has asked the target for all that it will, as far as its record knows.
 fn has_asked(record: &RunRecord) -> bool {
     let last = record.attempts.last();
-    let deletes = record.deleted.as_ref().is_some_and(Deleted::is_left);
-    last.is_some_and(|it| it.status_url.is_some() || it.outcome.is_some()) && !deletes
+    last.is_some_and(|it| it.status_url.is_some() || it.outcome.is_some()) && !deletes(record)
+}
+
+fn deletes(record: &RunRecord) -> bool {
+    record.deleted.as_ref().is_some_and(Deleted::is_left)
 }
 
 /// Takes the turn away from a run that a person gives up for another. Where nobody knows whether it has asked the target for
 /// all that it will, a full run is due.
 pub(super) async fn set_aside(staging: &Staging, key: &str, record: &RunRecord) -> Result<()> {
-    let asked = has_asked(record) || record.ended().is_some();
+    // What the target is still importing may come after a deletion of the next run's.
+    let over = has_asked(record) && !record.is_being_imported();
+    let asked = over || record.ended().is_some();
     SyncState::update(staging, key, |state| {
         state.set_aside(record, asked, staging.clock().now())
     })
@@ -84,18 +92,22 @@ pub(super) async fn set_aside(staging: &Staging, key: &str, record: &RunRecord) 
     .map(|_| ())
 }
 
-/// Gives the run's turn back where its import has ended without success: nothing of it is on its way any more.
-pub(super) async fn give_back(staging: &Staging, key: Option<&str>, run: &str) -> Result<()> {
+/// Gives the run's turn back where its import has ended without success: nothing of it is on its way any more. One that
+/// replaces has taken away what was there, and until it brings that nobody else does but a full run.
+pub(super) async fn give_back(
+    staging: &Staging,
+    key: Option<&str>,
+    record: &RunRecord,
+) -> Result<()> {
     let Some(key) = key else {
         return Ok(());
     };
-    SyncState::update(staging, key, |state| {
-        let before = state.lease.clone();
-        state.release(run);
-        state.lease != before
-    })
-    .await
-    .map(|_| ())
+    let changed = SyncState::update(staging, key, |state| {
+        let before = state.clone();
+        state.give_back(record);
+        *state != before
+    });
+    changed.await.map(|_| ())
 }
 
 /// Renews the run's turn where a good part of it is over. Gives whether it still is its turn.

@@ -49,6 +49,12 @@ impl Deleted {
         self.applied.values().sum()
     }
 
+    /// Whether nobody looked into the files, so that nothing is known of what they name.
+    #[must_use]
+    pub fn is_unread(&self) -> bool {
+        self.policy == Deletions::Ignore.as_str() && !self.needless
+    }
+
     /// How many of those found are neither applied nor made needless by the import.
     #[must_use]
     pub fn rest(&self) -> usize {

@@ -62,8 +62,7 @@ impl RunRecord {
         }
     }
 
-    /// Takes in that the manifest with this time was seen, and gives when the export was first seen to be complete since its
-    /// newest kick-off.
+    /// When the export was first seen to be complete since its newest kick-off, now that the manifest with this time is seen.
     pub(crate) fn first_complete(&self, transaction_time: &str, now: &str) -> String {
         let seen = self.manifest.as_ref();
         let seen = seen.filter(|seen| seen.transaction_time == transaction_time);
@@ -90,12 +89,6 @@ impl RunRecord {
             .filter(|first| self.is_of_newest(first))
             .map_or(now, String::as_str)
             .to_owned()
-    }
-
-    /// Whether a moment is not before the newest kick-off.
-    fn is_of_newest(&self, moment: &str) -> bool {
-        let newest = self.newest_kick_off();
-        newest.is_none_or(|kick_off| moment >= kick_off.at.as_str())
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Which run may import, and which comes too late, is decided in one conditional write.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -75,6 +75,7 @@ impl SyncState {
             until: moment(until),
         });
         self.note_brought(record);
+        self.last_error = None;
         Gate::Open
     }
 
@@ -103,6 +104,21 @@ impl SyncState {
             self.require_full("a run that replaces what is there was given up", now);
         }
         lost || halved
+    }
+
+    /// Takes in that a run's import has failed, and that nothing of it is on its way any more. One that replaces makes a full run
+    /// due, as which the next attempt of it will do.
+    pub fn give_back(&mut self, record: &RunRecord) {
+        self.release(&record.run);
+        let asked = record.newest_kick_off().and_then(|it| it.at.parse().ok());
+        let before =
+            asked.and_then(|at: Timestamp| at.checked_sub(SignedDuration::from_micros(1)).ok());
+        if let (true, Some(before)) = (record.may_have_replaced(), before) {
+            self.require_full(
+                "a run that replaces what is there did not bring all of it",
+                before,
+            );
+        }
     }
 
     /// Gives the lease back, where it is the run's.

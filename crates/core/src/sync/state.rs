@@ -44,6 +44,9 @@ pub struct SyncState {
     /// import may have brought some, however it ended.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub brought: Vec<String>,
+    /// The last error of a step, until a run passes its next milestone: its kick-off, its turn to import, its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<LastError>,
     /// The last runs that ended, the oldest first.
     pub runs: Vec<Ended>,
     /// What this version does not know.
@@ -61,6 +64,21 @@ pub struct InProgress {
     pub kick_off: String,
     /// The `SINCE` setting that it was started with.
     pub since_setting: Option<String>,
+}
+
+/// An error that ended no run: the next call or the next start goes on with it, or begins one.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LastError {
+    /// When.
+    pub at: String,
+    /// In which step.
+    pub step: String,
+    /// Its name and text.
+    pub error: String,
+    /// The run, where there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
 }
 
 /// A run that ended.
@@ -150,6 +168,7 @@ impl SyncState {
             // Who joined it late may have taken its turn anew.
             self.release(&record.run);
         } else {
+            self.last_error = None;
             self.runs.push(ended);
             self.conclude(record, outcome, now);
         }

@@ -1,5 +1,7 @@
 use std::collections::BTreeSet;
 
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::config::Step;
 

@@ -73,9 +73,8 @@ impl Counts {
                 self.imported |= arrival.imported;
                 self.held |= arrival.held;
                 self.unverified |= arrival.unverified;
-                let complete = arrival.transaction_time.as_deref();
-                let complete = complete.filter(|_| !arrival.held);
-                self.freshness = complete.and_then(|at| Clock::default().since(at));
+                let in_step = arrival.in_step.as_deref().filter(|_| !arrival.held);
+                self.freshness = in_step.and_then(|at| Clock::default().since(at));
             }
             Event::TransferComplete(_)
             | Event::SentAgain
@@ -156,7 +155,7 @@ mod tests {
         let arrived = |held| {
             Event::Arrived(Arrival {
                 imported: true,
-                transaction_time: Some(crate::clock::moment(hour_ago)),
+                in_step: Some(crate::clock::moment(hour_ago)),
                 held,
                 unverified: held,
             })

@@ -185,7 +185,7 @@ pub const SETTINGS: &[Setting] = &[
     optional("ALLOW_PARTIAL_OVERWRITE", Form::Flag, Need::Default("false"), &[TransferToS3],
         "Lets `IMPORT_MODE=overwrite` hold for a delta too, which leaves in the target nothing but the delta."),
     optional("DELETIONS", Form::Choice(&["apply", "refresh", "ignore"]), Need::Default("apply"), &[TransferToS3],
-        "What becomes of deletions that the source reports: they are applied at the target before the import, or make a full run due, or are counted only. [synchronisation.md](synchronisation.md) says what each takes."),
+        "What becomes of deletions that the source reports: they are applied at the target before the import, or make a full run due, or are left. [synchronisation.md](synchronisation.md) says what each takes."),
     optional("DELETIONS_LIMIT", Form::Whole(0, 1_000_000), Need::Default("200"), &[TransferToS3],
         "How many deletions are applied one by one: each costs the target seconds. More of them make a full run due."),
     optional("DUPLICATES", Form::Choice(&["warn", "fail"]), Need::Default("warn"), &[TransferToS3],

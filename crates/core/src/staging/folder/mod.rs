@@ -29,11 +29,16 @@ pub(super) struct Folder {
 }
 
 impl Folder {
+    /// A folder for who only looks at what is there. One that is missing is empty.
+    pub(super) fn at(root: &Path) -> Self {
+        Self {
+            root: root.to_owned(),
+        }
+    }
+
     /// Opens a folder, which is made where it is missing, and sees that it can be written.
     pub(super) async fn open(root: &Path) -> Result<Self> {
-        let folder = Self {
-            root: root.to_owned(),
-        };
+        let folder = Self::at(root);
         let root = root.to_owned();
         blocking(move || {
             disk::make_folder(&root)?;

@@ -73,16 +73,10 @@ pub(in crate::steps) async fn apply(
     drop(types);
     let (applied, _) = far.applied.into_inner();
     let so_far: usize = applied.values().sum();
-    note(staging, run, &applied).await?;
+    let done = matches!(ended, Ok(Outcome::Done)).then(|| staging.clock().moment());
+    note(staging, run, &applied, done).await?;
     match ended? {
         Outcome::Done => {
-            RunRecord::update(staging, run, |record| {
-                let deleted = record.deleted.as_mut();
-                deleted
-                    .map(|it| it.done = Some(staging.clock().moment()))
-                    .is_some()
-            })
-            .await?;
             tracing::info!(run, deletions = all, "deletions are applied at the target");
             Ok(())
         }
@@ -126,7 +120,7 @@ impl Far<'_> {
             *applied.0.entry(resource_type.to_owned()).or_default() += 1;
             if applied.1.elapsed() >= BETWEEN_NOTES {
                 applied.1 = Instant::now();
-                note(self.staging, &self.record.run, &applied.0).await?;
+                note(self.staging, &self.record.run, &applied.0, None).await?;
                 if !turn::renew(self.context, self.staging, self.key, self.record).await? {
                     return Err(Kind::JobInProgress.error(format!(
                         "run {} has lost its turn while it applied deletions",
@@ -158,13 +152,22 @@ fn is_passing(error: &Error) -> bool {
     error.kind() == Kind::TargetUnavailable
 }
 
-async fn note(staging: &Staging, run: &str, applied: &BTreeMap<String, usize>) -> Result<()> {
+/// Writes down how many of each type are applied, and when all were.
+async fn note(
+    staging: &Staging,
+    run: &str,
+    applied: &BTreeMap<String, usize>,
+    done: Option<String>,
+) -> Result<()> {
     RunRecord::update(staging, run, |record| {
         let Some(deleted) = &mut record.deleted else {
             return false;
         };
+        let mut changed = done.is_some();
+        if done.is_some() {
+            deleted.done.clone_from(&done);
+        }
         // Another process may be further.
-        let mut changed = false;
         for (resource_type, count) in applied {
             let known = deleted.applied.entry(resource_type.clone()).or_default();
             changed |= *known < *count;

@@ -10,12 +10,8 @@ const DROPPED: &[&str] = &["contained"];
 /// The names of the elements that are not the same, from the resource on (`name.family`), each once. Two numbers of the same
 /// value are the same, and so are what is empty and what is absent: in FHIR's JSON nothing is empty.
 pub(super) fn differences(staged: &Value, found: &Value) -> Vec<String> {
-    let mut staged = staged.clone();
-    if let Some(members) = staged.as_object_mut() {
-        members.retain(|name, _| !DROPPED.contains(&name.as_str()));
-    }
     let mut names = BTreeSet::new();
-    compare("", &staged, found, &mut names);
+    compare("", staged, found, &mut names);
     names.into_iter().collect()
 }
 
@@ -42,6 +38,9 @@ fn members(
     names: &mut BTreeSet<String>,
 ) {
     for name in staged.keys().chain(found.keys()) {
+        if of.is_empty() && !found.contains_key(name) && DROPPED.contains(&name.as_str()) {
+            continue;
+        }
         let whole = match of {
             "" => name.clone(),
             of => format!("{of}.{name}"),

@@ -15,7 +15,7 @@ use super::Context;
 use crate::config::Dialect;
 use crate::error::{Error, Kind, Result};
 use crate::pathling;
-use crate::staging::{Staging, layout};
+use crate::staging::Staging;
 use crate::sync::{self, RunRecord, SUCCEEDED, StagedLine, SyncState};
 use pick::{Picked, Picking};
 
@@ -75,9 +75,9 @@ impl ReadBack {
 
 /// Reads back what a run staged: that of this name, or the one that was imported last.
 ///
-/// What a later run has changed differs from what an earlier one staged. Gives [`Kind::Input`] for a run that was not
-/// imported, [`Kind::Configuration`] where the target is Pathling 7, which gives no single resource, and
-/// [`Kind::Authentication`] where resources may not be read.
+/// What a later run has changed differs from what an earlier one staged. Gives [`Kind::Configuration`] for a run that was not
+/// imported and where the target is Pathling 7, which gives no single resource, and [`Kind::Authentication`] where resources may
+/// not be read.
 pub async fn read_back(context: &Context, run: Option<&str>, sample: Sample) -> Result<ReadBack> {
     let staging = context.staging().await?;
     let record = imported(context, staging, run).await?;
@@ -86,12 +86,16 @@ pub async fn read_back(context: &Context, run: Option<&str>, sample: Sample) -> 
             .error("the target is Pathling 7, which does not give single resources, so nothing can be read back")
             .next("The counts by type, which each run compares, are what can be had of it (VERIFY_IMPORT)."));
     }
-    let transfer = record.transfer.clone().unwrap_or_default();
-    let sent = record.attempts.last();
+    let transfer = record.transfer.as_ref().ok_or_else(|| {
+        let what = format!(
+            "the record of run {} does not tell what was staged",
+            record.run
+        );
+        Kind::StagingDenied.error(what)
+    })?;
     let mut types = BTreeMap::new();
     for (resource_type, staged) in transfer.resources.iter().filter(|(_, count)| **count > 0) {
-        let left_out = sent.is_some_and(|sent| sent.unsupported.contains(resource_type));
-        if left_out || transfer.unsupported.contains(resource_type) {
+        if record.is_left_out(resource_type) {
             continue;
         }
         let mut of_type = OfType {
@@ -109,31 +113,23 @@ pub async fn read_back(context: &Context, run: Option<&str>, sample: Sample) -> 
 
 /// The record of the run that is meant.
 async fn imported(context: &Context, staging: &Staging, run: Option<&str>) -> Result<RunRecord> {
-    let known = if let Some(run) = run {
-        run.to_owned()
+    let record = if let Some(run) = run {
+        RunRecord::named(staging, run).await?
     } else {
         let key = sync::key(context.settings());
         let state = SyncState::load(staging, &key).await?;
-        let last = state.imported_last().map(str::to_owned);
-        last.ok_or_else(|| {
-            let none = Kind::Input.error("no run of this synchronisation was imported so far");
+        let last = state.imported_last().ok_or_else(|| {
+            let none = Kind::Configuration.error("no run of this synchronisation was imported so far");
             none.next("Start pathling-import with these settings first, or name a run of others by --run.")
-        })?
-    };
-    let record = if layout::is_run_name(&known) {
-        RunRecord::load(staging, &known).await?
-    } else {
-        RunRecord::default()
+        })?;
+        RunRecord::named(staging, last).await?
     };
     let attempt = record.attempts.last();
     if attempt.is_some_and(|it| it.outcome.as_deref() == Some(SUCCEEDED)) {
         return Ok(record);
     }
-    Err(Kind::Input
-        .error(format!(
-            "run {known} was not imported, or its record has expired ({})",
-            staging.url("runs/")
-        ))
+    Err(Kind::Configuration
+        .error(format!("run {} was not imported", record.run))
         .next("pathling-import history lists the runs and how they ended."))
 }
 

@@ -6,17 +6,14 @@ use std::hash::{BuildHasher, RandomState};
 use futures_util::StreamExt as _;
 use serde_json::Value;
 
+use super::super::run::files_of;
 use super::Sample;
 use crate::error::{Kind, Result};
-use crate::lines::{Line, Lines};
-use crate::staging::layout::{self, Role};
-use crate::staging::{Chunks, Staging};
+use crate::lines::{LONGEST, Line, Lines};
+use crate::staging::{Chunks, Staging, layout};
 
 /// From how many files of a type some are picked: each is read whole, so that any of its lines may be one of them.
 const FILES: usize = 10;
-
-/// The longest line that is read, in bytes.
-const LINE: usize = 4 << 20;
 
 /// How many lines are held at once, about.
 const HELD: usize = 64;
@@ -68,17 +65,13 @@ impl<'a> Picking<'a> {
         resource_type: &str,
         sample: Sample,
     ) -> Result<Self> {
-        let folder = format!("{}/{resource_type}/", layout::run_folder(run));
-        let listed = staging.list(&folder).await?.ok_or_else(|| {
+        let folder = layout::type_folder(run, resource_type);
+        let files = files_of(staging, run, resource_type).await?;
+        let mut files = files.ok_or_else(|| {
             Kind::StagingDenied
                 .error(format!("{} cannot be listed", staging.url(&folder)))
                 .next("Allow s3:ListBucket below STAGING_URL.")
         })?;
-        let keys = listed.into_iter().map(|object| object.key);
-        let mut files: Vec<String> = keys
-            .filter(|key| matches!(layout::role_of(run, key), Role::File(_)))
-            .collect();
-        files.sort_unstable();
         if files.is_empty() {
             return Err(Kind::Input
                 .error(format!("{} holds no files any more", staging.url(&folder)))
@@ -115,10 +108,15 @@ impl<'a> Picking<'a> {
                     return Ok(Vec::new());
                 };
                 let chunks = self.staging.read_stream(&key).await?;
-                self.open = chunks.map(|chunks| Open {
+                let chunks = chunks.ok_or_else(|| {
+                    Kind::StagingDenied
+                        .error(format!("{} cannot be read", self.staging.url(&key)))
+                        .next("See that it has not expired, and allow s3:GetObject below STAGING_URL.")
+                })?;
+                self.open = Some(Open {
                     key,
                     chunks,
-                    lines: Lines::new(LINE),
+                    lines: Lines::new(LONGEST),
                     number: 0,
                 });
             }

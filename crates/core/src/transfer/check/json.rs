@@ -10,7 +10,7 @@ use super::scan::Scanner;
 use crate::transfer::ids::IdHasher;
 
 /// The longest line that is parsed, in bytes. A longer one goes through the [`Scanner`].
-pub(crate) const PARSE_LIMIT: usize = 4 << 20;
+pub(crate) const PARSE_LIMIT: usize = crate::lines::LONGEST;
 
 /// Parses lines of one type, piece by piece.
 #[derive(Debug)]
