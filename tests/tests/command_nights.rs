@@ -5,7 +5,7 @@ use std::path::Path;
 
 use pathling_import_tests::check::{assert_arrived, assert_arrived_of};
 use pathling_import_tests::{CommandRun, Finished, Nights as _, Records as _, pathling_import};
-use sandbox::{Builder, Dataset, ErrorContent, Fault, PathlingVersion, Sandbox};
+use sandbox::{Builder, Dataset, ErrorContent, Fault, PathlingVersion, Place, Sandbox};
 use serde_json::{Value, json};
 
 fn hospital(version: PathlingVersion) -> Builder {
@@ -20,7 +20,9 @@ fn nightly(sandbox: &Sandbox) -> CommandRun {
     pathling_import(sandbox).env("SINCE", "auto")
 }
 
+/// A night at least a second after whatever was before: the watermark has whole seconds.
 async fn night(sandbox: &Sandbox) -> Finished {
+    sandbox.clock().advance(std::time::Duration::from_secs(1));
     nightly(sandbox).run().await.expect_code(0)
 }
 
@@ -309,7 +311,8 @@ async fn how_it_stands_is_told_and_an_exit_code_says_when_it_is_too_old() {
     let sandbox = hospital(PathlingVersion::Two).start().await.unwrap();
     let status = |age: &str| nightly(&sandbox).arg("status").arg("--max-age").arg(age);
     let never = status("1w").run().await.expect_code(1);
-    assert_eq!(never.stdout, "Never in step so far\n");
+    let nothing = "Never in step so far: there is no s3://";
+    assert!(never.stdout.starts_with(nothing), "{}", never.stdout);
     let finished = night(&sandbox).await;
     let reached = sandbox.watermark().unwrap();
     let fresh = status("1w").run().await.expect_code(0);
@@ -326,4 +329,68 @@ async fn how_it_stands_is_told_and_an_exit_code_says_when_it_is_too_old() {
     let history: Value = serde_json::from_str(&history.stdout).unwrap();
     assert_eq!(history[0]["run"], json!(run));
     assert_eq!(sandbox.export_kick_offs().len(), 1, "nobody is asked");
+}
+
+#[tokio::test]
+async fn the_last_error_is_told_until_a_run_comes_further() {
+    let sandbox = hospital(PathlingVersion::Two).start().await.unwrap();
+    let status = async |format: &str| {
+        let status = nightly(&sandbox).arg("status").arg("--log-format");
+        status.arg(format).run().await.expect_code(0).stdout
+    };
+    let refuses = Fault::answers(Place::KickOff, 500);
+    sandbox.faults().on(refuses.clone());
+    let failed = nightly(&sandbox).run().await;
+    failed.expect_error("SourceUnavailableError", &["500"]);
+    let told = status("human").await;
+    assert!(told.contains("\nLast error at "), "{told}");
+    let why = " in fhir-export: SourceUnavailableError: ";
+    assert!(told.contains(why), "{told}");
+    sandbox.faults().off(refuses);
+
+    let busy = Fault::answers(Place::ImportKickOff, 503);
+    sandbox.faults().on(busy.clone());
+    let failed = nightly(&sandbox).run().await;
+    failed.expect_error("TargetUnavailableError", &["503"]);
+    let told: Value = serde_json::from_str(&status("json").await).unwrap();
+    assert_eq!(told["lastError"]["step"], "pathling-import");
+    assert_eq!(told["lastError"]["run"], told["inProgress"]["run"]);
+    let why = told["lastError"]["error"].as_str().unwrap();
+    assert!(why.starts_with("TargetUnavailableError: "), "{why}");
+    sandbox.faults().off(busy);
+
+    night(&sandbox).await;
+    let told = status("human").await;
+    assert!(!told.contains("Last error"), "{told}");
+    assert!(!told.contains("Under way"), "{told}");
+    assert_arrived(&sandbox);
+}
+
+#[tokio::test]
+async fn who_only_looks_at_how_it_stands_makes_nothing() {
+    let sandbox = hospital(PathlingVersion::Two).start().await.unwrap();
+    let look = |word: &str| {
+        let look = nightly(&sandbox);
+        let folder = look.folder().join("not-there");
+        let look = look.env("STAGING_URL", folder.to_str().unwrap());
+        (look.arg(word).run(), folder)
+    };
+    for word in ["status", "history", "report", "verify"] {
+        let (looking, folder) = look(word);
+        let looked = looking.await;
+        match word {
+            "status" => {
+                let nothing = "Never in step so far: there is no file://";
+                assert!(looked.stdout.starts_with(nothing), "{}", looked.stdout);
+            }
+            "history" => assert_eq!(looked.stdout, "No run has ended so far\n"),
+            "report" => {
+                looked.expect_error("ConfigurationError", &["nothing is known of a run"]);
+            }
+            _ => {
+                looked.expect_error("ConfigurationError", &["no run of this synchronisation"]);
+            }
+        }
+        assert!(!folder.exists(), "{word}");
+    }
 }

@@ -101,9 +101,9 @@ async fn what_cannot_be_read_back_is_said() {
 
     let sandbox = Sandbox::builder().start().await.unwrap();
     let finished = verify(&sandbox, &[]).await;
-    finished.expect_error("InputError", &["no run", "imported"]);
+    finished.expect_error("ConfigurationError", &["no run", "imported"]);
     let finished = verify(&sandbox, &["--run", "abc"]).await;
-    finished.expect_error("InputError", &["run abc was not imported", "history"]);
+    finished.expect_error("ConfigurationError", &["no record of run abc", "history"]);
     let _ = verify(&sandbox, &["--sample", "0"]).await.expect_code(2);
     let _ = verify(&sandbox, &["--all", "--sample", "3"])
         .await

@@ -122,6 +122,11 @@ impl Instead {
             | Self::Report { file, .. } => file.as_deref(),
         }
     }
+
+    /// Whether nothing is changed by it.
+    pub(crate) fn looks_only(&self) -> bool {
+        !matches!(self, Self::Cancel { .. })
+    }
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

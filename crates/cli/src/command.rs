@@ -1,7 +1,6 @@
-//! The command itself: settings, telemetry, the sequence until it ends or is told to stop, and what is said then.
+//! The command itself: settings, telemetry, and the sequence until it ends or is told to stop.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -9,22 +8,22 @@ use std::time::Duration;
 use pathling_import_core::config::table::SETTINGS;
 use pathling_import_core::config::{Settings, Step};
 use pathling_import_core::staging::layout;
-use pathling_import_core::steps::{self, Context, ReadBack, Sample};
+use pathling_import_core::steps::{self, Context, Sample};
 use pathling_import_core::sync::{self, RunRecord, SyncState};
-use pathling_import_core::telemetry::{self, LogFormat, Telemetry, TelemetryOptions};
-use pathling_import_core::{Error, Kind, Result};
+use pathling_import_core::telemetry::{self, LogFormat, TelemetryOptions};
+use pathling_import_core::{Kind, Result};
 
 use crate::args::{Args, Format, Instead};
 use crate::audit;
 use crate::cancel;
 use crate::drive::{Drive, Finished, Position};
+use crate::ending::{Ending, say};
 use crate::progress::{Form, Progress, log_line};
 use crate::report::{self, Wanted};
 use crate::status::{self, What};
 use crate::stop::{self, FirstStop, Stop};
 use crate::summary::Summary;
 use crate::verify;
-use crate::words;
 
 /// How long the process waits at its end for what it cannot cut short.
 const LETTING_GO: Duration = Duration::from_secs(1);
@@ -86,88 +85,76 @@ async fn obey(args: &Args) -> u8 {
         Ok(sink) => sink,
         Err(error) => return ending.failed(&error, &Position::default()),
     };
-    let context = Context::new(settings).anew(args.sync.fresh);
-    let context = match sink {
-        Some(sink) => context.audited_to(sink),
-        None => context,
-    };
+    let mut context = Context::new(settings).anew(args.sync.fresh);
+    if let Some(sink) = sink {
+        context = context.audited_to(sink);
+    }
+    if args.instead.as_ref().is_some_and(Instead::looks_only) {
+        context = context.looking_only();
+    }
+    let format = args.log_format;
     match &args.instead {
-        Some(Instead::Cancel { .. }) => {
-            cancel(&context, args.log_format, &ending, told_to_stop).await
-        }
-        Some(Instead::Status { max_age, .. }) => {
-            let format = args.log_format;
-            tell(&context, What::Status, *max_age, format, &ending).await
-        }
-        Some(Instead::History { .. }) => {
-            let format = args.log_format;
-            tell(&context, What::History, None, format, &ending).await
-        }
-        Some(Instead::Verify {
-            all, sample, run, ..
-        }) => {
-            let sample = if *all {
-                Sample::All
-            } else {
-                Sample::Of(*sample)
-            };
-            let reading = steps::read_back(&context, run.as_deref(), sample);
-            verify(Box::pin(reading), args.log_format, &ending, told_to_stop).await
-        }
-        Some(Instead::Report { html, run, .. }) => {
-            let wanted = Wanted {
-                run: run.clone(),
-                html: html.clone(),
-            };
-            match Box::pin(report::told(&context, &wanted, args.log_format)).await {
-                Ok(text) => {
-                    print(&text, "it was found out");
-                    0
-                }
-                Err(error) => ending.failed(&error, &Position::default()),
-            }
+        Some(Instead::Cancel { .. }) => cancel(&context, format, &ending, told_to_stop).await,
+        Some(instead) => {
+            let answer = Box::pin(answer(&context, instead, format));
+            tell(answer, &ending, told_to_stop).await
         }
         None => Box::pin(synchronise(context, args, &ending, told_to_stop)).await,
     }
 }
 
-/// Tells what reading back came to. Gives the exit code: 1 where something is not as it was staged.
-async fn verify(
-    reading: impl Future<Output = Result<ReadBack>>,
-    format: Format,
+/// What there is to say to who only looks, and the exit code of that: 1 where the target is further behind than it may be, or
+/// where something is not as it was staged.
+async fn answer(context: &Context, asked: &Instead, format: Format) -> Result<(String, u8)> {
+    match asked {
+        Instead::Status { max_age, .. } => {
+            let standing = steps::standing(context).await?;
+            let is_stale = max_age.is_some_and(|most| status::is_stale(&standing, most));
+            let text = status::told(What::Status, &standing, format);
+            Ok((text, u8::from(is_stale)))
+        }
+        Instead::History { .. } => {
+            let standing = steps::standing(context).await?;
+            Ok((status::told(What::History, &standing, format), 0))
+        }
+        Instead::Verify {
+            all, sample, run, ..
+        } => {
+            let sample = if *all {
+                Sample::All
+            } else {
+                Sample::Of(*sample)
+            };
+            let read = steps::read_back(context, run.as_deref(), sample).await?;
+            Ok((verify::told(&read, format), u8::from(!read.is_equal())))
+        }
+        Instead::Report { html, run, .. } => {
+            let wanted = Wanted {
+                run: run.clone(),
+                html: html.clone(),
+            };
+            Ok((report::told(context, &wanted, format).await?, 0))
+        }
+        Instead::Cancel { .. } => Err(Kind::Input.error("who cancels does not only look")),
+    }
+}
+
+/// Prints an answer. Gives the exit code, which is 1 too where the answer cannot be written: there is nothing else to it.
+async fn tell(
+    answer: impl Future<Output = Result<(String, u8)>>,
     ending: &Ending<'_>,
     mut told_to_stop: FirstStop,
 ) -> u8 {
     let nowhere = Position::default();
-    let read = tokio::select! {
+    let answer = tokio::select! {
         biased;
-        read = reading => read,
+        answer = answer => answer,
         stop = told_to_stop.told() => return ending.stopped(stop, &nowhere),
     };
-    match read {
-        Ok(read) => {
-            print(&verify::told(&read, format), "it was read back");
-            u8::from(!read.is_equal())
-        }
+    match answer {
+        Ok((text, code)) if print(&text, "it was found out") => code,
+        Ok(_) => 1,
         Err(error) => ending.failed(&error, &nowhere),
-    }
-}
-
-/// Tells how the synchronisation stands. Gives the exit code: 1 where the target is further behind than it may be.
-async fn tell(
-    context: &Context,
-    what: What,
-    max_age: Option<Duration>,
-    format: Format,
-    ending: &Ending<'_>,
-) -> u8 {
-    match steps::standing(context).await {
-        Ok(standing) => {
-            print(&status::told(what, &standing, format), "it was found out");
-            let is_stale = max_age.is_some_and(|most| status::is_stale(&standing, most));
-            u8::from(is_stale)
-        }
-        Err(error) => ending.failed(&error, &Position::default()),
     }
 }
 
@@ -270,85 +257,6 @@ fn level(form: Form, verbose: u8) -> &'static str {
     }
 }
 
-/// What is said when the run ends early.
-struct Ending<'a> {
-    form: Form,
-    fresh: bool,
-    telemetry: &'a Telemetry,
-}
-
-impl Ending<'_> {
-    /// Says to the person and to Sentry why the run failed. Gives the exit code.
-    fn failed(&self, error: &Error, position: &Position) -> u8 {
-        let step = position.step.unwrap_or(Step::Command).name();
-        let run = position.run.as_deref();
-        // A run that has not ended is found by the next start.
-        let goes_on = run.filter(|_| !error.ends_the_run());
-        if self.form == Form::Log {
-            tracing::error!(
-                step,
-                run,
-                error = error.name(),
-                what = error.what(),
-                advice = error.advice(),
-                goes_on,
-                "the command failed"
-            );
-        } else {
-            say(&self.failure(error, goes_on));
-        }
-        self.telemetry
-            .report(error, &[("step", Some(step)), ("run", run)]);
-        self.telemetry.flush();
-        error.kind().row().exit_code
-    }
-
-    /// A failure in words: what happened, what to do, and whether the run goes on.
-    fn failure(&self, error: &Error, goes_on: Option<&str>) -> String {
-        let mut text = format!("error: {}: {}", error.name(), words::tame(error.what()));
-        if !error.advice().is_empty() {
-            text.push('\n');
-            text.push_str(&words::tame(error.advice()));
-        }
-        if let Some(run) = goes_on {
-            let again = match error.kind() {
-                // With other settings, it is not the same.
-                Kind::Configuration => "Start the command again then",
-                _ => self.again(),
-            };
-            // Writing to a String cannot fail.
-            let _ = write!(text, "\n{again}: run {run} goes on.");
-        }
-        text
-    }
-
-    /// Says how to go on after a signal. Gives the exit code.
-    fn stopped(&self, stop: Stop, position: &Position) -> u8 {
-        let (name, again) = (stop.name(), self.again());
-        let run = position.run.as_deref();
-        let at = position.step.map(Step::name);
-        if self.form == Form::Log {
-            tracing::warn!(signal = name, step = at, run, next = again, "stopped");
-            return stop.exit_code();
-        }
-        let at = at.map(|step| format!(" at {step}")).unwrap_or_default();
-        say(&match run {
-            Some(run) => format!("stopped by {name}{at}. {again}: run {run} goes on."),
-            None => format!("stopped by {name}{at}. {again}."),
-        });
-        stop.exit_code()
-    }
-
-    /// How to go on.
-    fn again(&self) -> &'static str {
-        if self.fresh {
-            "Start the same command again without --fresh"
-        } else {
-            "Start the same command again"
-        }
-    }
-}
-
 /// Shows the closing summary on stdout.
 async fn summarise(context: &Context, finished: Finished, format: Format) {
     let (record, state, staged) = match recorded(context, &finished.run).await {
@@ -378,15 +286,16 @@ async fn summarise(context: &Context, finished: Finished, format: Format) {
     print(&text, "the run is done");
 }
 
-/// Writes to stdout, of which the exit code does not depend: what was to be done is.
-fn print(text: &str, done: &str) {
+/// Writes to stdout, and gives whether that went well; `done` is what has, whatever becomes of that.
+fn print(text: &str, done: &str) -> bool {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => true,
         // Whoever read the output has stopped doing so, and does not want it.
-        Ok(()) => {}
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => true,
         Err(error) => {
             tracing::warn!(%error, "{done}, but what there is to say of it cannot be written to stdout");
+            false
         }
     }
 }
@@ -397,54 +306,4 @@ async fn recorded(context: &Context, run: &str) -> Result<(RunRecord, SyncState,
     let record = RunRecord::load(staging, run).await?;
     let state = SyncState::load(staging, &sync::key(context.settings())).await?;
     Ok((record, state, staging.url(&layout::run_folder(run))))
-}
-
-/// Writes to stderr. Where that is gone, nobody is left to tell.
-fn say(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ending(fresh: bool, telemetry: &Telemetry) -> Ending<'_> {
-        Ending {
-            form: Form::Lines,
-            fresh,
-            telemetry,
-        }
-    }
-
-    #[test]
-    fn a_failure_says_its_name_what_happened_what_to_do_and_what_goes_on() {
-        let telemetry = telemetry::start(&TelemetryOptions {
-            format: LogFormat::Human,
-            level: "off",
-            colours: false,
-            output: telemetry::to_stderr,
-            sentry: None,
-        });
-        let error = Kind::Authentication
-            .error("GET https://source/$export answered 403")
-            .next("Ask for scopes.");
-        let text = ending(false, &telemetry).failure(&error, Some("a1"));
-        assert_eq!(
-            text,
-            "error: AuthenticationError: GET https://source/$export answered 403\nAsk for scopes.\nStart the same command again: run a1 goes on."
-        );
-        let text = ending(true, &telemetry).failure(&error, Some("a1"));
-        assert!(
-            text.ends_with("again without --fresh: run a1 goes on."),
-            "{text}"
-        );
-        let error = Kind::Configuration
-            .error("2 settings are wrong:\n- A\n- B\n")
-            .next("Read.");
-        let text = ending(false, &telemetry).failure(&error, None);
-        assert_eq!(
-            text,
-            "error: ConfigurationError: 2 settings are wrong:\n- A\n- B\nRead."
-        );
-    }
 }

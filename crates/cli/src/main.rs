@@ -7,6 +7,7 @@ mod audit;
 mod cancel;
 mod command;
 mod drive;
+mod ending;
 #[cfg(test)]
 mod fixture;
 mod meter;

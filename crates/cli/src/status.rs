@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use pathling_import_core::steps::Standing;
-use pathling_import_core::sync::Ended;
+use pathling_import_core::sync::{Ended, SyncState};
 use serde_json::{Value, json};
 
 use crate::args::Format;
@@ -29,6 +29,9 @@ pub(crate) fn told(what: What, standing: &Standing, format: Format) -> String {
         (What::Status, Format::Json) => format!("{}\n", status_json(standing)),
         (What::History, Format::Human) => {
             let mut out = String::new();
+            if standing.state.runs.is_empty() {
+                out.push_str("No run has ended so far\n");
+            }
             // Writing to a String cannot fail.
             let _ = runs(&mut out, standing.state.runs.iter());
             out
@@ -51,8 +54,10 @@ fn status_json(standing: &Standing) -> Value {
         "watermark": state.watermark,
         "freshnessSeconds": standing.freshness,
         "inProgress": state.in_progress,
+        "lastError": state.last_error,
         "lease": state.lease,
         "due": state.due,
+        "next": standing.next.as_ref().map(|next| json!({"since": next.since, "why": next.why})),
         "lastFullRun": state.full,
         "runs": state.runs.iter().rev().take(LAST).collect::<Vec<_>>(),
     })
@@ -78,12 +83,27 @@ fn write_human(out: &mut String, standing: &Standing) -> std::fmt::Result {
                 writeln!(out, "Counted   no: {why}")?;
             }
         }
+        (None, _) if *state == SyncState::default() => writeln!(
+            out,
+            "Never in step so far: there is no {}",
+            words::one_line(&standing.place)
+        )?,
         (None, _) => writeln!(out, "Never in step so far")?,
+    }
+    if let Some(error) = &state.last_error {
+        let run = error.run.as_ref();
+        let run = run.map(|run| format!(", run {run}")).unwrap_or_default();
+        let what = words::one_line(&error.error);
+        writeln!(
+            out,
+            "Last error at {} in {}{run}: {what}",
+            error.at, error.step
+        )?;
     }
     if let Some(run) = &state.in_progress {
         writeln!(
             out,
-            "At work   run {}, kicked off at {}",
+            "Under way run {}, kicked off at {}",
             run.run, run.kick_off
         )?;
     }
@@ -99,7 +119,11 @@ fn write_human(out: &mut String, standing: &Standing) -> std::fmt::Result {
         writeln!(out, "Due       a full run, since {}: {why}", due.since)?;
     }
     let merged = state.watermark.as_ref().is_some_and(|it| it.merged);
-    if merged && state.due.is_none() {
+    let next = standing.next.as_ref().filter(|next| next.since.is_none());
+    if let (Some(next), Some(_), None) = (next, &state.watermark, &state.due) {
+        let why = words::one_line(&next.why);
+        writeln!(out, "Next      a full run: {why}")?;
+    } else if merged && state.due.is_none() {
         writeln!(
             out,
             "Merged    all of it, so that what the source had deleted is not known; the next run under SINCE=auto replaces everything"
@@ -130,7 +154,7 @@ fn runs<'a>(
 
 #[cfg(test)]
 mod tests {
-    use pathling_import_core::sync::{Due, SyncState, Watermark};
+    use pathling_import_core::sync::{Due, LastError, Watermark};
 
     use super::*;
 
@@ -156,6 +180,7 @@ mod tests {
                 ..SyncState::default()
             },
             freshness: Some(7200),
+            ..Standing::default()
         }
     }
 
@@ -176,8 +201,25 @@ mod tests {
         merged.state.watermark.as_mut().unwrap().merged = true;
         let said = told(What::Status, &merged, Format::Human);
         assert!(said.contains("\nMerged    all of it"), "{said}");
-        let nothing = told(What::Status, &Standing::default(), Format::Human);
-        assert_eq!(nothing, "Never in step so far\n");
+        let mut failed = standing();
+        failed.state.last_error = Some(LastError {
+            at: "2026-02-02T00:00:00Z".to_owned(),
+            step: "fhir-export".to_owned(),
+            error: "SourceUnavailableError: no\nanswer".to_owned(),
+            run: None,
+        });
+        let said = told(What::Status, &failed, Format::Human);
+        let line = "\nLast error at 2026-02-02T00:00:00Z in fhir-export: SourceUnavailableError: no answer\n";
+        assert!(said.contains(line), "{said}");
+        let nothing = Standing {
+            place: "file:///s/sync/k.json".to_owned(),
+            ..Standing::default()
+        };
+        let nothing = told(What::Status, &nothing, Format::Human);
+        assert_eq!(
+            nothing,
+            "Never in step so far: there is no file:///s/sync/k.json\n"
+        );
     }
 
     #[test]

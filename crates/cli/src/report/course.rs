@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use pathling_import_core::http;
 use pathling_import_core::progress::Software;
 use pathling_import_core::report::phases::read;
+use pathling_import_core::sync::SUCCEEDED;
 
 use super::facts::{Facts, moment, number};
 use super::files;
@@ -27,7 +28,12 @@ pub(super) fn errors(html: &mut Html, facts: &Facts<'_>) {
             && refused.clone().count() == 0
             && ended.is_none()
         {
-            html.leaf("p", &[], "None is known.");
+            let none = if facts.reservations().is_empty() {
+                "None is known."
+            } else {
+                "None beside what is said at the top."
+            };
+            html.leaf("p", &[], none);
             return;
         }
         if let Some(ended) = ended {
@@ -87,16 +93,29 @@ fn issues_by(html: &mut Html, caption: &str, by: &'static str, counts: &BTreeMap
 pub(super) fn deletions(html: &mut Html, facts: &Facts<'_>) {
     section(html, "deletions", "Deletions", |html| {
         let Some(deleted) = &facts.record().deleted else {
-            html.leaf("p", &[], "The source reports none.");
+            let none = if facts.record().transfer.is_some() {
+                "The source reports none."
+            } else {
+                "Not known: what the source reports was not looked at."
+            };
+            html.leaf("p", &[], none);
             return;
         };
         let mut told = vec![
             ("Files", number(deleted.files as u64)),
+            ("Policy", format!("DELETIONS={}", deleted.policy)),
+        ];
+        if deleted.is_unread() {
+            pairs(html, &told);
+            let why = "Nobody looked into them, so the target may hold what the source deleted.";
+            html.leaf("p", &[("class", "note")], why);
+            return;
+        }
+        told.extend([
             ("Found", number(deleted.found as u64)),
             ("Applied", number(deleted.applied() as u64)),
             ("Left", number(deleted.rest() as u64)),
-            ("Policy", format!("DELETIONS={}", deleted.policy)),
-        ];
+        ]);
         for (name, count) in [
             ("Files that could not be had", deleted.missing),
             ("Entries that name no single resource", deleted.unclear),
@@ -135,7 +154,7 @@ pub(super) fn attempts(html: &mut Html, facts: &Facts<'_>) {
                     at.map(|at| moment(at, false)).unwrap_or_default()
                 };
                 let counted = match (&attempt.outcome, &attempt.unverified) {
-                    (Some(outcome), None) if outcome == "succeeded" => {
+                    (Some(outcome), None) if outcome == SUCCEEDED => {
                         "the target holds what was staged"
                     }
                     (_, Some(_)) => "no",

@@ -99,7 +99,7 @@ impl<'a> Facts<'a> {
         let record = self.record();
         let mut all = Vec::new();
         let issues = record.export_issues.as_ref();
-        if issues.is_some_and(|issues| issues.watermark.is_some()) {
+        if record.issues_hold().is_some() {
             all.push(
                 "The source reports errors of the export, so the run does not count as complete (EXPORT_ERRORS=hold)."
                     .to_owned(),
@@ -128,7 +128,7 @@ impl<'a> Facts<'a> {
                 "A full run is due because of deletions: {}.",
                 deleted.refresh.as_deref().unwrap_or_default()
             )),
-            Some(deleted) if deleted.policy == "ignore" && !deleted.needless => all.push(
+            Some(deleted) if deleted.is_unread() => all.push(
                 "What the source deleted is not deleted at the target (DELETIONS=ignore)."
                     .to_owned(),
             ),
@@ -205,18 +205,13 @@ fn types(report: &Report) -> Vec<OfType> {
         return Vec::new();
     };
     let attempt = record.attempts.last();
-    let unsupported: BTreeSet<&String> = transfer
-        .unsupported
-        .iter()
-        .chain(attempt.iter().flat_map(|it| &it.unsupported))
-        .collect();
     let imported = record.ended().is_some_and(|it| it.name == IMPORTED);
     // Of an older record, the log knows the sizes; but of files of several types it does not know which.
     let logged: BTreeMap<&String, u64> = match &report.files {
         Some(files) if !files.by_type.contains_key("") => files
             .by_type
             .iter()
-            .map(|(name, of)| (name, of.1))
+            .map(|(name, bytes)| (name, *bytes))
             .collect(),
         _ => BTreeMap::new(),
     };
@@ -236,7 +231,7 @@ fn types(report: &Report) -> Vec<OfType> {
                 .copied(),
             before: count(|it| &it.before, name),
             after: count(|it| &it.after, name),
-            fate: if unsupported.contains(name) {
+            fate: if record.is_left_out(name) {
                 LEFT_OUT
             } else if transfer.missing.contains(name) {
                 if transfer.emptied {

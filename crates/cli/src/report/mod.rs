@@ -14,6 +14,8 @@ mod tables;
 mod tests;
 mod text;
 
+use std::fs;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use pathling_import_core::report::{self, Report};
@@ -51,7 +53,7 @@ pub(crate) async fn told(context: &Context, wanted: &Wanted, format: Format) -> 
 fn write(file: &Path, report: &Report, format: Format) -> Result<String> {
     let shown = words::one_line(&file.to_string_lossy());
     let page = page::page(&Facts::of(report));
-    std::fs::write(file, page).map_err(|error| {
+    put(file, &page).map_err(|error| {
         Kind::Configuration
             .error(format!(
                 "--html {shown}: the file cannot be written ({error})"
@@ -63,4 +65,27 @@ fn write(file: &Path, report: &Report, format: Format) -> Result<String> {
         Format::Human => format!("Run {run} is in {shown}\n"),
         Format::Json => format!("{}\n", serde_json::json!({"run": run, "html": shown})),
     })
+}
+
+/// Puts the page where it belongs, so that it is there whole or as it was before. What is no plain file takes it as it comes.
+fn put(file: &Path, page: &str) -> io::Result<()> {
+    let file = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
+    let is_plain = fs::metadata(&file).map_or(true, |found| found.is_file());
+    let Some(name) = file.file_name().filter(|_| is_plain) else {
+        return fs::write(&file, page);
+    };
+    let mut name = name.to_owned();
+    name.push(format!(".{}", std::process::id()));
+    let beside = file.with_file_name(name);
+    let Ok(mut new) = fs::File::create_new(&beside) else {
+        // Whoever may write the file need not be allowed to make others in its folder.
+        return fs::write(&file, page);
+    };
+    let written = new.write_all(page.as_bytes());
+    let done = written.and_then(|()| fs::rename(&beside, &file));
+    if done.is_err() {
+        // What is left of it is nobody's.
+        let _ = fs::remove_file(&beside);
+    }
+    done
 }

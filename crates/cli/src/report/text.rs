@@ -103,7 +103,15 @@ fn write_beside(out: &mut String, facts: &Facts<'_>) -> std::fmt::Result {
     if let Some(deleted) = &record.deleted {
         let found = words::count(deleted.found as u64, "deletion", "deletions");
         let (applied, left) = (deleted.applied(), deleted.rest());
-        writeln!(out, "Deleted {found} found, {applied} applied, {left} left")?;
+        if deleted.is_unread() {
+            let files = words::count(deleted.files as u64, "file", "files");
+            writeln!(
+                out,
+                "Deleted {files} of deletions, into which nobody looked (DELETIONS=ignore)"
+            )?;
+        } else {
+            writeln!(out, "Deleted {found} found, {applied} applied, {left} left")?;
+        }
     }
     for attempt in &record.attempts {
         let outcome = attempt.outcome.as_deref().unwrap_or("under way");

@@ -30,6 +30,8 @@ pub(crate) struct Summary {
     deletions: usize,
     export_errors: usize,
     issues: Option<ExportIssues>,
+    /// Whether the next delta has to begin where this one did: something may be missing.
+    held: bool,
     attempts: usize,
     unanswered: Vec<String>,
     as_of: Option<String>,
@@ -64,10 +66,6 @@ impl Summary {
         auto: bool,
     ) -> Self {
         let transfer = record.transfer.clone().unwrap_or_default();
-        let left_out = record
-            .attempts
-            .last()
-            .map(|attempt| attempt.unsupported.as_slice());
         let manifest = record
             .newest_kick_off()
             .and_then(|begun| begun.manifest.as_ref());
@@ -78,9 +76,7 @@ impl Summary {
             .is_some_and(|outcome| outcome.name == SUPERSEDED);
         let is_left_out = |name: &String| {
             // A run with nothing to import has no attempt, so nothing of it was imported.
-            (!finished.imported && imported_before.is_none())
-                || transfer.unsupported.contains(name)
-                || left_out.is_some_and(|types| types.contains(name))
+            (!finished.imported && imported_before.is_none()) || record.is_left_out(name)
         };
         let (unsupported, imported) = transfer
             .resources
@@ -102,6 +98,7 @@ impl Summary {
             deletions: transfer.deletions,
             export_errors: transfer.export_errors,
             issues: record.export_issues.clone(),
+            held: record.issues_hold().is_some(),
             attempts: record.attempts.len(),
             unanswered: record
                 .newest_kick_off()
@@ -139,12 +136,6 @@ impl Summary {
         self.imported.values().sum()
     }
 
-    /// Whether the next delta has to begin where this one did: something may be missing.
-    fn is_held(&self) -> bool {
-        let issues = self.issues.as_ref();
-        issues.is_some_and(|issues| issues.watermark.is_some())
-    }
-
     fn took(&self) -> Duration {
         self.finished.phases.iter().map(|(_, took)| *took).sum()
     }
@@ -164,7 +155,7 @@ impl Summary {
                 (None, true) => IMPORTED,
                 (None, false) => NOTHING,
             },
-            "complete": !self.is_held(),
+            "complete": !self.held,
             "run": finished.run,
             "resumed": finished.resumed,
             "since": match &finished.extent {

@@ -77,11 +77,13 @@ impl Summary {
         };
         writeln!(out, "Run     {}{kind}", finished.run)?;
         if let Some(as_of) = &self.as_of {
-            let held = self.is_held();
+            let held = self.held;
             let next = if self.from_manifest {
                 ", by the manifest"
             } else if self.auto && held {
                 "; the next run begins where this one did, because the source reports errors"
+            } else if self.auto && !is_instant(as_of) {
+                ", which is no instant, so the next run begins where this one did"
             } else if self.auto {
                 ""
             } else if !is_instant(as_of) {
@@ -155,7 +157,7 @@ impl Summary {
                 "{files} of deletions: not applied, or not all of them, so a full run is due"
             ));
         }
-        (deleted.policy == "ignore").then(|| {
+        deleted.is_unread().then(|| {
             format!("{files} of deletions: not applied (DELETIONS=ignore), so the target may hold what the source deleted")
         })
     }
@@ -198,7 +200,7 @@ impl Summary {
             writeln!(out, "  {files} of errors, in which there is none")?;
         }
         writeln!(out, "    {}", issues.words())?;
-        if issues.watermark.is_some() {
+        if self.held {
             writeln!(
                 out,
                 "    So the run does not count as complete (EXPORT_ERRORS=hold)"
