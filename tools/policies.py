@@ -7,11 +7,13 @@ the checks.
 """
 
 import fnmatch
+import functools
 import json
 import re
 
 from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 from policy_tables import BEYOND, BUCKET, CLOSED, COMMANDS, EMPTIED, LOOKED_AT, MACHINE, OTHERWISE, RESOURCES, SAMS_OWN, SERVERLESS, UNUSED, ZIPS
+from template_checks import listed
 from workflow import ROOT, template
 
 POLICIES = ROOT / "docs/policies"
@@ -22,10 +24,7 @@ OPERATED = {"states:StartExecution", "states:StopExecution", "states:RedriveExec
 LOOKING = re.compile(r"\w+:(Get|List|Describe|Filter|Receive|StartQuery|StopQuery)\w*")
 
 
-def listed(value):
-    return value if isinstance(value, list) else [value]
-
-
+@functools.cache
 def policy(name):
     return json.loads((POLICIES / name).read_text().replace("MACHINE", MACHINE))
 
@@ -74,6 +73,8 @@ def made():
     """What is made by a deployment: a type of resources, the properties of one, and what it and its like are called."""
     for resource in template()["Resources"].values():
         kind = SERVERLESS.get(resource["Type"], resource["Type"])
+        if kind not in RESOURCES:
+            raise SystemExit(f"template.yaml: what a {kind} is called is not known; add it to RESOURCES in tools/policy_tables.py")
         yield kind, resource.get("Properties", {}), RESOURCES[kind]
     for resource in SAMS_OWN:
         yield resource["Type"], resource["Properties"], [ZIPS]
@@ -102,8 +103,7 @@ def commands(document, *, of=None, without=None):
     for service, name, rest in re.findall(r"\baws ([a-z0-9]+) ([a-z-]+)([^`\n]*)", text):
         command = f"{service} {name}"
         if command not in COMMANDS:
-            yield f"docs/{document}: what `aws {command}` needs is not known", []
-            continue
+            raise SystemExit(f"docs/{document}: what `aws {command}` needs is not known; add it to COMMANDS in tools/policy_tables.py")
         given = dict(re.findall(r"--([a-z-]+) (\S+)", rest))
         place = re.search(r"s3://\S+", rest)
         given["place"] = place[0].removeprefix("s3://").replace("<StagingBucketName>", BUCKET) if place else ""

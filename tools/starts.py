@@ -44,6 +44,8 @@ def start(program, variables):
         process = server.process = subprocess.Popen([program], env=variables | given, stderr=subprocess.DEVNULL)
         try:
             server.handle_request()
+            if not server.asked:
+                raise SystemExit(f"{program} did not ask for an event within {PATIENCE} s")
             path, at, resident = server.asked
             assert path.endswith("/runtime/invocation/next")
             return at - began, resident
