@@ -94,9 +94,14 @@ impl RandomHospital {
         hospital
     }
 
-    /// A process that does this step.
-    pub fn process(&self, step: Step) -> Context {
-        let env = self.env.of_step(step);
+    /// A process that does this step, or that of a full run which replaces everything (`anew`).
+    pub fn process(&self, step: Step, anew: bool) -> Context {
+        let mut env = self.env.clone();
+        if anew {
+            env.set("SINCE", "");
+            env.set("IMPORT_MODE", "overwrite");
+        }
+        let env = env.of_step(step);
         let env: BTreeMap<String, String> = env
             .iter()
             .map(|(name, value)| (name.to_owned(), value.to_owned()))

@@ -46,9 +46,7 @@ async fn the_summary_has_the_counts_and_says_what_follows() {
             .stdout
             .contains("does not count as complete (EXPORT_ERRORS=hold)");
         assert_eq!(said, held, "{}", finished.stdout);
-        let next = finished
-            .stdout
-            .contains("the SINCE of a next delta");
+        let next = finished.stdout.contains("the SINCE of a next delta");
         assert_eq!(next, !held, "{}", finished.stdout);
         assert_arrived(&sandbox);
     }

@@ -121,6 +121,52 @@ async fn a_deletion_that_overtakes_an_import_of_another_run_makes_a_full_run_due
 }
 
 #[tokio::test]
+async fn deletions_before_another_run_was_imported_are_applied_anew() {
+    let changed = json!({"resourceType": "Patient", "id": "patient-1", "language": "de"});
+    for redrive in [false, true] {
+        let sandbox = hospital().start().await.unwrap();
+        nightly(&sandbox).tell().await.unwrap();
+        sandbox.source_put(&changed);
+        sandbox.clock().advance(Duration::from_secs(1));
+        let mut older = nightly(&sandbox);
+        let older_staged = older.until(Step::PathlingImport).await.unwrap();
+        sandbox.source_put(&json!({"resourceType": "Patient", "id": "new"}));
+        let mut newer = nightly(&sandbox);
+        let staged = staged_with_deletions(&sandbox, &mut newer, [1]).await;
+        sandbox.faults().once(Fault::ImportFails(500));
+        let importing = newer.call(Step::PathlingImport, &staged).await.unwrap();
+        let failed = newer.finish(Step::CheckImportStatus, &importing).await;
+        assert_eq!(failed.unwrap_err().error_type, "ImportFailedError");
+        // It knows nothing of the deletion.
+        let importing_older = older.call(Step::PathlingImport, &older_staged).await;
+        let importing_older = importing_older.unwrap();
+        older
+            .finish(Step::CheckImportStatus, &importing_older)
+            .await
+            .unwrap();
+        if redrive {
+            newer
+                .finish(Step::CheckImportStatus, &importing)
+                .await
+                .unwrap();
+            let state = sandbox.state();
+            let why = state["due"]["why"].as_str().unwrap_or_default();
+            assert!(why.contains("after the deletions"), "{state:#}");
+            sandbox.clock().advance(Duration::from_secs(1));
+            nightly(&sandbox).tell().await.unwrap();
+        } else {
+            let importing = newer.call(Step::PathlingImport, &staged).await.unwrap();
+            newer
+                .finish(Step::CheckImportStatus, &importing)
+                .await
+                .unwrap();
+        }
+        assert_arrived(&sandbox);
+        assert_eq!(sandbox.state()["due"], Value::Null);
+    }
+}
+
+#[tokio::test]
 async fn deletions_that_nobody_can_apply_one_by_one_make_a_full_run_due() {
     let search = json!({"resourceType": "Bundle", "type": "transaction", "entry": [
         {"request": {"method": "DELETE", "url": "Patient?identifier=1"}}

@@ -202,3 +202,31 @@ async fn a_run_that_is_to_be_imported_again_after_a_newer_one_names_that_one() {
     assert_eq!(sandbox.import_kick_offs().len(), 2);
     assert_arrived(&sandbox);
 }
+
+#[tokio::test]
+async fn a_run_that_was_imported_is_not_imported_again_after_another_had_its_turn() {
+    let sandbox = hospital().start().await.unwrap();
+    let mut early = nightly(&sandbox);
+    let told = early.tell().await.unwrap();
+    a_second_later().await;
+    sandbox.source_put(&json!({"resourceType": "Patient", "id": "patient-1", "language": "de"}));
+    a_second_later().await;
+    let mut next = nightly(&sandbox);
+    let staged = staged(&mut next).await;
+    sandbox.faults().once(Fault::ImportFails(500));
+    let importing = next.call(Step::PathlingImport, &staged).await.unwrap();
+    let failed = next.finish(Step::CheckImportStatus, &importing).await;
+    assert_eq!(failed.unwrap_err().error_type, "ImportFailedError");
+    // As Lambda's queue may do. What the next one has deleted must not come back.
+    let late = early
+        .call(Step::PathlingImport, &told.staged)
+        .await
+        .unwrap();
+    assert_eq!(late, told.import);
+    assert_eq!(sandbox.import_kick_offs().len(), 2);
+    next.finish(Step::CheckImportStatus, &importing)
+        .await
+        .unwrap();
+    assert_arrived(&sandbox);
+    assert_eq!(object(&sandbox, "/sync/")["due"], Value::Null);
+}

@@ -56,6 +56,7 @@ fn trouble(chance: &mut Random) -> (usize, Fault) {
         Place::ImportKickOff,
         Place::ImportStatus,
         Place::Count,
+        Place::Delete,
     ]);
     let status = *chance.one_of(&[500, 502, 504]);
     let times = 1 + few(chance, 4);
@@ -86,6 +87,8 @@ struct Execution<'a> {
     chance: Random,
     /// Whether it is alone: nobody else is in the middle of anything while hours pass.
     alone: bool,
+    /// Whether a person has it take the place of everything, whatever the watermark says.
+    anew: bool,
 }
 
 impl Execution<'_> {
@@ -132,7 +135,7 @@ impl Execution<'_> {
     }
 
     async fn answer(&self, step: Step, event: &Value) -> Called {
-        let process = self.hospital.process(step);
+        let process = self.hospital.process(step, self.anew);
         Called::Answered(steps::run(step, &process, event.clone()).await)
     }
 
@@ -200,6 +203,7 @@ impl<'a> Story<'a> {
             name: format!("#{}", self.executions),
             chance: Random::of(self.chance.below(u64::MAX)),
             alone,
+            anew: self.chance.below(8) == 0,
         }
     }
 
@@ -267,7 +271,7 @@ impl<'a> Story<'a> {
     async fn quiet_night(&mut self) {
         let hospital = self.hospital;
         let call = async |step: Step, event| {
-            let process = hospital.process(step);
+            let process = hospital.process(step, false);
             let answered = Called::Answered(steps::run(step, &process, event).await);
             hospital.tell(&format!("{}: {}", step.name(), words(&answered)));
             answered

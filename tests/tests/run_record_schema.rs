@@ -109,6 +109,7 @@ fn deleted() -> Deleted {
         policy: text(),
         needless: true,
         listed: true,
+        turn: Some(1),
         applied: BTreeMap::from([("Patient".to_owned(), 1)]),
         left: Some(1),
         done: Some(moment()),

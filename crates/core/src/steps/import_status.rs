@@ -8,7 +8,7 @@ use super::importing::{
     ATTEMPTS, AttemptEnd, Sent, attempt, close_with, known_url, tell_arrival, unsuccessful,
 };
 use super::turn::{self, Turn};
-use super::{Context, counting, require_staging_for_key, suspects};
+use super::{Context, counting, deletions, require_staging_for_key, suspects};
 use crate::config::Step;
 use crate::error::{Error, Kind, Result};
 use crate::export::parse_status_url;
@@ -223,11 +223,20 @@ async fn next_attempt(
 ) -> Result<ImportComplete> {
     let run = record.run.as_str();
     let key = carried.key.as_deref();
-    if let Turn::Superseded(newer) = turn::take(context, staging, key, record).await? {
-        return Ok(ImportComplete {
-            result: json!({"supersededBy": newer}),
-            carried,
-        });
+    match turn::take(context, staging, key, record).await? {
+        Turn::Ours(turn) => deletions::see_to(staging, record, turn).await?,
+        Turn::Over => {
+            return Ok(ImportComplete {
+                result: Value::Null,
+                carried,
+            });
+        }
+        Turn::Superseded(newer) => {
+            return Ok(ImportComplete {
+                result: json!({"supersededBy": newer}),
+                carried,
+            });
+        }
     }
     let sent = Sent::of(context, last.parameters.clone()).await?;
     attempt(context, staging, (run, key), &sent).await?;

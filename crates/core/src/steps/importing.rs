@@ -67,13 +67,30 @@ pub(super) async fn pathling_import(
                 carried,
             });
         }
-        if let Turn::Superseded(_) = turn::take(context, staging, key, record).await? {
-            return Ok(ImportStarted {
-                status_url: None,
-                carried,
-            });
-        }
-        Box::pin(deletions::apply(context, staging, key, record, deadline)).await?;
+        let turn = match turn::take(context, staging, key, record).await? {
+            Turn::Ours(turn) => turn,
+            Turn::Over => {
+                let last = record.attempts.last();
+                return Ok(ImportStarted {
+                    status_url: last.and_then(|it| it.status_url.clone()),
+                    carried,
+                });
+            }
+            Turn::Superseded(_) => {
+                return Ok(ImportStarted {
+                    status_url: None,
+                    carried,
+                });
+            }
+        };
+        Box::pin(deletions::apply(
+            context,
+            staging,
+            (key, turn),
+            record,
+            deadline,
+        ))
+        .await?;
     }
     if staging.is_none()
         && let Some(files) = event.get("deletions").and_then(Value::as_u64)

@@ -8,8 +8,10 @@ use crate::sync::{Deleted, Gate, Outcome, RunRecord, SUPERSEDED, SyncState};
 
 /// Whether a run may import.
 pub(super) enum Turn {
-    /// It is its turn, until it ends or does not renew that for too long.
-    Ours,
+    /// It is its turn, until it ends or does not renew that for too long: the turn of this number.
+    Ours(u64),
+    /// It was imported, and others have had their turn since.
+    Over,
     /// It comes too late: what this newer run brought is in the target. The run has ended.
     Superseded(String),
 }
@@ -24,10 +26,10 @@ pub(super) async fn take(
     record: &RunRecord,
 ) -> Result<Turn> {
     let Some(key) = key else {
-        return Ok(Turn::Ours);
+        return Ok(Turn::Ours(0));
     };
     let lease = context.settings().sync.lease;
-    let mut gate = Gate::Open;
+    let mut gate = Gate::Open(0);
     let asked = asked(staging, key, record).await?;
     SyncState::update(staging, key, |state| {
         let before = state.clone();
@@ -37,7 +39,11 @@ pub(super) async fn take(
     .await?;
     let run = record.run.as_str();
     match gate {
-        Gate::Open => Ok(Turn::Ours),
+        Gate::Open(turn) => Ok(Turn::Ours(turn)),
+        Gate::Over => {
+            tracing::info!(run, "the run was imported, and others have been since: it is not imported again");
+            Ok(Turn::Over)
+        }
         Gate::Held { run: other, until } => Err(Kind::JobInProgress.error(format!(
             "run {run} waits for its turn to be imported: it is that of run {other}, until that has ended or {until}"
         ))),
@@ -64,7 +70,8 @@ async fn asked(staging: &Staging, key: &str, record: &RunRecord) -> Result<Optio
     // Of one that replaces, nobody knows whether the target could do all that it was asked for.
     let is_known = !other.may_have_replaced() || other.ended().is_some();
     // A deletion does not wait for the imports before it.
-    let in_turn = !deletes(record) || !other.is_being_imported();
+    let deletes = record.deleted.as_ref().is_some_and(|it| it.listed);
+    let in_turn = !deletes || !other.is_being_imported();
     let is_sure = has_asked(&other) && is_known && in_turn;
     Ok(is_sure.then_some(lease.run))
 }
@@ -72,11 +79,8 @@ async fn asked(staging: &Staging, key: &str, record: &RunRecord) -> Result<Optio
 /// Whether a run has asked the target for all that it will, as far as its record knows.
 fn has_asked(record: &RunRecord) -> bool {
     let last = record.attempts.last();
-    last.is_some_and(|it| it.status_url.is_some() || it.outcome.is_some()) && !deletes(record)
-}
-
-fn deletes(record: &RunRecord) -> bool {
-    record.deleted.as_ref().is_some_and(Deleted::is_left)
+    let deletes = record.deleted.as_ref().is_some_and(Deleted::is_left);
+    last.is_some_and(|it| it.status_url.is_some() || it.outcome.is_some()) && !deletes
 }
 
 /// Takes the turn away from a run that a person gives up for another. Where nobody knows whether it has asked the target for
@@ -133,7 +137,7 @@ pub(super) async fn renew(
     let state = SyncState::update(staging, key, |state| {
         let now = staging.clock().now();
         let is_ours = state.lease_left(run, now).is_some();
-        is_ours && state.enter(record, now, lease, None) == Gate::Open
+        is_ours && matches!(state.enter(record, now, lease, None), Gate::Open(_))
     })
     .await?;
     Ok(state.lease_left(run, staging.clock().now()).is_some())

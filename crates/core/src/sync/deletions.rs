@@ -28,6 +28,9 @@ pub struct Deleted {
     /// Whether there is a list of them in staging, to be applied one by one.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub listed: bool,
+    /// In which of the synchronisation's turns they are applied: in another, other runs may have brought back what is deleted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub turn: Option<u64>,
     /// How many of each type's list are applied, in its order.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub applied: BTreeMap<String, usize>,
@@ -68,6 +71,16 @@ impl Deleted {
     #[must_use]
     pub fn is_left(&self) -> bool {
         self.listed && self.done.is_none() && self.policy == Deletions::Apply.as_str()
+    }
+
+    /// Takes in that this turn has come: what was applied in another one counts no more. Gives whether it is another.
+    pub fn enter(&mut self, turn: u64) -> bool {
+        let is_another = self.turn.replace(turn) != Some(turn);
+        if is_another {
+            self.applied.clear();
+            self.done = None;
+        }
+        is_another
     }
 
     /// A list that is not applied after all makes a full run due.

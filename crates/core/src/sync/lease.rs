@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-use super::{RunRecord, SyncState};
+use super::{IMPORTED, RunRecord, SyncState};
 use crate::clock::moment;
 
 /// The right to import, for a while.
@@ -22,8 +22,8 @@ pub struct Lease {
 /// Whether a run may import.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Gate {
-    /// It may: the lease is its own.
-    Open,
+    /// It may: the lease is its own. The number tells this turn from one that the run had before another's.
+    Open(u64),
     /// Another run may, until this moment.
     Held {
         /// That run.
@@ -31,6 +31,8 @@ pub enum Gate {
         /// Until when, unless it is renewed.
         until: String,
     },
+    /// It was imported, and others have had their turn since: nothing of it is to be done once more.
+    Over,
     /// It comes too late: the target has what this newer run brought.
     Superseded(String),
 }
@@ -49,6 +51,12 @@ impl SyncState {
             let newer = newer.run.clone();
             self.release(&record.run);
             return Gate::Superseded(newer);
+        }
+        // Newer ones may have deleted what it would bring back.
+        let was_imported = record.ended().is_some_and(|it| it.name == IMPORTED);
+        if was_imported && !record.is_from_manifest() && self.turn_of != record.run {
+            self.release(&record.run);
+            return Gate::Over;
         }
         let now_told = moment(now);
         if let Some(Lease { run, until }) = &self.lease
@@ -76,7 +84,11 @@ impl SyncState {
         });
         self.note_brought(record);
         self.last_error = None;
-        Gate::Open
+        if self.turn_of != record.run {
+            self.turn_of.clone_from(&record.run);
+            self.turns += 1;
+        }
+        Gate::Open(self.turns)
     }
 
     /// Whether a run's lease is its own, and for how long it would still be.

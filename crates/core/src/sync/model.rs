@@ -114,8 +114,8 @@ impl World {
                 let asked = next.asked();
                 let gate = state.enter(record, now, LEASE, asked.as_deref());
                 let opened = match gate {
-                    Gate::Open => true,
-                    Gate::Superseded(_) => false,
+                    Gate::Open(_) => true,
+                    Gate::Superseded(_) | Gate::Over => false,
                     Gate::Held { .. } => return None,
                 };
                 match writes {

@@ -34,6 +34,12 @@ pub struct SyncState {
     /// Whose turn it is to import.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lease: Option<Lease>,
+    /// Whose turn it was last, whether or not it still is.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub turn_of: String,
+    /// How many turns there were.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub turns: u64,
     /// That the next run has to be a full one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub due: Option<Due>,
@@ -52,6 +58,14 @@ pub struct SyncState {
     /// What this version does not know.
     #[serde(flatten)]
     pub others: Map<String, Value>,
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands a reference over"
+)]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A run that has not ended yet.

@@ -31,20 +31,22 @@ const PAUSES: [Duration; 3] = [
     Duration::from_secs(5),
 ];
 
-/// Applies what is left of a run's deletions. The run's turn is renewed meanwhile.
+/// Applies what is left of a run's deletions in this turn of the synchronisation's. The run's turn is renewed meanwhile.
 ///
 /// Gives [`Kind::JobInProgress`] shortly before `deadline`; the next call goes on.
 pub(in crate::steps) async fn apply(
     context: &Context,
     staging: &Staging,
-    key: Option<&str>,
+    (key, turn): (Option<&str>, u64),
     record: &RunRecord,
     deadline: Deadline,
 ) -> Result<()> {
     let run = record.run.as_str();
-    let Some(deleted) = record.deleted.as_ref().filter(|it| it.is_left()) else {
+    let mut deleted = record.deleted.clone().unwrap_or_default();
+    deleted.enter(turn);
+    if !deleted.is_left() {
         return Ok(());
-    };
+    }
     if context.dialect().await? == Dialect::Seven {
         return give_up(staging, run, "Pathling 7 cannot delete").await;
     }
@@ -56,7 +58,8 @@ pub(in crate::steps) async fn apply(
         key,
         record,
         last: deadline.0.map(|at| at.checked_sub(MARGIN).unwrap_or(at)),
-        applied: Mutex::new((deleted.applied.clone(), Instant::now())),
+        turn,
+        applied: Mutex::new((deleted.applied, Instant::now())),
     };
     let mut work = Vec::new();
     for (resource_type, ids) in &list {
@@ -74,7 +77,7 @@ pub(in crate::steps) async fn apply(
     let (applied, _) = far.applied.into_inner();
     let so_far: usize = applied.values().sum();
     let done = matches!(ended, Ok(Outcome::Done)).then(|| staging.clock().moment());
-    note(staging, run, &applied, done).await?;
+    note(staging, (run, turn), &applied, done).await?;
     match ended? {
         Outcome::Done => {
             tracing::info!(run, deletions = all, "deletions are applied at the target");
@@ -85,6 +88,21 @@ pub(in crate::steps) async fn apply(
         ))),
         Outcome::Unable(why) => give_up(staging, run, &why).await,
     }
+}
+
+/// Sees that a run's deletions were applied in this turn, for who has no time to apply them; otherwise a full run is due.
+pub(in crate::steps) async fn see_to(
+    staging: &Staging,
+    record: &RunRecord,
+    turn: u64,
+) -> Result<()> {
+    let mut deleted = record.deleted.clone().unwrap_or_default();
+    deleted.enter(turn);
+    if !deleted.is_left() {
+        return Ok(());
+    }
+    let why = "another run was imported after the deletions of this one";
+    give_up(staging, &record.run, why).await
 }
 
 /// What became of a type's deletions.
@@ -101,6 +119,7 @@ struct Far<'a> {
     key: Option<&'a str>,
     record: &'a RunRecord,
     last: Option<Instant>,
+    turn: u64,
     /// How many of each type are applied, and when that was noted.
     applied: Mutex<(BTreeMap<String, usize>, Instant)>,
 }
@@ -120,7 +139,13 @@ impl Far<'_> {
             *applied.0.entry(resource_type.to_owned()).or_default() += 1;
             if applied.1.elapsed() >= BETWEEN_NOTES {
                 applied.1 = Instant::now();
-                note(self.staging, &self.record.run, &applied.0, None).await?;
+                note(
+                    self.staging,
+                    (&self.record.run, self.turn),
+                    &applied.0,
+                    None,
+                )
+                .await?;
                 if !turn::renew(self.context, self.staging, self.key, self.record).await? {
                     return Err(Kind::JobInProgress.error(format!(
                         "run {} has lost its turn while it applied deletions",
@@ -155,7 +180,7 @@ fn is_passing(error: &Error) -> bool {
 /// Writes down how many of each type are applied, and when all were.
 async fn note(
     staging: &Staging,
-    run: &str,
+    (run, turn): (&str, u64),
     applied: &BTreeMap<String, usize>,
     done: Option<String>,
 ) -> Result<()> {
@@ -163,7 +188,11 @@ async fn note(
         let Some(deleted) = &mut record.deleted else {
             return false;
         };
-        let mut changed = done.is_some();
+        if deleted.turn.is_some_and(|known| known > turn) {
+            // This one's turn is long over.
+            return false;
+        }
+        let mut changed = deleted.enter(turn) || done.is_some();
         if done.is_some() {
             deleted.done.clone_from(&done);
         }

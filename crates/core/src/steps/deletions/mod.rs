@@ -20,7 +20,7 @@ use crate::staging::{Staging, layout};
 use crate::sync::{Attempt, Deleted, RunRecord};
 use crate::transfer::Plan;
 
-pub(super) use applying::apply;
+pub(super) use applying::{apply, see_to};
 
 /// Reads what the source reports as deleted, writes it into the run's record, and lists in staging what is to be applied.
 ///
