@@ -30,8 +30,6 @@ pub(crate) struct Summary {
     deletions: usize,
     export_errors: usize,
     issues: Option<ExportIssues>,
-    /// Whether the next delta has to begin where this one did: something may be missing.
-    held: bool,
     attempts: usize,
     unanswered: Vec<String>,
     as_of: Option<String>,
@@ -98,7 +96,6 @@ impl Summary {
             deletions: transfer.deletions,
             export_errors: transfer.export_errors,
             issues: record.export_issues.clone(),
-            held: record.issues_hold().is_some(),
             attempts: record.attempts.len(),
             unanswered: record
                 .newest_kick_off()
@@ -136,6 +133,12 @@ impl Summary {
         self.imported.values().sum()
     }
 
+    /// Whether the next delta has to begin where this one did: something may be missing.
+    fn is_held(&self) -> bool {
+        let issues = self.issues.as_ref();
+        issues.is_some_and(|issues| issues.watermark.is_some())
+    }
+
     fn took(&self) -> Duration {
         self.finished.phases.iter().map(|(_, took)| *took).sum()
     }
@@ -155,7 +158,7 @@ impl Summary {
                 (None, true) => IMPORTED,
                 (None, false) => NOTHING,
             },
-            "complete": !self.held,
+            "complete": !self.is_held(),
             "run": finished.run,
             "resumed": finished.resumed,
             "since": match &finished.extent {

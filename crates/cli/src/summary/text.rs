@@ -77,7 +77,7 @@ impl Summary {
         };
         writeln!(out, "Run     {}{kind}", finished.run)?;
         if let Some(as_of) = &self.as_of {
-            let held = self.held;
+            let held = self.is_held();
             let next = if self.from_manifest {
                 ", by the manifest"
             } else if self.auto && held {
@@ -200,7 +200,7 @@ impl Summary {
             writeln!(out, "  {files} of errors, in which there is none")?;
         }
         writeln!(out, "    {}", issues.words())?;
-        if self.held {
+        if self.is_held() {
             writeln!(
                 out,
                 "    So the run does not count as complete (EXPORT_ERRORS=hold)"

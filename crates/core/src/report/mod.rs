@@ -35,16 +35,15 @@ pub async fn read(
     run: Option<&str>,
     with_files: bool,
 ) -> Result<Report> {
-    let record = match run {
-        Some(run) => RunRecord::named(staging, run).await?,
-        None => {
-            let newest = newest(staging, key).await?;
-            let record = RunRecord::load_newest(staging, &newest).await?;
-            if record.run.is_empty() {
-                return Err(RunRecord::absent(staging, &newest));
-            }
-            record
+    let record = if let Some(run) = run {
+        RunRecord::named(staging, run).await?
+    } else {
+        let newest = newest(staging, key).await?;
+        let record = RunRecord::load_newest(staging, &newest).await?;
+        if record.run.is_empty() {
+            return Err(RunRecord::absent(staging, &newest));
         }
+        record
     };
     let files = if with_files {
         read_files(staging, &record.run).await?

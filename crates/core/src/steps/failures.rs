@@ -114,7 +114,7 @@ async fn note_error(
     match tokio::time::timeout(within, note).await {
         Ok(Ok(())) => {}
         Ok(Err(second)) => {
-            tracing::debug!(error = second.what(), "the error could not be written down")
+            tracing::debug!(error = second.what(), "the error could not be written down");
         }
         Err(_) => tracing::debug!("the store did not take the error in time"),
     }

@@ -132,7 +132,14 @@ pub async fn run_until(
         left.unwrap_or(LOGGING).clamp(LAST_LINES, LOGGING)
     };
     if let Err(error) = &outcome {
-        failures::write_down(step, context, concerned, error, left()).await;
+        Box::pin(failures::write_down(
+            step,
+            context,
+            concerned,
+            error,
+            left(),
+        ))
+        .await;
     }
     // A store that has just failed has its chance with the next call.
     if !outcome.as_ref().is_err_and(Error::is_of_staging) {
