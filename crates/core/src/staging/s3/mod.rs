@@ -60,8 +60,8 @@ pub(super) struct Store {
     learned: Arc<Learned>,
     /// Uploads of which we know that they are gone.
     gone: Arc<Mutex<HashSet<String>>>,
-    /// Uploads that were dropped half-way are being aborted.
-    aborts: Arc<Mutex<JoinSet<()>>>,
+    /// What is begun and aborted for nobody that waits: see [`Store::settle`].
+    aside: Arc<Mutex<JoinSet<()>>>,
 }
 
 /// What this store turned out to be like.
@@ -117,7 +117,7 @@ impl Store {
             prefix: prefix.to_owned(),
             learned: Arc::default(),
             gone: Arc::default(),
-            aborts: Arc::default(),
+            aside: Arc::default(),
         })
     }
 

@@ -5,12 +5,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{MutexGuard, PoisonError};
 
 use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
 use tokio::runtime::Handle;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, oneshot};
 
 use super::fault::Fault;
 use super::{ATTEMPTS, PUT, Store};
@@ -200,35 +200,21 @@ impl Multipart {
         }
     }
 
+    /// Asks for a new upload. Whoever waits for that may be dropped before the answer comes, and nobody else would know the
+    /// upload's id: so it is asked for by the store itself, which aborts one that nobody wants any more.
     async fn create(&self) -> Result<Begun> {
-        let store = &self.store;
-        let mut request = store
-            .client
-            .create_multipart_upload()
-            .bucket(&store.bucket)
-            .key(store.name(&self.key))
-            .content_type(self.content_type);
-        let algorithm = match store.checksum {
-            Checksum::Crc64Nvme => Some(ChecksumAlgorithm::Crc64Nvme),
-            Checksum::Crc32 => Some(ChecksumAlgorithm::Crc32),
-            Checksum::None => None,
-        };
-        if let Some(algorithm) = &algorithm {
-            request = request
-                .checksum_algorithm(algorithm.clone())
-                .checksum_type(ChecksumType::FullObject);
-        }
-        let created = request
-            .send()
-            .await
-            .map_err(|error| store.error(&error.into(), &self.key, PUT))?;
-        // A store that does not repeat the algorithm has not understood it.
-        let told = algorithm.is_some() && created.checksum_algorithm == algorithm;
-        let Some(id) = created.upload_id else {
-            let fault = Fault::broken("S3 began a multipart upload without an id");
-            return Err(store.error(&fault, &self.key, PUT));
-        };
-        Ok(Begun { id, told })
+        let (store, key, content_type) = (self.store.clone(), self.key.clone(), self.content_type);
+        let (tell, told) = oneshot::channel();
+        self.store.aside(async move {
+            let created = create(&store, &key, content_type).await;
+            if let Err(Ok(unwanted)) = tell.send(created) {
+                abort(&store, &key, unwanted.id).await;
+            }
+        });
+        told.await.unwrap_or_else(|_| {
+            let fault = Fault::broken("a multipart upload was not begun");
+            Err(self.store.error(&fault, &self.key, PUT))
+        })
     }
 
     /// Looks at what S3 has of an upload that was begun before.
@@ -409,15 +395,10 @@ impl Multipart {
         let Some(begun) = self.begun.get().filter(|_| !self.lost()) else {
             return;
         };
-        // Best effort: without a runtime, or when it ends first, the bucket's lifecycle rule removes the parts.
-        if let Ok(runtime) = Handle::try_current() {
-            let (store, key, id) = (self.store.clone(), self.key.clone(), begun.id.clone());
-            let aborts = Arc::clone(&self.store.aborts);
-            let abort = async move { abort(&store, &key, id).await };
-            let mut aborts = aborts.lock().unwrap_or_else(PoisonError::into_inner);
-            while aborts.try_join_next().is_some() {}
-            aborts.spawn_on(abort, &runtime);
-        }
+        // Best effort: when the process ends first, the bucket's lifecycle rule removes the parts.
+        let (store, key, id) = (self.store.clone(), self.key.clone(), begun.id.clone());
+        self.store
+            .aside(async move { abort(&store, &key, id).await });
     }
 }
 
@@ -432,11 +413,19 @@ impl Store {
         Multipart::begun(self.clone(), key, id, told)
     }
 
+    /// Does work for which nobody waits but [`Store::settle`]; nothing where no runtime is left.
+    fn aside(&self, work: impl Future<Output = ()> + Send + 'static) {
+        if let Ok(runtime) = Handle::try_current() {
+            let mut aside = self.aside.lock().unwrap_or_else(PoisonError::into_inner);
+            while aside.try_join_next().is_some() {}
+            aside.spawn_on(work, &runtime);
+        }
+    }
+
     /// Waits until the uploads that were dropped half-way are aborted.
     pub(in crate::staging) async fn settle(&self) {
-        let aborts =
-            std::mem::take(&mut *self.aborts.lock().unwrap_or_else(PoisonError::into_inner));
-        aborts.join_all().await;
+        let aside = std::mem::take(&mut *self.aside.lock().unwrap_or_else(PoisonError::into_inner));
+        aside.join_all().await;
     }
 
     /// How many multipart uploads are under way in the bucket.
@@ -464,6 +453,36 @@ fn completed(part: &Part, told: bool) -> CompletedPart {
         };
     }
     completed.build()
+}
+
+async fn create(store: &Store, key: &str, content_type: &str) -> Result<Begun> {
+    let mut request = store
+        .client
+        .create_multipart_upload()
+        .bucket(&store.bucket)
+        .key(store.name(key))
+        .content_type(content_type);
+    let algorithm = match store.checksum {
+        Checksum::Crc64Nvme => Some(ChecksumAlgorithm::Crc64Nvme),
+        Checksum::Crc32 => Some(ChecksumAlgorithm::Crc32),
+        Checksum::None => None,
+    };
+    if let Some(algorithm) = &algorithm {
+        request = request
+            .checksum_algorithm(algorithm.clone())
+            .checksum_type(ChecksumType::FullObject);
+    }
+    let created = request
+        .send()
+        .await
+        .map_err(|error| store.error(&error.into(), key, PUT))?;
+    // A store that does not repeat the algorithm has not understood it.
+    let told = algorithm.is_some() && created.checksum_algorithm == algorithm;
+    let Some(id) = created.upload_id else {
+        let fault = Fault::broken("S3 began a multipart upload without an id");
+        return Err(store.error(&fault, key, PUT));
+    };
+    Ok(Begun { id, told })
 }
 
 /// Best effort: the bucket's lifecycle rule does the rest.
