@@ -98,7 +98,7 @@ impl Summary {
             match self.next_since.as_ref().filter(|_| !held && !self.auto) {
                 Some(since) => writeln!(
                     out,
-                    "As of   {as_of}; the SINCE of a next delta is {since}, when the export was asked for"
+                    "As of   {since}, when the export was asked for, which is the SINCE of a next delta"
                 )?,
                 None => writeln!(out, "As of   {as_of}{next}")?,
             }
