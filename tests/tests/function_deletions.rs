@@ -44,23 +44,23 @@ async fn a_call_that_runs_out_of_time_says_how_far_it_is_and_the_next_one_goes_o
     let sandbox = hospital().start().await.unwrap();
     let mut story = nightly(&sandbox);
     story.tell().await.unwrap();
-    let staged = staged_with_deletions(&sandbox, &mut story, 1..=6).await;
+    let staged = staged_with_deletions(&sandbox, &mut story, 1..=9).await;
     sandbox.faults().on(Fault::Delay(Place::Delete, 1000));
     // Ten seconds are left for the last deletion and the note of it.
     let import = story.function(Step::PathlingImport).await;
-    let called = import.invoke_with_timeout(staged.clone(), 14_000).await;
+    let called = import.invoke_with_timeout(staged.clone(), 17_000).await;
     let out_of_time = called.unwrap_err();
     assert_eq!(out_of_time.error_type, "JobInProgressError");
     let applied = deleted(&sandbox, &staged)["applied"]["Patient"].as_u64();
     let applied = applied.unwrap();
-    let said = format!("{applied} of 6 deletions are applied at the target");
+    let said = format!("{applied} of 9 deletions are applied at the target");
     assert!(out_of_time.error_message.contains(&said), "{out_of_time:?}");
-    assert!((1..6).contains(&applied), "{applied}");
+    assert!((1..9).contains(&applied), "{applied}");
     sandbox.faults().clear();
     story.call(Step::PathlingImport, &staged).await.unwrap();
     let mut asked = sandbox.requests();
     asked.retain(|it| it.service == Service::Target && it.method == "DELETE");
-    assert_eq!(asked.len(), 6, "none is done twice");
+    assert_eq!(asked.len(), 9, "none is done twice");
     assert_eq!(deleted(&sandbox, &staged)["left"], 0);
     assert_arrived(&sandbox);
 }
