@@ -125,7 +125,9 @@ impl SyncState {
         let asked = record.newest_kick_off().and_then(|it| it.at.parse().ok());
         let before =
             asked.and_then(|at: Timestamp| at.checked_sub(SignedDuration::from_micros(1)).ok());
-        if let (true, Some(before)) = (record.may_have_replaced(), before) {
+        // After a manifest in the place of an export nothing is due: no run would do away with it.
+        let replaces = record.may_have_replaced() && !record.is_from_manifest();
+        if let (true, Some(before)) = (replaces, before) {
             self.require_full(
                 "a run that replaces what is there did not bring all of it",
                 before,

@@ -231,3 +231,19 @@ fn whoever_lost_its_turn_makes_a_full_run_due() {
     state.conclude(&run("a", T1, None), &outcome, Timestamp::now());
     assert!(state.due.is_some());
 }
+
+#[test]
+fn an_import_that_replaces_and_fails_makes_a_full_run_due_that_its_next_attempt_does_away_with() {
+    let mut state = SyncState::default();
+    let full = run("full", T1, None);
+    state.give_back(&full);
+    assert!(state.due.is_some(), "what it replaced is gone");
+    ended(&mut state, &full, IMPORTED);
+    assert_eq!(state.due, None);
+    state.give_back(&run("delta", T2, Some(T1)));
+    assert_eq!(state.due, None, "a merge takes nothing away");
+    let mut published = run("published", T1, None);
+    published.kick_offs[0].manifest = Some(crate::sync::FromManifest::default());
+    state.give_back(&published);
+    assert_eq!(state.due, None, "nobody would do away with it");
+}
